@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QEMU's headers, and what differs between the supported versions (7.2 to 10.0). Each difference is one block, named
+ * after the change in QEMU that made it. This folder is the only place where QEMU versions are compared; the rest of
+ * src/qemu is written against the newer form, or against the fut_qemu_* calls below.
+ *
+ * Include this first in every file of src/qemu.
+ */
+#ifndef FUT_QEMU_COMPAT_H
+#define FUT_QEMU_COMPAT_H
+
+#include "qemu_headers.h"
+
+#define FUT_QEMU_AT_LEAST(major, minor) \
+    (QEMU_VERSION_MAJOR > (major) || (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
+
+/* 9.0, "system/cpus: rename qemu_mutex_lock_iothread() to bql_lock()" */
+#if !FUT_QEMU_AT_LEAST(9, 0)
+#define bql_lock() qemu_mutex_lock_iothread()
+#define bql_unlock() qemu_mutex_unlock_iothread()
+#define bql_locked() qemu_mutex_iothread_locked()
+#endif
+
+/* 9.0, "aio: remove aio_context_acquire()/aio_context_release() API": before, block calls needed the context's lock. */
+static inline void fut_qemu_aio_acquire(AioContext *context)
+{
+#if !FUT_QEMU_AT_LEAST(9, 0)
+    aio_context_acquire(context);
+#endif
+}
+
+static inline void fut_qemu_aio_release(AioContext *context)
+{
+#if !FUT_QEMU_AT_LEAST(9, 0)
+    aio_context_release(context);
+#endif
+}
+
+/* 9.1, "memory: add Error** argument to memory_global_dirty_log_start()". BQL held. */
+static inline bool fut_qemu_dirty_log_start(Error **errp)
+{
+#if FUT_QEMU_AT_LEAST(9, 1)
+    return memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION, errp);
+#else
+    memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION);
+    return true;
+#endif
+}
+
+/* 8.1, "memory: add last stage indicator to global dirty log synchronization". BQL held. */
+static inline void fut_qemu_dirty_log_sync(void)
+{
+#if FUT_QEMU_AT_LEAST(8, 1)
+    memory_global_dirty_log_sync(false);
+#else
+    memory_global_dirty_log_sync();
+#endif
+}
+
+/* 8.0, "block: convert bdrv_get_length() to co_wrapper_mixed": the driver's callback became a coroutine. */
+#if FUT_QEMU_AT_LEAST(8, 0)
+#define FUT_QEMU_BDRV_GETLENGTH .bdrv_co_getlength
+#define fut_qemu_getlength bdrv_co_getlength
+#else
+#define FUT_QEMU_BDRV_GETLENGTH .bdrv_getlength
+#define fut_qemu_getlength bdrv_getlength
+#endif
+
+/* 8.1, "block: make has_variable_length a limit of the node": filters inherit it there, and name it before. */
+#if FUT_QEMU_AT_LEAST(8, 1)
+#define FUT_QEMU_BDRV_VARIABLE_LENGTH
+#else
+#define FUT_QEMU_BDRV_VARIABLE_LENGTH .has_variable_length = true,
+#endif
+
+/* 8.1, "block: mark bdrv_attach_child() GRAPH_WRLOCK" and its series: walking the graph takes a read lock. */
+#if FUT_QEMU_AT_LEAST(8, 1)
+#define FUT_QEMU_GRAPH_RDLOCK_GUARD() GRAPH_RDLOCK_GUARD_MAINLOOP()
+#else
+#define FUT_QEMU_GRAPH_RDLOCK_GUARD() ((void)0)
+#endif
+
+/* 9.0, "cpus: rename cpus to cpus_queue": CPU_FOREACH() hides it; nothing to do but compile anew. */
+
+#endif
