@@ -96,7 +96,7 @@ def write_configuration(source, out, version, package):
     host += [f"#define QEMU_VERSION_{part} {number}" for part, number in zip(("MAJOR", "MINOR", "MICRO"), numbers)]
     write_header(os.path.join(out, "config-host.h"), host)
     target = [f"#define {name} 1" for name in TARGET]
-    target += ['#define TARGET_NAME "x86_64"', '#define TARGET_ARCH "x86_64"', "#define TARGET_LONG_BITS 64"]
+    target += ['#define TARGET_NAME "x86_64"', '#define TARGET_ARCH "x86_64"', "#define TARGET_LONG_BITS 64", "#define TARGET_BIG_ENDIAN 0"]
     write_header(os.path.join(out, "x86_64-softmmu-config-target.h"), target)
     write_header(os.path.join(out, "x86_64-softmmu-config-devices.h"),
                  [f"#define CONFIG_{d} 1" for d in ("PCI", "VIRTIO", "VIRTIO_PCI", "VIRTIO_MMIO", "MICROVM", "Q35", "I440FX", "SEV")])

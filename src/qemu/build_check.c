@@ -61,7 +61,7 @@ bool fut_build_check(GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(instance_samples); i++) {
         const InstanceSample *sample = &instance_samples[i];
-        size_t running = object_type_get_instance_size(sample->type);
+        size_t running = fut_qemu_instance_size(sample->type);
         if (running != sample->size) {
             return differs(error, sample->type, running, sample->size);
         }

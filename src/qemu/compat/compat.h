@@ -80,6 +80,27 @@ static inline void fut_qemu_dirty_log_sync(void)
 #define FUT_QEMU_GRAPH_RDLOCK_GUARD() ((void)0)
 #endif
 
+/*
+ * 10.0, "qom: remove unused object_type_get_instance_size()": the size stands third in QEMU's private type record.
+ * 0 if there is no such type, or if the record is not what it was.
+ */
+static inline size_t fut_qemu_instance_size(const char *type)
+{
+#if FUT_QEMU_AT_LEAST(10, 0)
+    struct TypeRecord {
+        const char *name;
+        size_t class_size;
+        size_t instance_size;
+    };
+    ObjectClass *class = object_class_by_name(type);
+    const struct TypeRecord *record = class ? (const struct TypeRecord *)class->type : NULL;
+
+    return record && g_str_equal(record->name, type) ? record->instance_size : 0;
+#else
+    return object_class_by_name(type) ? object_type_get_instance_size(type) : 0;
+#endif
+}
+
 /* 9.0, "cpus: rename cpus to cpus_queue": CPU_FOREACH() hides it; nothing to do but compile anew. */
 
 #endif
