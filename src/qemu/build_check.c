@@ -50,10 +50,11 @@ static const EnumSample enum_samples[] = {
 
 static bool differs(GError **error, const char *what, size_t running, size_t built)
 {
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                "this QEMU was built otherwise than its package (%s is %zu, expected %zu): use the distribution's "
-                "qemu-system-x86 unchanged",
-                what, running, built);
+    g_set_error(
+        error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+        "this QEMU was built otherwise than its package (%s is %zu, expected %zu): use the distribution's "
+        "qemu-system-x86 unchanged",
+        what, running, built);
     return false;
 }
 

@@ -43,15 +43,16 @@ static char *running_build(void)
     if (!report) {
         return g_strdup("a program that does not export QEMU's functions");
     }
-    return g_strdup_printf("QEMU %d.%d.%d (%s)", (int)report->triple->major, (int)report->triple->minor,
-                           (int)report->triple->micro, report->package);
+    return g_strdup_printf("QEMU %d.%d.%d (%s)", (int)report->triple->major,
+                           (int)report->triple->minor, (int)report->triple->micro, report->package);
 }
 
 static void refuse(const char *running)
 {
-    fprintf(stderr,
-            "futago: built for QEMU %s (%s), but this is %s: run ./dev setup && ./dev build on this machine\n",
-            FUT_QEMU_VERSION, FUT_QEMU_PACKAGE, running);
+    fprintf(
+        stderr,
+        "futago: built for QEMU %s (%s), but this is %s: run ./dev setup && ./dev build on this machine\n",
+        FUT_QEMU_VERSION, FUT_QEMU_PACKAGE, running);
     exit(EXIT_FAILURE);
 }
 

@@ -4,8 +4,9 @@
 
 #include "build_check.h"
 
-__attribute__((visibility("default")))
-int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
+__attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t id,
+                                                               const qemu_info_t *info, int argc,
+                                                               char **argv);
 
 static void machine_ready(Notifier *notifier, void *data)
 {

@@ -241,7 +241,8 @@ static int listen_on(uint16_t port)
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 128) < 0) {
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, 128) < 0) {
         fprintf(stderr, "guestd: port %u: %s\n", port, strerror(errno));
         exit(EXIT_FAILURE);
     }
@@ -270,7 +271,8 @@ static void *listener_thread(void *argument)
 int main(void)
 {
     static const Service services[] = {
-        { 7000, serve_echo }, { 7001, serve_counter }, { 7002, serve_sink }, { 7003, serve_source }, { 7004, serve_writer },
+        { 7000, serve_echo },   { 7001, serve_counter }, { 7002, serve_sink },
+        { 7003, serve_source }, { 7004, serve_writer },
     };
     static Connection listeners[sizeof(services) / sizeof(services[0])];
 

@@ -11,8 +11,9 @@
 
 #include "qemu_headers.h"
 
-#define FUT_QEMU_AT_LEAST(major, minor) \
-    (QEMU_VERSION_MAJOR > (major) || (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
+#define FUT_QEMU_AT_LEAST(major, minor)                                                            \
+    (QEMU_VERSION_MAJOR > (major) ||                                                               \
+     (QEMU_VERSION_MAJOR == (major) && QEMU_VERSION_MINOR >= (minor)))
 
 /* 9.0, "system/cpus: rename qemu_mutex_lock_iothread() to bql_lock()" */
 #if !FUT_QEMU_AT_LEAST(9, 0)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Which Debian packages are needed, and how they get here. Read by ./dev.
+
+PACKAGES=(
+    qemu-system-x86                                       # the QEMU that is protected
+    gcc libc6-dev meson ninja-build pkg-config            # compiling
+    libglib2.0-dev libjansson-dev liburing-dev            # libraries; liburing is inside QEMU's own structures
+    dpkg-dev                                              # unpacks QEMU's source package
+    python3 python3-pytest clang-format                   # tests and style
+    busybox-static cpio iproute2                          # the test guest and its networks
+)
+BENCH_PACKAGES=(python3-matplotlib)
+SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
+LISTS_MAX_AGE_DAYS=7
+
+check_platform() {
+    local distribution
+    distribution=$(. /etc/os-release 2>/dev/null && echo "${ID-} ${VERSION_ID-}") || true
+    case "$distribution $(uname -m)" in
+    'debian 12 x86_64' | 'debian 13 x86_64') ;;
+    *) die "this is ${distribution:-an unknown system} on $(uname -m): $SUPPORTED" ;;
+    esac
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        command -v sudo >/dev/null || die "need root to run \"$*\": install sudo, or run ./dev setup once as root"
+        sudo "$@"
+    fi
+}
+
+update_lists() {
+    say "apt-get update"
+    as_root apt-get -qq update
+}
+
+# The package lists are fetched only where there are none, or old ones.
+need_lists() {
+    local newest
+    newest=$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime "-$LISTS_MAX_AGE_DAYS" -print -quit 2>/dev/null)
+    [ -n "$newest" ] || update_lists
+}
+
+# Prints those of the named packages that are not installed.
+missing_packages() {
+    local package
+    for package in "$@"; do
+        case $(dpkg-query -W -f='${db:Status-Status} ' "$package" 2>/dev/null) in
+        *'installed '*) ;;
+        *) echo "$package" ;;
+        esac
+    done
+}
+
+install_packages() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@"
+}
+
+# need_packages [MORE...]: the packages of the house, and these. Installs what is missing, and says what.
+need_packages() {
+    local missing
+    check_platform
+    mapfile -t missing < <(missing_packages "${PACKAGES[@]}" "$@")
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing with apt-get: ${missing[*]}"
+    need_lists
+    install_packages "${missing[@]}" && return
+    # A mirror drops old versions: the lists may be younger than a week and yet too old.
+    update_lists
+    install_packages "${missing[@]}" || die "apt-get could not install ${missing[*]}: see its message above"
+}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What a build needs beside packages: QEMU's headers, the test guest, the Meson folders. Read by ./dev.
+
+# What a program of QEMU's says of itself: "7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
+installed_qemu() {
+    qemu-system-x86_64 --version | sed -n 's/^QEMU emulator version //p'
+}
+
+check_qemu() {
+    QEMU_SAYS=$(installed_qemu)
+    case $QEMU_SAYS in
+    '7.2.'*'(Debian '* | '10.0.'*'(Debian '*) ;;
+    *) die "the installed QEMU is ${QEMU_SAYS:-unknown}: $SUPPORTED" ;;
+    esac
+}
+
+# apt_room FOLDER [SUITE]: a place where apt works on lists of its own, derived from this machine's configuration.
+# The system's lists stay as they are. Prints the configuration file for apt-get's -c.
+apt_room() {
+    local room=$1
+    rm -rf "$room"
+    mkdir -p "$room/lists/partial" "$room/cache/archives/partial"
+    /usr/bin/python3 -B tools/apt_sources.py deb-src "${@:2}" >"$room/debian.sources"
+    cat >"$room/apt.conf" <<CONF
+Dir::Etc::sourcelist "$room/debian.sources";
+Dir::Etc::sourceparts "-";
+Dir::State::lists "$room/lists";
+Dir::Cache "$room/cache";
+APT::Sandbox::User "$(id -un)";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+CONF
+    echo "$room/apt.conf"
+}
+
+# fetch_source ROOM VERSION [SUITE]: QEMU's source package (VERSION "" is the newest), unpacked into ROOM/source.
+fetch_source() {
+    local room=$1 version=$2 conf
+    need_lists
+    conf=$(apt_room "$room" "${@:3}")
+    apt-get -c "$conf" -qq update
+    (cd "$room" && quietly "$room/fetch.log" apt-get -c "$conf" -qq source --download-only "qemu${version:+=$version}") ||
+        die "Debian's archive has no source of QEMU $version: bring qemu-system-x86 up to date (apt-get update, apt-get install qemu-system-x86)"
+    (cd "$room" && quietly "$room/unpack.log" dpkg-source --no-copy --no-check -x qemu_*.dsc source)
+}
+
+# The headers of the installed QEMU; build/qemu/current names them.
+setup_headers() {
+    local source_version state room=$BUILD/apt
+    source_version=$(dpkg-query -W -f='${source:Version}' qemu-system-x86)
+    state="$QEMU_SAYS $source_version $(sha256sum <tools/qemu_headers.py)"
+    if is_done headers "$state" && [ -e "$BUILD/qemu/current/qemu-build.h" ]; then
+        return
+    fi
+    say "fetching the headers of QEMU $QEMU_SAYS"
+    fetch_source "$room" "$source_version"
+    /usr/bin/python3 -B tools/qemu_headers.py "$room/source" "$BUILD/qemu/installed" "${QEMU_SAYS%% *}" \
+        "$(sed 's/^[^(]*(//; s/)$//' <<<"$QEMU_SAYS")"
+    ln -sfn installed "$BUILD/qemu/current"
+    rm -rf "$room"
+    mark_done headers "$state"
+}
+
+# download_kernel FOLDER: Debian's cloud kernel as a package file. Fails where the lists are too old for the mirror.
+download_kernel() {
+    local package
+    package=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
+    [ -n "$package" ] || die "apt knows no linux-image-cloud-amd64: add Debian's main archive and run apt-get update"
+    rm -rf "$1"
+    mkdir -p "$1"
+    (cd "$1" && apt-get -o "APT::Sandbox::User=$(id -un)" -qq download "$package")
+}
+
+# The kernel is unpacked into build/kernel; the host's /boot is left alone.
+fetch_kernel() {
+    local package=$BUILD/kernel/package
+    need_lists
+    download_kernel "$package" || {
+        update_lists
+        download_kernel "$package" || die "cannot fetch Debian's cloud kernel: see apt's message above"
+    }
+    dpkg-deb --fsys-tarfile "$package"/*.deb | tar -x -C "$BUILD/kernel" --wildcards \
+        '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' '*failover.ko*'
+    rm -rf "$package"
+}
+
+setup_guest() {
+    local state
+    state=$(cat tests/guest/* tools/setup.sh | sha256sum)
+    if is_done guest "$state" && [ -e "$BUILD/guest/initrd.img" ]; then
+        return
+    fi
+    say "making the test guest: Debian's cloud kernel and busybox"
+    compgen -G "$BUILD/kernel/boot/vmlinuz-*" >/dev/null || fetch_kernel
+    /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel" "$BUILD/guest"
+    mark_done guest "$state"
+}
+
+setup_all() {
+    hold_lock
+    need_packages
+    check_qemu
+    setup_headers
+    setup_guest
+}
+
+# meson_build FOLDER [OPTION...]: configures where it must, compiles what changed.
+meson_build() {
+    local folder=$1 state
+    shift
+    state="$* $(cat "$BUILD/qemu/current/qemu-build.h")"
+    local name=${folder#"$BUILD"}
+    name=meson${name//\//-}
+    mkdir -p "$folder"
+    if [ ! -e "$folder/build.ninja" ]; then
+        say "configuring ${folder#"$ROOT/"}"
+        quietly "$folder/setup.log" meson setup "$folder" "$@" || die "meson could not configure: see above"
+    elif ! is_done "$name" "$state"; then
+        quietly "$folder/setup.log" meson setup --reconfigure "$folder" "$@" || die "meson could not configure: see above"
+    fi
+    mark_done "$name" "$state"
+    ninja --quiet -C "$folder" || die "it does not compile: see above"
+}
+
+build_all() {
+    setup_all
+    meson_build "$BUILD"
+    release_lock
+}
+
+build_sanitized() {
+    hold_lock
+    meson_build "$BUILD/asan" -Db_sanitize=address,undefined -Db_lundef=false
+    release_lock
+}
+
+# The module for another Debian's QEMU: shows that the one source still compiles for both.
+build_for_debian() {
+    local suite package out=$BUILD/debian-$1 room=$BUILD/apt-$1
+    [ "$1" = 12 ] && suite=bookworm || suite=trixie
+    if [ ! -e "$out/qemu/qemu-build.h" ]; then
+        say "fetching the headers of Debian $1's QEMU"
+        mkdir -p "$out"
+        fetch_source "$room" "" "$suite"
+        package=$(cd "$room/source" && dpkg-parsechangelog -S Version)
+        /usr/bin/python3 -B tools/qemu_headers.py "$room/source" "$out/qemu" "$(cat "$room/source/VERSION")" "Debian $package"
+        rm -rf "$room"
+    fi
+    [ -e "$out/build.ninja" ] || quietly "$out/setup.log" meson setup "$out" "-Dqemu_headers=$out/qemu"
+    ninja --quiet -C "$out" src/qemu/futago.so src/qemu/futago-qemu.so
+    say "compiled for Debian $1: ${out#"$ROOT/"}/src/qemu"
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Add up the tests in a folder of results and print "N passed, N failed, N skipped" as the last line.
+
+    test_counts.py FOLDER
+
+Each *.junit.xml is read; where Meson wrote it, NAME.json beside it tells of programs that ended badly without a failed
+test inside (a crash, a time-out), which count as one failure each. The exit status is 1 if a test failed, if none ran,
+or if one was skipped while CI=true.
+"""
+import collections
+import glob
+import json
+import os
+import sys
+import xml.etree.ElementTree
+
+FINE = {"OK", "EXPECTEDFAIL", "SKIP"}
+
+
+def outcome(case):
+    kinds = {child.tag for child in case}
+    if kinds & {"failure", "error"}:
+        return "failed"
+    return "skipped" if "skipped" in kinds else "passed"
+
+
+def junit_counts(path):
+    counts = collections.Counter()
+    try:
+        tree = xml.etree.ElementTree.parse(path)
+    except (OSError, xml.etree.ElementTree.ParseError) as error:
+        print(f"test_counts: {path}: {error}", file=sys.stderr)
+        return collections.Counter(failed=1)
+    for case in tree.iter("testcase"):
+        result = outcome(case)
+        counts[result] += 1
+        if result == "failed":
+            print(f"failed: {case.get('classname', '')} {case.get('name', '')}")
+    return counts
+
+
+def bad_programs(path):
+    """Names of Meson's test programs that did not end well."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as handle:
+        results = [json.loads(line) for line in handle if line.strip()]
+    return [result["name"] for result in results if result["result"] not in FINE]
+
+
+def suite_counts(path):
+    counts = junit_counts(path)
+    bad = bad_programs(path[: -len(".junit.xml")] + ".json")
+    for name in bad[counts["failed"]:] if counts["failed"] < len(bad) else []:
+        print(f"failed: {name} ended badly")
+        counts["failed"] += 1
+    return counts
+
+
+def main():
+    total = collections.Counter()
+    for path in sorted(glob.glob(os.path.join(sys.argv[1], "*.junit.xml"))):
+        counts = suite_counts(path)
+        name = os.path.basename(path)[: -len(".junit.xml")]
+        print(f"{name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+        total += counts
+    if not total:
+        print("test_counts: no test ran", file=sys.stderr)
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    skips_fail = os.environ.get("CI") == "true" and total["skipped"]
+    return 1 if total["failed"] or not total or skips_fail else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Running the tests and adding up what they say. Read by ./dev.
+
+# Every suite leaves JUnit files in build/results; tools/test_counts.py adds them up.
+RESULTS=$BUILD/results
+
+# meson_suite FOLDER LABEL SUITE: one suite of the programs that run without QEMU.
+meson_suite() {
+    local folder=$1 label=$2 suite=$3 log=$1/meson-logs/$2-$3
+    say "$suite ($label)"
+    rm -f "$log".*
+    # A failure is counted from the log, so that the suites after it still run.
+    meson test -C "$folder" --no-rebuild --print-errorlogs --logbase "$label-$suite" --suite "$suite" || true
+    cp "$log.json" "$log.junit.xml" "$RESULTS/" 2>/dev/null || true
+}
+
+plain_suites() {
+    local suite
+    for suite in "$@"; do
+        meson_suite "$BUILD" plain "$suite"
+    done
+}
+
+sanitized_suites() {
+    local suite
+    build_sanitized
+    export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    for suite in "$@"; do
+        meson_suite "$BUILD/asan" sanitized "$suite"
+    done
+}
+
+lint_suite() {
+    say "lint"
+    /usr/bin/python3 -B tests/lint/lint.py --junit "$RESULTS/lint.junit.xml" || true
+}
+
+integration_suite() {
+    say "integration"
+    with_namespaces /usr/bin/python3 -B -m pytest -p no:cacheprovider --junitxml="$RESULTS/integration.junit.xml" \
+        -v tests/integration || true
+}
+
+run_tests() {
+    rm -rf "$RESULTS"
+    build_all
+    mkdir -p "$RESULTS"
+    case $1 in
+    lint | all) lint_suite ;;
+    esac
+    case $1 in
+    unit | sim | fuzz) plain_suites "$1" ;;
+    all) plain_suites unit sim fuzz ;;
+    esac
+    case $1 in
+    unit | sim | fuzz) sanitized_suites "$1" ;;
+    asan | all) sanitized_suites unit sim fuzz ;;
+    esac
+    case $1 in
+    integration | all) integration_suite ;;
+    esac
+    /usr/bin/python3 -B tools/test_counts.py "$RESULTS"
+}
