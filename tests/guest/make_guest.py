@@ -103,13 +103,16 @@ def main():
         fail("usage: make_guest.py TREE OUT")
     tree, out = sys.argv[1:]
     root = os.path.join(out, "root")
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(root, ignore_errors=True)
     os.makedirs(root)
     modules = one(os.path.join(tree, "lib/modules/*")) if os.path.isdir(os.path.join(tree, "lib")) else \
         one(os.path.join(tree, "usr/lib/modules/*"))
     fill_root(root, ModuleTree(modules))
-    pack(root, os.path.join(out, "initrd.img"))
-    shutil.copy(one(os.path.join(tree, "boot/vmlinuz-*")), os.path.join(out, "vmlinuz"))
+    # A guest may be booting from the old files: each is replaced whole.
+    pack(root, os.path.join(out, "initrd.new"))
+    shutil.copy(one(os.path.join(tree, "boot/vmlinuz-*")), os.path.join(out, "vmlinuz.new"))
+    os.replace(os.path.join(out, "vmlinuz.new"), os.path.join(out, "vmlinuz"))
+    os.replace(os.path.join(out, "initrd.new"), os.path.join(out, "initrd.img"))
     shutil.rmtree(root)
 
 
