@@ -47,15 +47,17 @@ need_lists() {
 missing_packages() {
     local package
     for package in "$@"; do
-        case $(dpkg-query -W -f='${db:Status-Status} ' "$package" 2>/dev/null) in
-        *'installed '*) ;;
+        case $(dpkg-query -W -f=' ${db:Status-Status} ' "$package" 2>/dev/null) in
+        *' installed '*) ;;
         *) echo "$package" ;;
         esac
     done
 }
 
 install_packages() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@"
+    mkdir -p "$BUILD"
+    quietly "$BUILD/install.log" \
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
 }
 
 # need_packages [MORE...]: the packages of the house, and these. Installs what is missing, and says what.
