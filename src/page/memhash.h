@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Hash of guest memory (XXH3, 64 bit, block by block in order): proves that two hosts hold the same image. */
+#ifndef FUT_MEMHASH_H
+#define FUT_MEMHASH_H
+
+#include "pageset.h"
+
+uint64_t fut_memory_hash(const FutMemory *memory);
+
+#endif
