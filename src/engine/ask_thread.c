@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Ask thread: talks to the arbiter, which may block for as long as shared storage does. */
+#include "fut_clock.h"
+#include "service_internal.h"
+
+static FutAnswer answer_of(FutClaim claim)
+{
+    switch (claim) {
+    case FUT_CLAIM_GRANTED:
+        return FUT_ANSWER_GRANTED;
+    case FUT_CLAIM_REFUSED:
+        return FUT_ANSWER_REFUSED;
+    default:
+        return FUT_ANSWER_UNKNOWN;
+    }
+}
+
+void *fut_ask_thread(void *opaque)
+{
+    FutService *service = opaque;
+    for (;;) {
+        g_autofree uint64_t *generation = g_async_queue_pop(service->asks);
+        if (g_atomic_int_get(&service->exiting)) {
+            continue; /* who is about to leave claims nothing any more */
+        }
+        g_autofree char *text = NULL;
+        FutClaim claim = fut_arbiter_claim(service->arbiter, *generation, service->options->node, &text);
+        fut_engine_answer(service->engine, answer_of(claim), *generation, text ? text : "", fut_now_ns());
+    }
+    return NULL;
+}

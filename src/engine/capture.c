@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Capture: turns a stopped guest into the frames of one epoch. */
+#include "capture.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "byteorder.h"
+#include "fut_error.h"
+#include "memhash.h"
+
+/* Keys encoded into one frame at most: their longest records fit the wire's cap. */
+#define PART_KEYS (FUT_WIRE_PART_MAX / FUT_DELTA_RECORD_MAX - 1)
+/* Memory of the stream buffer kept between epochs. */
+#define STREAM_KEEP (8u << 20)
+/* An EPOCH_PART body starts with the epoch number in the last bytes of the room kept for a checkpoint's head. */
+#define PART_HEAD 8
+
+void fut_capture_init(FutCapture *capture, const FutMemory *guest)
+{
+    g_assert(guest->count < FUT_BLOCKS_MAX);
+    *capture = (FutCapture){.live = *guest};
+    capture->live.count++;
+    capture->parts = g_array_new(FALSE, FALSE, sizeof(FutCapturePart));
+}
+
+void fut_capture_done(FutCapture *capture)
+{
+    fut_capture_close(capture);
+    fut_buf_done(&capture->state);
+    fut_buf_done(&capture->stream);
+    fut_pageset_done(&capture->dirty);
+    g_array_unref(capture->parts);
+}
+
+bool fut_capture_open(FutCapture *capture, GError **error)
+{
+    g_assert(capture->shadow.count == 0);
+    unsigned state_block = capture->live.count - 1;
+    for (unsigned i = 0; i < capture->live.count; i++) {
+        uint64_t length = i == state_block ? FUT_WIRE_STATE_MAX : capture->live.block[i].length;
+        void *base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (base == MAP_FAILED) {
+            g_set_error(error, FUT_ERROR, FUT_ERR_IO, "no memory for the shadow copy (%" G_GUINT64_FORMAT " bytes): %s",
+                        length, g_strerror(errno));
+            fut_capture_close(capture);
+            return false;
+        }
+        capture->shadow.block[i].base = base;
+        capture->shadow.block[i].length = length;
+        capture->shadow.count = i + 1;
+    }
+    capture->live.block[state_block].length = FUT_WIRE_STATE_MAX;
+    fut_pageset_clear(&capture->dirty);
+    return true;
+}
+
+void fut_capture_close(FutCapture *capture)
+{
+    for (unsigned i = 0; i < capture->shadow.count; i++) {
+        munmap(capture->shadow.block[i].base, capture->shadow.block[i].length);
+    }
+    capture->shadow.count = 0;
+    fut_buf_trim(&capture->stream, 0);
+}
+
+bool fut_capture_state(FutCapture *capture, FutVmm *vmm, GError **error)
+{
+    fut_buf_clear(&capture->state);
+    if (!vmm->ops->state_save(vmm, &capture->state, error)) {
+        return false;
+    }
+    size_t length = capture->state.len;
+    if (length == 0 || length > FUT_WIRE_STATE_MAX) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, "device state of %zu bytes: at most %u can be protected", length,
+                    FUT_WIRE_STATE_MAX);
+        return false;
+    }
+    size_t padding = -length & (FUT_PAGE_SIZE - 1);
+    if (padding > 0) {
+        memset(fut_buf_extend(&capture->state, padding), 0, padding);
+    }
+    capture->head.state_length = (uint32_t)length;
+    capture->live.block[capture->live.count - 1].base = capture->state.data;
+    return true;
+}
+
+static void add_state_pages(FutCapture *capture)
+{
+    unsigned block = capture->live.count - 1;
+    for (size_t page = 0; page < capture->state.len >> FUT_PAGE_SHIFT; page++) {
+        fut_pageset_add(&capture->dirty, fut_key(block, page));
+    }
+}
+
+/* Encodes keys first..first+count as one body, leaving room for a checkpoint's head before the records. */
+static void encode_part(FutCapture *capture, size_t first, size_t count)
+{
+    fut_buf_extend(&capture->stream, FUT_CHECKPOINT_SIZE);
+    size_t records = capture->stream.len;
+    fut_delta_encode(&capture->stream, &capture->live, &capture->shadow, capture->dirty.keys + first, count, &capture->stats);
+    size_t length = capture->stream.len - records;
+    capture->head.stream_length += length;
+    FutCapturePart part = {records - PART_HEAD, (uint32_t)(PART_HEAD + length), FUT_MSG_EPOCH_PART};
+    g_array_append_val(capture->parts, part);
+}
+
+static void finish_parts(FutCapture *capture)
+{
+    for (guint i = 0; i < capture->parts->len; i++) {
+        FutCapturePart *part = &g_array_index(capture->parts, FutCapturePart, i);
+        fut_put_le64(capture->stream.data + part->offset, capture->head.epoch);
+    }
+    FutCapturePart *last = &g_array_index(capture->parts, FutCapturePart, capture->parts->len - 1);
+    last->offset -= FUT_CHECKPOINT_SIZE - PART_HEAD;
+    last->length += FUT_CHECKPOINT_SIZE - PART_HEAD;
+    last->type = FUT_MSG_CHECKPOINT;
+    capture->head.parts = capture->parts->len - 1;
+    fut_checkpoint_encode(capture->stream.data + last->offset, &capture->head);
+}
+
+void fut_capture_epoch(FutCapture *capture, uint64_t epoch, uint32_t flags)
+{
+    if (capture->stream.cap > STREAM_KEEP) {
+        fut_buf_trim(&capture->stream, 0);
+    }
+    fut_buf_clear(&capture->stream);
+    g_array_set_size(capture->parts, 0);
+    capture->stats = (FutDeltaStats){0};
+    capture->head = (FutCheckpoint){.epoch = epoch, .flags = flags, .state_length = capture->head.state_length};
+    if (flags & FUT_CHECKPOINT_HASHED) {
+        FutMemory guest = capture->live;
+        guest.count--;
+        capture->head.memory_hash = fut_memory_hash(&guest);
+    }
+    add_state_pages(capture);
+    for (size_t first = 0; first < capture->dirty.count; first += PART_KEYS) {
+        encode_part(capture, first, MIN(PART_KEYS, capture->dirty.count - first));
+    }
+    finish_parts(capture);
+    fut_pageset_clear(&capture->dirty);
+}
+
+void fut_capture_pages(FutCapture *capture, const uint64_t *keys, size_t count)
+{
+    g_assert(count <= FUT_CAPTURE_PAGES_MAX);
+    fut_buf_clear(&capture->stream);
+    fut_delta_encode_full(&capture->stream, &capture->live, &capture->shadow, keys, count, NULL);
+}

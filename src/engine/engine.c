@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The engine's core: takes events to the pair machine and carries out what it decides. */
+#include "engine.h"
+
+#include <sys/uio.h>
+
+#include "engine_internal.h"
+#include "fut_clock.h"
+#include "fut_error.h"
+
+/* A cut that does not come (the guest is paused by a person) is asked for again this often. */
+#define ASK_AGAIN_NS (100 * FUT_NS_PER_MS)
+
+void fut_engine_config_defaults(FutEngineConfig *config)
+{
+    *config = (FutEngineConfig){
+        .role = FUT_ROLE_PRIMARY,
+        .mode = FUT_MODE_PIPELINE,
+        .epoch_max_us = 25000,
+        .batch_max_us = 1000,
+        .heartbeat_ms = 50,
+        .timeout_ms = 500,
+        .retry_ms = 1000,
+        .hold_max_bytes = 64u << 20,
+        .log_max_bytes = 16u << 20,
+    };
+}
+
+static FutPair *new_pair(const FutEngineConfig *config, char *const *machine)
+{
+    FutPairConfig pair = {
+        .role = config->role,
+        .vm = config->vm,
+        .node = config->node,
+        .machine = machine,
+        .generation = config->generation,
+        .heartbeat_ms = config->heartbeat_ms,
+        .timeout_ms = config->timeout_ms,
+        .retry_ms = config->retry_ms,
+        .window = 1,
+    };
+    return fut_pair_new(&pair, fut_now_ns());
+}
+
+FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine, const FutEngineHost *host,
+                          void *opaque)
+{
+    FutEngine *engine = g_new0(FutEngine, 1);
+    engine->vmm = vmm;
+    engine->config = *config;
+    engine->host = host;
+    engine->opaque = opaque;
+    g_mutex_init(&engine->lock);
+    g_cond_init(&engine->changed);
+    engine->pair = new_pair(config, machine);
+    engine->held.max_bytes = config->hold_max_bytes;
+    engine->pace.epoch_max_ns = config->epoch_max_us * FUT_NS_PER_US;
+    engine->pace.batch_max_ns = config->batch_max_us * FUT_NS_PER_US;
+    fut_capture_init(&engine->capture, vmm->ops->memory(vmm));
+    if (config->role == FUT_ROLE_BACKUP && !fut_standby_open(engine, NULL)) {
+        g_error("futago: no address space for a standby");
+    }
+    vmm->engine = engine;
+    return engine;
+}
+
+void fut_engine_free(FutEngine *engine)
+{
+    if (!engine) {
+        return;
+    }
+    fut_packets_clear(&engine->held);
+    fut_standby_close(engine);
+    fut_capture_done(&engine->capture);
+    fut_pageset_done(&engine->copy.set);
+    fut_pageset_done(&engine->copy.next);
+    fut_buf_done(&engine->act_body);
+    fut_pair_free(engine->pair);
+    g_free(engine->broken);
+    g_mutex_clear(&engine->lock);
+    g_cond_clear(&engine->changed);
+    g_free(engine);
+}
+
+/* -- carrying out actions -- */
+
+static void act_send(FutEngine *engine, const FutAction *action)
+{
+    struct iovec iov = {engine->act_body.data, engine->act_body.len};
+    engine->host->send(engine->opaque, action->type, action->flags, &iov, iov.iov_len > 0);
+}
+
+static void act_primary(FutEngine *engine, const FutAction *action)
+{
+    switch (action->kind) {
+    case FUT_ACT_START_COPY:
+        fut_primary_start_copy(engine);
+        break;
+    case FUT_ACT_STOP_COPY:
+        fut_primary_stop_copy(engine);
+        break;
+    case FUT_ACT_HOLD:
+        fut_primary_hold(engine);
+        break;
+    case FUT_ACT_RELEASE:
+        fut_primary_release(engine, action->number);
+        break;
+    case FUT_ACT_RELEASE_ALL:
+        fut_primary_release_all(engine);
+        break;
+    case FUT_ACT_DROP_ALL:
+        fut_primary_drop_all(engine);
+        break;
+    case FUT_ACT_CUT:
+        fut_primary_final_cut(engine);
+        break;
+    case FUT_ACT_HALT:
+        engine->vmm->ops->halt(engine->vmm);
+        break;
+    case FUT_ACT_RESUME:
+        fut_primary_resume(engine);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static void act(FutEngine *engine, const FutAction *action)
+{
+    switch (action->kind) {
+    case FUT_ACT_SEND:
+        act_send(engine, action);
+        break;
+    case FUT_ACT_SESSION:
+        engine->host->session(engine->opaque, (uint32_t)action->number);
+        break;
+    case FUT_ACT_CONNECT:
+        engine->host->connect(engine->opaque);
+        break;
+    case FUT_ACT_CLOSE:
+        engine->host->close(engine->opaque, action->text);
+        break;
+    case FUT_ACT_ASK:
+        engine->host->ask(engine->opaque, action->number);
+        break;
+    case FUT_ACT_REPORT:
+        engine->host->report(engine->opaque, action->id, action->text);
+        break;
+    case FUT_ACT_APPLY:
+        fut_standby_apply(engine, action->number);
+        break;
+    case FUT_ACT_BARRIER_IN:
+        break;
+    case FUT_ACT_DISCARD:
+        fut_standby_discard(engine);
+        break;
+    case FUT_ACT_TAKE_OVER:
+        fut_standby_take_over(engine);
+        break;
+    default:
+        act_primary(engine, action);
+        break;
+    }
+}
+
+/* With the lock held: next action, its borrowed parts copied so that the lock may be dropped. */
+static bool next_action(FutEngine *engine, FutAction *ret, char **ret_text)
+{
+    if (!fut_pair_next_action(engine->pair, ret)) {
+        return false;
+    }
+    fut_buf_clear(&engine->act_body);
+    fut_buf_append(&engine->act_body, ret->body, ret->length);
+    *ret_text = g_strdup(ret->text);
+    ret->text = *ret_text;
+    return true;
+}
+
+void fut_engine_act(FutEngine *engine)
+{
+    FutAction action;
+    char *text = NULL;
+    g_mutex_lock(&engine->lock);
+    if (engine->actor == g_thread_self()) {
+        g_mutex_unlock(&engine->lock); /* called from within an action: the loop below us goes on */
+        return;
+    }
+    while (engine->actor) {
+        g_cond_wait(&engine->changed, &engine->lock);
+    }
+    engine->actor = g_thread_self();
+    while (next_action(engine, &action, &text)) {
+        g_mutex_unlock(&engine->lock);
+        act(engine, &action);
+        g_free(text);
+        g_mutex_lock(&engine->lock);
+    }
+    engine->actor = NULL;
+    g_cond_broadcast(&engine->changed);
+    g_mutex_unlock(&engine->lock);
+}
+
+/* -- events -- */
+
+void fut_engine_link_up(FutEngine *engine, uint64_t nonce, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_link_up(engine->pair, nonce, now_ns);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+}
+
+void fut_engine_link_down(FutEngine *engine, const char *why, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_link_down(engine->pair, why, now_ns);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+}
+
+void fut_engine_bad_peer(FutEngine *engine, const char *why, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_bad_peer(engine->pair, why, now_ns);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+}
+
+static bool standby_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
+{
+    g_autoptr(GError) error = NULL;
+    if (fut_standby_check(engine, frame, &error)) {
+        return true;
+    }
+    fut_engine_bad_peer(engine, error->message, now_ns);
+    return false;
+}
+
+void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    FutPairStatus before, after;
+    fut_pair_status(engine->pair, &before);
+    g_mutex_unlock(&engine->lock);
+    bool backup = before.role == FUT_ROLE_BACKUP;
+    if (backup && !standby_frame(engine, frame, now_ns)) {
+        return;
+    }
+    g_mutex_lock(&engine->lock);
+    fut_pair_frame(engine->pair, frame, now_ns);
+    fut_pair_status(engine->pair, &after);
+    g_mutex_unlock(&engine->lock);
+    if (backup && after.linked) {
+        fut_standby_keep(engine, frame);
+    }
+    fut_engine_act(engine);
+    if (backup) {
+        fut_engine_alive(engine, fut_now_ns()); /* what took time was us, applying: not the primary's silence */
+    }
+}
+
+void fut_engine_alive(FutEngine *engine, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_alive(engine->pair, now_ns);
+    g_mutex_unlock(&engine->lock);
+}
+
+void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_answer(engine->pair, answer, generation, text, now_ns);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+}
+
+/* -- time -- */
+
+/* With the lock held: a cut is due, or was asked for and did not come. */
+static bool cut_overdue(FutEngine *engine, uint64_t now_ns)
+{
+    if (fut_primary_want_cut(engine, false, now_ns)) {
+        engine->asked_ns = now_ns;
+        return true;
+    }
+    bool waiting = engine->cut_pending || (engine->copy.active && engine->copy.collect_wanted);
+    if (waiting && now_ns - engine->asked_ns >= ASK_AGAIN_NS) {
+        engine->asked_ns = now_ns;
+        return true;
+    }
+    return false;
+}
+
+static void end_broken(FutEngine *engine, char *take_why, uint64_t now_ns)
+{
+    g_autofree char *why = take_why;
+    g_autofree char *text = g_strdup_printf("protection ends: %s", why);
+    engine->host->report(engine->opaque, "FUT-191", text);
+    g_mutex_lock(&engine->lock);
+    fut_pair_unprotect(engine->pair, now_ns, NULL);
+    g_mutex_unlock(&engine->lock);
+}
+
+void fut_engine_tick(FutEngine *engine, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_tick(engine->pair, now_ns);
+    fut_stats_tick(&engine->stats, now_ns);
+    bool want = cut_overdue(engine, now_ns);
+    char *broken = g_steal_pointer(&engine->broken);
+    engine->act_wanted = false;
+    g_mutex_unlock(&engine->lock);
+    if (broken) {
+        end_broken(engine, broken, now_ns);
+    }
+    if (want) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+    fut_engine_act(engine);
+}
+
+uint64_t fut_engine_deadline(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    uint64_t deadline = fut_pair_deadline(engine->pair);
+    if (engine->broken || engine->act_wanted) {
+        deadline = 0;
+    } else if (engine->cut_pending || (engine->copy.active && engine->copy.collect_wanted)) {
+        deadline = MIN(deadline, engine->asked_ns + ASK_AGAIN_NS);
+    } else if (fut_pair_may_cut(engine->pair)) {
+        deadline = MIN(deadline, fut_pace_deadline(&engine->pace));
+    }
+    g_mutex_unlock(&engine->lock);
+    return deadline;
+}
+
+/* -- commands -- */
+
+bool fut_engine_protect(FutEngine *engine, GError **error)
+{
+    g_mutex_lock(&engine->lock);
+    bool ok = fut_pair_protect(engine->pair, fut_now_ns(), error);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+    engine->host->wake(engine->opaque);
+    return ok;
+}
+
+bool fut_engine_unprotect(FutEngine *engine, GError **error)
+{
+    g_mutex_lock(&engine->lock);
+    bool ok = fut_pair_unprotect(engine->pair, fut_now_ns(), error);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+    engine->host->wake(engine->opaque);
+    return ok;
+}
+
+bool fut_engine_failover(FutEngine *engine, GError **error)
+{
+    g_mutex_lock(&engine->lock);
+    bool ok = fut_pair_failover(engine->pair, fut_now_ns(), error);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+    engine->host->wake(engine->opaque);
+    return ok;
+}
+
+bool fut_engine_accepts(FutEngine *engine, FutBuf *ret_bye)
+{
+    FutPairStatus status;
+    g_mutex_lock(&engine->lock);
+    fut_pair_status(engine->pair, &status);
+    bool accepts = status.role == FUT_ROLE_BACKUP && !status.linked &&
+                   (status.state == FUT_STATE_WAITING || status.state == FUT_STATE_CLAIMING);
+    if (!accepts) {
+        fut_pair_busy_bye(engine->pair, ret_bye);
+    }
+    g_mutex_unlock(&engine->lock);
+    return accepts;
+}
+
+void fut_engine_exiting(FutEngine *engine)
+{
+    FutPairStatus status;
+    g_mutex_lock(&engine->lock);
+    engine->exiting = true;
+    fut_pair_status(engine->pair, &status);
+    g_mutex_unlock(&engine->lock);
+    if (status.role == FUT_ROLE_PRIMARY && status.linked) {
+        fut_engine_unprotect(engine, NULL);
+    }
+}
+
+void fut_engine_set_fault(FutEngine *engine, FutPairFault fault)
+{
+    g_mutex_lock(&engine->lock);
+    fut_pair_set_fault(engine->pair, fault);
+    g_mutex_unlock(&engine->lock);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The engine's own structure, shared by its core files (engine.c, primary.c, standby.c, engine_status.c).
+ *
+ * One lock guards the pair machine, the packet lists, pace and statistics. It is held for short computations only: never while an
+ * operation of the VMM or the host is called, never while pages are copied. Actions of the pair machine are carried out by one
+ * thread at a time, in order (fut_engine_act()). */
+#ifndef FUT_ENGINE_INTERNAL_H
+#define FUT_ENGINE_INTERNAL_H
+
+#include "capture.h"
+#include "engine.h"
+#include "histogram.h"
+#include "outputs.h"
+#include "pace.h"
+
+/* Initial copy of a primary. `lock` unless said otherwise. */
+typedef struct {
+    bool active;
+    bool collect_wanted;  /* the next cut collects what was written instead of taking a checkpoint */
+    bool collected;       /* it did: `next` is filled */
+    uint64_t pass;        /* 0: everything, by the cursor; then what was written meanwhile, by `set` */
+    uint64_t total_pages; /* of this pass */
+    uint64_t done_pages;
+    unsigned block;       /* cursor; copy thread only */
+    uint64_t page;
+    FutPageSet set;       /* copy thread only */
+    FutPageSet next;      /* filled by the cut while collect_wanted */
+} FutCopy;
+
+/* What a backup holds. Link thread only, unless said otherwise. */
+typedef struct {
+    FutMemory memory;     /* guest memory, and the device state image as last block */
+    FutMemory guest;      /* guest memory alone: what an initial copy may touch */
+    FutBuf parts;         /* EPOCH_PART streams of the epoch coming in: u32 length, stream, ... */
+    uint64_t parts_epoch;
+    const uint8_t *last;  /* stream of the CHECKPOINT being handled */
+    size_t last_length;
+    FutCheckpoint head;   /* of the CHECKPOINT being handled, then of the committed one */
+    FutPacketList log;    /* inbound packets the guest saw in epochs not yet committed; `lock` */
+} FutStandby;
+
+typedef struct {
+    uint64_t epoch;
+    uint64_t begin_ns;
+} FutFlight;
+
+typedef struct {
+    FutHistogram pause_ns, commit_ns;
+    uint64_t checkpoints, pages, bytes;
+    uint64_t sample_ns, sample_checkpoints, sample_bytes; /* for rates */
+    double checkpoints_per_s, bytes_per_s;
+} FutEngineStats;
+
+#define FUT_FLIGHTS_MAX 64
+
+struct FutEngine {
+    FutVmm *vmm;
+    FutEngineConfig config;
+    const FutEngineHost *host;
+    void *opaque;
+
+    GMutex lock;
+    GCond changed;       /* acting or cutting ended */
+    GThread *actor;      /* carries out actions now; NULL = nobody */
+    bool cutting;        /* between fut_engine_cut() and fut_engine_cut_done(), a checkpoint is being captured or sent */
+    bool cut_pending;    /* cut_request() was called, no cut came yet */
+    uint64_t asked_ns;   /* when tick last asked again for a cut that does not come (guest paused) */
+    bool final_wanted;   /* hand-over: keep asking for the cut until it comes */
+    bool staying;        /* the guest was left stopped (mode=stop) */
+    bool exiting;
+    bool act_wanted;     /* actions wait and the thread that caused them must not carry them out */
+    char *broken;        /* capture failed: protection has to end; owned */
+    uint64_t outputs_waiting; /* atomic copy of held.count for cheap looks */
+
+    FutPair *pair;
+    FutPacketList held;
+    FutPace pace;
+    FutCapture capture;  /* cut thread; copy thread while copying */
+    FutCopy copy;
+    FutStandby standby;
+    FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
+    uint64_t cut_begin_ns, cut_epoch;
+
+    FutEngineStats stats;
+    uint64_t released, dropped, applied, verified, verify_failed, reinjected;
+    uint64_t takeover_ns, taken_hash, taken_committed_hash;
+    bool standby_open;
+    FutBuf act_body;     /* actor only */
+};
+
+/* Carries out the pair machine's actions until none is left. No lock held, no big lock. Waits when another thread is at it. */
+void fut_engine_act(FutEngine *engine);
+
+/* primary.c */
+void fut_primary_start_copy(FutEngine *engine);
+void fut_primary_stop_copy(FutEngine *engine);
+void fut_primary_hold(FutEngine *engine);
+void fut_primary_release(FutEngine *engine, uint64_t upto);
+void fut_primary_release_all(FutEngine *engine);
+void fut_primary_drop_all(FutEngine *engine);
+void fut_primary_final_cut(FutEngine *engine);
+void fut_primary_resume(FutEngine *engine);
+/* With the lock held: is a checkpoint due? Marks it requested if so; the caller then calls cut_request() without the lock. */
+bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns);
+
+/* standby.c */
+bool fut_standby_open(FutEngine *engine, GError **error);
+void fut_standby_close(FutEngine *engine);
+/* Looks at a frame before the pair machine sees it. False: the peer is at fault (error says how). */
+bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error);
+/* After the pair machine accepted it: keeps what has to be kept. */
+void fut_standby_keep(FutEngine *engine, const FutFrame *frame);
+void fut_standby_apply(FutEngine *engine, uint64_t epoch);
+void fut_standby_discard(FutEngine *engine);
+void fut_standby_take_over(FutEngine *engine);
+
+/* engine_status.c; lock held */
+void fut_stats_tick(FutEngineStats *stats, uint64_t now_ns);
+
+#endif

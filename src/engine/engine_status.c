@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a person or a benchmark sees of the engine. */
+#include "engine_internal.h"
+#include "fut_clock.h"
+
+void fut_stats_tick(FutEngineStats *stats, uint64_t now_ns)
+{
+    uint64_t span_ns = now_ns - stats->sample_ns;
+    if (span_ns < FUT_NS_PER_S) {
+        return;
+    }
+    double span_s = (double)span_ns / FUT_NS_PER_S;
+    stats->checkpoints_per_s = (double)(stats->checkpoints - stats->sample_checkpoints) / span_s;
+    stats->bytes_per_s = (double)(stats->bytes - stats->sample_bytes) / span_s;
+    stats->sample_ns = now_ns;
+    stats->sample_checkpoints = stats->checkpoints;
+    stats->sample_bytes = stats->bytes;
+}
+
+void fut_engine_status_reset(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    FutEngineStats *stats = &engine->stats;
+    fut_histogram_clear(&stats->pause_ns);
+    fut_histogram_clear(&stats->commit_ns);
+    stats->checkpoints = stats->pages = stats->bytes = 0;
+    stats->sample_ns = fut_now_ns();
+    stats->sample_checkpoints = stats->sample_bytes = 0;
+    g_mutex_unlock(&engine->lock);
+}
+
+static double microseconds(const FutHistogram *histogram, double percent)
+{
+    return (double)fut_histogram_percentile(histogram, percent) / FUT_NS_PER_US;
+}
+
+static void pair_status(const FutPairStatus *pair, FutEngineStatus *ret)
+{
+    ret->role = pair->role;
+    ret->state = pair->state;
+    ret->linked = pair->linked;
+    ret->generation = pair->generation;
+    ret->epoch = pair->epoch;
+    ret->committed = pair->committed;
+    ret->in_flight = pair->in_flight;
+    g_strlcpy(ret->peer_node, pair->peer_node, sizeof(ret->peer_node));
+    g_strlcpy(ret->reason, pair->last_reason, sizeof(ret->reason));
+}
+
+static void stats_status(const FutEngineStats *stats, FutEngineStatus *ret)
+{
+    double count = stats->checkpoints ? (double)stats->checkpoints : 1;
+    ret->checkpoints = stats->checkpoints;
+    ret->checkpoints_per_s = stats->checkpoints_per_s;
+    ret->bytes_per_s = stats->bytes_per_s;
+    ret->pause_us_p50 = microseconds(&stats->pause_ns, 50);
+    ret->pause_us_p99 = microseconds(&stats->pause_ns, 99);
+    ret->commit_us_p50 = microseconds(&stats->commit_ns, 50);
+    ret->commit_us_p99 = microseconds(&stats->commit_ns, 99);
+    ret->pages_per_checkpoint = (double)stats->pages / count;
+    ret->bytes_per_checkpoint = (double)stats->bytes / count;
+}
+
+static double copy_share(const FutEngine *engine, FutPairState state)
+{
+    const FutCopy *copy = &engine->copy;
+    if (state == FUT_STATE_COPYING) {
+        /* later passes are short: the first one is what a person waits for */
+        return copy->pass > 0 || copy->total_pages == 0 ? 1 : (double)copy->done_pages / (double)copy->total_pages;
+    }
+    return state == FUT_STATE_SETTLING || state == FUT_STATE_PROTECTING || state == FUT_STATE_PROTECTED;
+}
+
+static uint64_t oldest_uncommitted_ns(const FutEngine *engine, const FutPairStatus *pair)
+{
+    uint64_t next = pair->committed + 1;
+    const FutFlight *flight = &engine->flights[next % FUT_FLIGHTS_MAX];
+    if (pair->in_flight > 0 && flight->epoch == next) {
+        return flight->begin_ns;
+    }
+    return engine->pace.last_cut_ns;
+}
+
+void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
+{
+    *ret = (FutEngineStatus){.mode = engine->config.mode, .running = engine->vmm->ops->running(engine->vmm)};
+    uint64_t now_ns = fut_now_ns();
+    g_mutex_lock(&engine->lock);
+    FutPairStatus pair;
+    fut_pair_status(engine->pair, &pair);
+    pair_status(&pair, ret);
+    stats_status(&engine->stats, ret);
+    if (pair.role == FUT_ROLE_PRIMARY && fut_pair_output_epoch(engine->pair) != 0) {
+        uint64_t oldest_ns = oldest_uncommitted_ns(engine, &pair);
+        ret->lag_us = now_ns > oldest_ns ? (now_ns - oldest_ns) / FUT_NS_PER_US : 0;
+    }
+    ret->outputs_held = engine->held.count;
+    ret->outputs_released = engine->released;
+    ret->outputs_dropped = engine->dropped;
+    ret->copy_share = copy_share(engine, pair.state);
+    ret->copy_passes = engine->copy.pass;
+    ret->applied = engine->applied;
+    ret->verified = engine->verified;
+    ret->verify_failed = engine->verify_failed;
+    ret->inbound_logged = engine->standby.log.count;
+    ret->reinjected = engine->reinjected;
+    ret->takeover_us = (double)engine->takeover_ns / FUT_NS_PER_US;
+    ret->memory_hash = engine->taken_hash;
+    ret->committed_hash = engine->taken_committed_hash;
+    g_mutex_unlock(&engine->lock);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Link thread: owns the socket's reading side and the protocol's time. Sending is done by whoever has something to send. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "service_internal.h"
+#include "wire.h"
+
+/* A backup that does not answer the phone is tried again; nothing else waits for this thread meanwhile. */
+#define CONNECT_TIMEOUT_MS 1000
+/* Socket reads before time gets its turn. */
+#define READS_MAX 64
+
+void fut_wake_fd(int fd)
+{
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof(one));
+    g_assert(written == sizeof(one) || errno == EAGAIN);
+}
+
+void fut_wake_drain(int fd)
+{
+    uint64_t count;
+    ssize_t got = read(fd, &count, sizeof(count));
+    g_assert(got == sizeof(count) || errno == EAGAIN);
+}
+
+/* -- sending -- */
+
+static const void *one_piece(FutService *service, const struct iovec *iov, int count, size_t *ret_length)
+{
+    if (count <= 1) {
+        *ret_length = count ? iov[0].iov_len : 0;
+        return count ? iov[0].iov_base : NULL;
+    }
+    fut_buf_clear(&service->gather);
+    for (int i = 0; i < count; i++) {
+        fut_buf_append(&service->gather, iov[i].iov_base, iov[i].iov_len);
+    }
+    *ret_length = service->gather.len;
+    return service->gather.data;
+}
+
+bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov, int count)
+{
+    uint8_t head[FUT_FRAME_HEADER_SIZE];
+    size_t length, pending = 0;
+    g_mutex_lock(&service->send_lock);
+    if (!service->link) {
+        g_mutex_unlock(&service->send_lock);
+        return false;
+    }
+    const void *body = one_piece(service, iov, count, &length);
+    fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body, (uint32_t)length);
+    struct iovec out[2] = {{head, sizeof(head)}, {(void *)body, length}};
+    bool sent = fut_link_send(service->link, out, length > 0 ? 2 : 1, &pending, NULL);
+    if (!sent) {
+        fut_link_close(service->link); /* the link thread reads the end and says so */
+    }
+    g_mutex_unlock(&service->send_lock);
+    if (pending > 0) {
+        fut_wake_fd(service->link_wake_fd);
+    }
+    return sent;
+}
+
+void fut_link_host_session(FutService *service, uint32_t session)
+{
+    g_mutex_lock(&service->send_lock);
+    service->session = session;
+    g_mutex_unlock(&service->send_lock);
+}
+
+static FutLink *current_link(FutService *service)
+{
+    g_mutex_lock(&service->send_lock);
+    FutLink *link = service->link ? fut_link_ref(service->link) : NULL;
+    g_mutex_unlock(&service->send_lock);
+    return link;
+}
+
+static uint32_t current_session(FutService *service)
+{
+    g_mutex_lock(&service->send_lock);
+    uint32_t session = service->session;
+    g_mutex_unlock(&service->send_lock);
+    return session;
+}
+
+void fut_link_host_close(FutService *service, const char *why)
+{
+    g_mutex_lock(&service->send_lock);
+    FutLink *link = g_steal_pointer(&service->link);
+    g_mutex_unlock(&service->send_lock);
+    if (link) {
+        fut_link_flush(link, NULL);
+        fut_link_close(link);
+        fut_link_unref(link);
+        fut_wake_fd(service->link_wake_fd);
+    }
+}
+
+size_t fut_link_host_pending(FutService *service)
+{
+    g_autoptr(FutLink) link = current_link(service);
+    return link ? fut_link_pending(link) : 0;
+}
+
+void fut_link_host_drain(FutService *service, unsigned timeout_ms)
+{
+    uint64_t end_ns = fut_now_ns() + timeout_ms * FUT_NS_PER_MS;
+    while (fut_link_host_pending(service) > 0 && fut_now_ns() < end_ns) {
+        g_usleep(1000);
+    }
+}
+
+/* -- a link comes up -- */
+
+static void adopt_link(FutService *service, FutLink *take_link)
+{
+    g_mutex_lock(&service->send_lock);
+    g_assert(!service->link);
+    service->link = take_link;
+    service->session = 0;
+    service->sequence = 0;
+    g_mutex_unlock(&service->send_lock);
+    uint64_t nonce = ((uint64_t)g_random_int() << 32) | g_random_int();
+    fut_engine_link_up(service->engine, nonce, fut_now_ns());
+}
+
+static void connect_peer(FutService *service)
+{
+    g_autoptr(GError) error = NULL;
+    g_mutex_lock(&service->peer_lock);
+    g_autofree char *text = service->peer ? fut_address_text(service->peer) : NULL;
+    g_mutex_unlock(&service->peer_lock);
+    g_autoptr(FutAddress) peer = text ? fut_address_parse(text, NULL) : NULL;
+    FutLink *link = peer ? fut_link_connect(peer, CONNECT_TIMEOUT_MS, &error) : NULL;
+    if (link) {
+        adopt_link(service, link);
+    } else {
+        fut_engine_link_down(service->engine, error ? error->message : "no address of a backup is known", fut_now_ns());
+    }
+}
+
+static void turn_away(FutLink *link, const FutBuf *bye)
+{
+    uint8_t head[FUT_FRAME_HEADER_SIZE];
+    fut_frame_header_encode(head, FUT_MSG_BYE, FUT_BYE_BUSY, 0, 0, bye->data, (uint32_t)bye->len);
+    struct iovec out[2] = {{head, sizeof(head)}, {bye->data, bye->len}};
+    fut_link_send(link, out, 2, NULL, NULL);
+    fut_link_close(link);
+}
+
+static void accept_peer(FutService *service)
+{
+    g_autoptr(FutLink) link = fut_listener_accept(service->listener, NULL);
+    if (!link) {
+        return;
+    }
+    FutBuf bye = {0};
+    if (fut_engine_accepts(service->engine, &bye)) {
+        /* a link just closed by the engine may not have been let go of yet */
+        fut_link_host_close(service, "replaced");
+        adopt_link(service, g_steal_pointer(&link));
+    } else {
+        g_autofree char *text = g_strdup_printf("connection from %s turned away: this backup has its primary", fut_link_name(link));
+        fut_service_report(service, "FUT-180", text);
+        turn_away(link, &bye);
+    }
+    fut_buf_done(&bye);
+}
+
+/* -- reading -- */
+
+typedef struct {
+    FutLink *link; /* owned reference; the one being read */
+    FutFrameReader *reader;
+} Reading;
+
+static void reading_end(Reading *reading)
+{
+    g_clear_pointer(&reading->link, fut_link_unref);
+    g_clear_pointer(&reading->reader, fut_frame_reader_free);
+}
+
+/* The engine may have closed the link or put another in its place. */
+static void reading_follow(FutService *service, Reading *reading)
+{
+    FutLink *link = current_link(service);
+    if (link == reading->link) {
+        g_clear_pointer(&link, fut_link_unref);
+        return;
+    }
+    reading_end(reading);
+    if (link) {
+        reading->link = link;
+        reading->reader = fut_frame_reader_new(fut_wire_cap);
+    }
+}
+
+static bool still_current(FutService *service, const Reading *reading)
+{
+    g_mutex_lock(&service->send_lock);
+    bool current = service->link == reading->link;
+    g_mutex_unlock(&service->send_lock);
+    return current;
+}
+
+static void link_ended(FutService *service, Reading *reading, const char *why, bool peers_fault)
+{
+    if (still_current(service, reading)) {
+        if (peers_fault) {
+            fut_engine_bad_peer(service->engine, why, fut_now_ns());
+        } else {
+            fut_link_host_close(service, why);
+            fut_engine_link_down(service->engine, why, fut_now_ns());
+        }
+    }
+    reading_end(reading);
+}
+
+/* Hands on all whole frames. False when the link is not to be read any more. */
+static bool read_frames(FutService *service, Reading *reading)
+{
+    g_autoptr(GError) error = NULL;
+    FutFrame frame;
+    int got;
+    uint32_t session = current_session(service);
+    if (session != 0) {
+        fut_frame_reader_set_session(reading->reader, session);
+    }
+    while ((got = fut_frame_reader_next(reading->reader, &frame, &error)) > 0) {
+        fut_engine_frame(service->engine, &frame, fut_now_ns());
+        if (!still_current(service, reading)) {
+            return false;
+        }
+        if (session == 0 && (session = current_session(service)) != 0) {
+            fut_frame_reader_set_session(reading->reader, session);
+        }
+    }
+    if (got < 0) {
+        link_ended(service, reading, error->message, true);
+        return false;
+    }
+    return true;
+}
+
+static void read_link(FutService *service, Reading *reading)
+{
+    g_autoptr(GError) error = NULL;
+    for (int i = 0; i < READS_MAX; i++) {
+        size_t room;
+        uint8_t *at = fut_frame_reader_space(reading->reader, &room);
+        ssize_t got = fut_link_recv(reading->link, at, room, &error);
+        if (got < 0) {
+            link_ended(service, reading, error->message, false);
+            return;
+        }
+        if (got == 0) {
+            return;
+        }
+        fut_engine_alive(service->engine, fut_now_ns());
+        fut_frame_reader_filled(reading->reader, (size_t)got);
+        if (!read_frames(service, reading)) {
+            return;
+        }
+        if ((size_t)got < room) {
+            return;
+        }
+    }
+}
+
+/* -- the loop -- */
+
+static void close_listener_when_done(FutService *service)
+{
+    if (!service->listener) {
+        return;
+    }
+    FutEngineStatus status;
+    fut_engine_status(service->engine, &status);
+    if (status.role == FUT_ROLE_PRIMARY) {
+        g_clear_pointer(&service->listener, fut_listener_free);
+    }
+}
+
+static void wait_for_something(FutService *service, const Reading *reading, struct pollfd fds[3])
+{
+    fds[0] = (struct pollfd){service->link_wake_fd, POLLIN, 0};
+    fds[1] = (struct pollfd){service->listener ? fut_listener_fd(service->listener) : -1, POLLIN, 0};
+    fds[2] = (struct pollfd){-1, POLLIN, 0};
+    if (reading->link) {
+        fds[2].fd = fut_link_fd(reading->link);
+        fds[2].events |= fut_link_pending(reading->link) > 0 ? POLLOUT : 0;
+    }
+    uint64_t deadline_ns = fut_engine_deadline(service->engine);
+    uint64_t now_ns = fut_now_ns();
+    uint64_t left_ns = deadline_ns > now_ns ? MIN(deadline_ns - now_ns, FUT_NS_PER_S) : 0;
+    struct timespec timeout = {(time_t)(left_ns / FUT_NS_PER_S), (long)(left_ns % FUT_NS_PER_S)};
+    if (ppoll(fds, 3, &timeout, NULL) < 0) {
+        g_assert(errno == EINTR);
+        fds[0].revents = fds[1].revents = fds[2].revents = 0;
+    }
+}
+
+static void handle_link(FutService *service, Reading *reading, short events)
+{
+    g_autoptr(GError) error = NULL;
+    if ((events & POLLOUT) && !fut_link_flush(reading->link, &error)) {
+        link_ended(service, reading, error->message, false);
+        return;
+    }
+    if (events & (POLLIN | POLLHUP | POLLERR)) {
+        read_link(service, reading);
+    }
+}
+
+void *fut_link_thread(void *opaque)
+{
+    FutService *service = opaque;
+    Reading reading = {0};
+    struct pollfd fds[3];
+    for (;;) {
+        reading_follow(service, &reading);
+        wait_for_something(service, &reading, fds);
+        if (fds[0].revents) {
+            fut_wake_drain(service->link_wake_fd);
+        }
+        /* Time first: a process that was frozen past the time-out must not act on acknowledgements that were left in the socket. */
+        uint64_t now_ns = fut_now_ns();
+        if (now_ns >= fut_engine_deadline(service->engine)) {
+            fut_engine_tick(service->engine, now_ns);
+            close_listener_when_done(service);
+        }
+        if (reading.link && fds[2].revents && still_current(service, &reading)) {
+            handle_link(service, &reading, fds[2].revents);
+        }
+        if (g_atomic_int_compare_and_exchange(&service->connect_wanted, TRUE, FALSE)) {
+            connect_peer(service);
+        }
+        if (service->listener && fds[1].revents) {
+            accept_peer(service);
+        }
+    }
+    return NULL;
+}

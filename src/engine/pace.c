@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Epoch control: when to cut. */
+#include "pace.h"
+
+/* More outputs a checkpoint than this is load: then waiting for company pays. */
+#define LOAD_THRESHOLD 1.5
+/* Weight of the newest checkpoint in the moving mean. */
+#define LOAD_WEIGHT 0.1
+
+void fut_pace_start(FutPace *pace, uint64_t now_ns)
+{
+    pace->last_cut_ns = now_ns;
+    pace->first_output_ns = 0;
+    pace->outputs = 0;
+    pace->load = 0;
+}
+
+void fut_pace_output(FutPace *pace, uint64_t now_ns)
+{
+    if (pace->outputs++ == 0) {
+        pace->first_output_ns = now_ns;
+    }
+}
+
+void fut_pace_cut(FutPace *pace, uint64_t now_ns)
+{
+    pace->load += LOAD_WEIGHT * (pace->outputs - pace->load);
+    pace->last_cut_ns = now_ns;
+    pace->first_output_ns = 0;
+    pace->outputs = 0;
+}
+
+uint64_t fut_pace_deadline(const FutPace *pace)
+{
+    uint64_t longest = pace->last_cut_ns + pace->epoch_max_ns;
+    if (pace->outputs == 0) {
+        return longest;
+    }
+    uint64_t batch = pace->first_output_ns + (pace->load > LOAD_THRESHOLD ? pace->batch_max_ns : 0);
+    return batch < longest ? batch : longest;
+}
+
+bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns)
+{
+    return (idle && pace->outputs > 0) || now_ns >= fut_pace_deadline(pace);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Epoch control: when to cut. A lone output is cut at once; under load outputs wait for company, at most batch_max;
+ * no epoch is longer than epoch_max. Pure: time is handed in. Not locked: the engine's lock covers it. */
+#ifndef FUT_PACE_H
+#define FUT_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    uint64_t epoch_max_ns, batch_max_ns;
+    uint64_t last_cut_ns;     /* when the running epoch began */
+    uint64_t first_output_ns; /* when the oldest output of the running epoch was made; 0 = none */
+    unsigned outputs;         /* made in the running epoch */
+    double load;              /* outputs a checkpoint, moving mean */
+} FutPace;
+
+void fut_pace_start(FutPace *pace, uint64_t now_ns);
+/* An output was made. */
+void fut_pace_output(FutPace *pace, uint64_t now_ns);
+/* The epoch was cut. */
+void fut_pace_cut(FutPace *pace, uint64_t now_ns);
+/* Should a checkpoint be cut now? `idle`: the guest has nothing else to do. */
+bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns);
+/* When fut_pace_due() becomes true by itself. */
+uint64_t fut_pace_deadline(const FutPace *pace);
+
+#endif

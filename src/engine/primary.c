@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The primary's half of the engine: initial copy, checkpoints, held outputs. */
+#include <sys/uio.h>
+
+#include "engine_internal.h"
+#include "fut_clock.h"
+#include "fut_error.h"
+
+/* The initial copy ends when a pass left no more than this to send: the first checkpoint takes the rest. */
+#define COPY_REST_PAGES 1024
+/* A guest that keeps writing does not hold protection up for ever: its writes go into the first, larger, checkpoint. */
+#define COPY_PASSES_MAX 20
+
+/* -- initial copy -- */
+
+static uint64_t memory_pages(const FutMemory *memory)
+{
+    uint64_t pages = 0;
+    for (unsigned i = 0; i < memory->count; i++) {
+        pages += memory->block[i].length >> FUT_PAGE_SHIFT;
+    }
+    return pages;
+}
+
+static void protection_broken(FutEngine *engine, GError *take_error)
+{
+    g_mutex_lock(&engine->lock);
+    if (!engine->broken) {
+        engine->broken = g_strdup(take_error->message);
+    }
+    g_mutex_unlock(&engine->lock);
+    g_error_free(take_error);
+    engine->host->wake(engine->opaque);
+}
+
+void fut_primary_start_copy(FutEngine *engine)
+{
+    GError *error = NULL;
+    if (!fut_capture_open(&engine->capture, &error) || !engine->vmm->ops->dirty_start(engine->vmm, &error)) {
+        fut_capture_close(&engine->capture);
+        protection_broken(engine, error);
+        return;
+    }
+    const FutMemory *guest = engine->vmm->ops->memory(engine->vmm);
+    g_mutex_lock(&engine->lock);
+    FutCopy *copy = &engine->copy;
+    copy->active = true;
+    copy->collect_wanted = copy->collected = false;
+    copy->pass = 0;
+    copy->total_pages = memory_pages(guest);
+    copy->done_pages = 0;
+    copy->block = 0;
+    copy->page = 0;
+    fut_pageset_clear(&copy->set);
+    fut_pageset_clear(&copy->next);
+    g_mutex_unlock(&engine->lock);
+    engine->host->copy(engine->opaque, true);
+}
+
+void fut_primary_stop_copy(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    engine->copy.active = false;
+    g_mutex_unlock(&engine->lock);
+    engine->host->copy(engine->opaque, false);
+
+    g_mutex_lock(&engine->lock);
+    while (engine->cutting) {
+        g_cond_wait(&engine->changed, &engine->lock);
+    }
+    g_mutex_unlock(&engine->lock);
+    if (engine->capture.shadow.count > 0) {
+        engine->vmm->ops->dirty_stop(engine->vmm);
+        fut_capture_close(&engine->capture);
+    }
+}
+
+/* Next keys of pass 0, by the cursor. */
+static size_t cursor_keys(FutCopy *copy, const FutMemory *guest, uint64_t *keys)
+{
+    size_t count = 0;
+    while (count < FUT_CAPTURE_PAGES_MAX && copy->block < guest->count) {
+        if (copy->page == guest->block[copy->block].length >> FUT_PAGE_SHIFT) {
+            copy->block++;
+            copy->page = 0;
+            continue;
+        }
+        keys[count++] = fut_key(copy->block, copy->page++);
+    }
+    return count;
+}
+
+static size_t copy_keys(FutEngine *engine, uint64_t *keys)
+{
+    FutCopy *copy = &engine->copy;
+    if (copy->pass == 0) {
+        return cursor_keys(copy, engine->vmm->ops->memory(engine->vmm), keys);
+    }
+    size_t left = copy->set.count - copy->done_pages;
+    size_t count = MIN(left, FUT_CAPTURE_PAGES_MAX);
+    if (count > 0) {
+        memcpy(keys, copy->set.keys + copy->done_pages, count * sizeof(*keys));
+    }
+    return count;
+}
+
+static bool send_pages(FutEngine *engine, const uint64_t *keys, size_t count, uint64_t now_ns)
+{
+    fut_capture_pages(&engine->capture, keys, count);
+    struct iovec iov = {engine->capture.stream.data, engine->capture.stream.len};
+    bool sent = engine->host->send(engine->opaque, FUT_MSG_PAGES, 0, &iov, 1);
+    g_mutex_lock(&engine->lock);
+    engine->copy.done_pages += count;
+    fut_pair_sent(engine->pair, now_ns);
+    g_mutex_unlock(&engine->lock);
+    return sent;
+}
+
+/* A pass is through. Returns true when copying is over; otherwise the next pass begins once a cut has collected its pages.
+ * The copy thread carries out no actions: one of them waits for the copy thread. */
+static bool finish_pass(FutEngine *engine, uint64_t now_ns)
+{
+    FutCopy *copy = &engine->copy;
+    bool over = false, request = false;
+    g_mutex_lock(&engine->lock);
+    if (copy->active && copy->collected) {
+        copy->collected = false;
+        copy->pass++;
+        over = copy->next.count <= COPY_REST_PAGES || copy->pass >= COPY_PASSES_MAX;
+        FutPageSet spare = over ? engine->capture.dirty : copy->set;
+        if (over) {
+            engine->capture.dirty = copy->next;
+            copy->active = false;
+            fut_pair_copied(engine->pair, now_ns);
+            engine->act_wanted = true;
+        } else {
+            copy->set = copy->next;
+            copy->total_pages = copy->set.count;
+            copy->done_pages = 0;
+        }
+        copy->next = spare;
+        fut_pageset_clear(&copy->next);
+    } else if (copy->active && !copy->collect_wanted) {
+        copy->collect_wanted = request = true;
+    }
+    g_mutex_unlock(&engine->lock);
+    if (request) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+    if (over) {
+        engine->host->wake(engine->opaque);
+    }
+    return over;
+}
+
+size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns)
+{
+    uint64_t keys[FUT_CAPTURE_PAGES_MAX];
+    g_mutex_lock(&engine->lock);
+    bool active = engine->copy.active;
+    g_mutex_unlock(&engine->lock);
+    if (!active) {
+        return 0;
+    }
+    size_t count = copy_keys(engine, keys);
+    if (count == 0) {
+        if (finish_pass(engine, now_ns)) {
+            return 0;
+        }
+        count = engine->copy.pass > 0 ? copy_keys(engine, keys) : 0;
+        if (count == 0) {
+            return 0;
+        }
+    }
+    return send_pages(engine, keys, count, now_ns) ? engine->capture.stream.len : 0;
+}
+
+/* Guest stopped: gives the copy its next pass. */
+static void collect_for_copy(FutEngine *engine)
+{
+    engine->vmm->ops->dirty_collect(engine->vmm, &engine->copy.next);
+    g_mutex_lock(&engine->lock);
+    engine->copy.collect_wanted = false;
+    engine->copy.collected = true;
+    engine->cutting = false;
+    g_cond_broadcast(&engine->changed);
+    g_mutex_unlock(&engine->lock);
+    engine->host->copy(engine->opaque, true);
+}
+
+/* -- checkpoints -- */
+
+bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
+{
+    if (engine->cut_pending || !fut_pair_may_cut(engine->pair)) {
+        return false;
+    }
+    if (!engine->final_wanted && !fut_pace_due(&engine->pace, idle, now_ns)) {
+        return false;
+    }
+    engine->cut_pending = true;
+    return true;
+}
+
+/* The epoch ends here: what the guest emits from now on belongs to the next. */
+static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
+{
+    uint32_t flags = 0;
+    g_mutex_lock(&engine->lock);
+    uint64_t epoch = fut_pair_cut(engine->pair, &flags, begin_ns);
+    fut_pace_cut(&engine->pace, begin_ns);
+    engine->flights[epoch % FUT_FLIGHTS_MAX] = (FutFlight){epoch, begin_ns};
+    engine->cut_begin_ns = begin_ns;
+    engine->cut_epoch = epoch;
+    bool final = flags & FUT_CHECKPOINT_FINAL;
+    if (final) {
+        engine->final_wanted = false;
+    }
+    FutCutVerdict verdict = final || engine->config.mode == FUT_MODE_STOP ? FUT_CUT_STAY : FUT_CUT_RESUME;
+    engine->staying = verdict == FUT_CUT_STAY;
+    g_mutex_unlock(&engine->lock);
+
+    engine->vmm->ops->dirty_collect(engine->vmm, &engine->capture.dirty);
+    uint32_t every = engine->config.verify_every;
+    if (every > 0 && (epoch % every == 0 || final)) {
+        flags |= FUT_CHECKPOINT_HASHED;
+    }
+    fut_capture_epoch(&engine->capture, epoch, flags);
+    return verdict;
+}
+
+FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
+{
+    g_mutex_lock(&engine->lock);
+    engine->cut_pending = false;
+    bool collect = engine->copy.active && engine->copy.collect_wanted;
+    bool checkpoint = !collect && engine->capture.shadow.count > 0 && fut_pair_may_cut(engine->pair);
+    engine->cutting = collect || checkpoint;
+    g_mutex_unlock(&engine->lock);
+
+    if (collect) {
+        collect_for_copy(engine);
+        return FUT_CUT_RESUME;
+    }
+    if (!checkpoint) {
+        return FUT_CUT_RESUME;
+    }
+    GError *error = NULL;
+    if (!fut_capture_state(&engine->capture, engine->vmm, &error)) {
+        protection_broken(engine, error);
+        g_mutex_lock(&engine->lock);
+        engine->cutting = false;
+        g_cond_broadcast(&engine->changed);
+        g_mutex_unlock(&engine->lock);
+        return FUT_CUT_RESUME;
+    }
+    return capture_checkpoint(engine, stop_begin_ns);
+}
+
+static uint64_t send_epoch(FutEngine *engine)
+{
+    uint64_t bytes = 0;
+    for (guint i = 0; i < engine->capture.parts->len; i++) {
+        const FutCapturePart *part = &g_array_index(engine->capture.parts, FutCapturePart, i);
+        struct iovec iov = {engine->capture.stream.data + part->offset, part->length};
+        bytes += part->length + FUT_FRAME_HEADER_SIZE;
+        if (!engine->host->send(engine->opaque, part->type, 0, &iov, 1)) {
+            break;
+        }
+    }
+    return bytes;
+}
+
+void fut_engine_cut_done(FutEngine *engine)
+{
+    if (!engine->cutting) {
+        return; /* only this thread sets it, in fut_engine_cut() */
+    }
+    uint64_t let_go_ns = fut_now_ns();
+    uint64_t bytes = send_epoch(engine);
+    g_mutex_lock(&engine->lock);
+    FutEngineStats *stats = &engine->stats;
+    fut_pair_sent(engine->pair, let_go_ns);
+    fut_histogram_add(&stats->pause_ns, let_go_ns - engine->cut_begin_ns);
+    stats->checkpoints++;
+    stats->pages += engine->capture.stats.pages - engine->capture.stats.unchanged;
+    stats->bytes += bytes;
+    engine->cutting = false;
+    g_cond_broadcast(&engine->changed);
+    g_mutex_unlock(&engine->lock);
+}
+
+void fut_primary_hold(FutEngine *engine)
+{
+    uint64_t now_ns = fut_now_ns();
+    g_mutex_lock(&engine->lock);
+    fut_pace_start(&engine->pace, now_ns);
+    engine->cut_pending = true;
+    g_mutex_unlock(&engine->lock);
+    fut_engine_status_reset(engine);
+    engine->vmm->ops->cut_request(engine->vmm);
+}
+
+void fut_primary_final_cut(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    engine->final_wanted = true;
+    bool want = fut_primary_want_cut(engine, false, 0);
+    g_mutex_unlock(&engine->lock);
+    if (want) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+}
+
+/* -- outputs -- */
+
+FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count)
+{
+    uint64_t now_ns = fut_now_ns();
+    g_mutex_lock(&engine->lock);
+    uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    if (epoch == 0 || epoch == UINT64_MAX) {
+        engine->dropped += epoch != 0;
+        g_mutex_unlock(&engine->lock);
+        return epoch == 0 ? FUT_OUTPUT_PASS : FUT_OUTPUT_DROP;
+    }
+    FutPacket *packet = fut_packet_new(epoch, nic, flags, iov, count);
+    bool want = false, wake = false;
+    if (fut_packets_append(&engine->held, packet)) {
+        packet = NULL;
+        fut_pace_output(&engine->pace, now_ns);
+        want = fut_primary_want_cut(engine, false, now_ns);
+        wake = !want && engine->pace.outputs == 1 && !engine->cut_pending && fut_pair_may_cut(engine->pair);
+    } else {
+        engine->dropped++;
+    }
+    g_atomic_pointer_set(&engine->outputs_waiting, engine->held.count);
+    g_mutex_unlock(&engine->lock);
+    if (want) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    } else if (wake) {
+        engine->host->wake(engine->opaque);
+    }
+    if (packet) {
+        g_free(packet);
+        return FUT_OUTPUT_DROP;
+    }
+    return FUT_OUTPUT_HELD;
+}
+
+void fut_engine_idle(FutEngine *engine)
+{
+    if (!g_atomic_pointer_get(&engine->outputs_waiting)) {
+        return;
+    }
+    g_mutex_lock(&engine->lock);
+    bool want = fut_primary_want_cut(engine, true, fut_now_ns());
+    g_mutex_unlock(&engine->lock);
+    if (want) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+}
+
+static FutPacket *take_held(FutEngine *engine, uint64_t upto)
+{
+    FutPacket *packets = fut_packets_take(&engine->held, upto);
+    for (FutPacket *p = packets; p; p = p->next) {
+        engine->released++;
+    }
+    g_atomic_pointer_set(&engine->outputs_waiting, engine->held.count);
+    return packets;
+}
+
+static void let_packets_go(FutEngine *engine, FutPacket *take_packets)
+{
+    if (take_packets) {
+        engine->vmm->ops->packets_out(engine->vmm, take_packets);
+        fut_packets_free(take_packets);
+    }
+}
+
+static void resume_if_staying(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    bool resume = engine->staying;
+    engine->staying = false;
+    g_mutex_unlock(&engine->lock);
+    if (resume) {
+        engine->vmm->ops->cut_resume(engine->vmm);
+    }
+}
+
+static void note_commit(FutEngine *engine, uint64_t epoch, uint64_t now_ns)
+{
+    FutFlight *flight = &engine->flights[epoch % FUT_FLIGHTS_MAX];
+    if (flight->epoch == epoch) {
+        fut_histogram_add(&engine->stats.commit_ns, now_ns - flight->begin_ns);
+    }
+}
+
+void fut_primary_release(FutEngine *engine, uint64_t upto)
+{
+    g_mutex_lock(&engine->lock);
+    FutPacket *packets = take_held(engine, upto);
+    FutPairStatus status;
+    fut_pair_status(engine->pair, &status);
+    g_mutex_unlock(&engine->lock);
+    let_packets_go(engine, packets);
+    if (engine->config.mode == FUT_MODE_STOP && status.state != FUT_STATE_HANDING) {
+        resume_if_staying(engine);
+    }
+
+    uint64_t now_ns = fut_now_ns();
+    g_mutex_lock(&engine->lock);
+    note_commit(engine, upto, now_ns);
+    bool want = fut_primary_want_cut(engine, false, now_ns);
+    g_mutex_unlock(&engine->lock);
+    if (want) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+}
+
+void fut_primary_release_all(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    FutPacket *packets = take_held(engine, UINT64_MAX);
+    engine->cut_pending = engine->final_wanted = false;
+    g_mutex_unlock(&engine->lock);
+    let_packets_go(engine, packets);
+    resume_if_staying(engine);
+}
+
+void fut_primary_drop_all(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    engine->dropped += engine->held.count;
+    fut_packets_clear(&engine->held);
+    g_atomic_pointer_set(&engine->outputs_waiting, (uint64_t)0);
+    engine->staying = engine->final_wanted = false;
+    g_mutex_unlock(&engine->lock);
+}
+
+void fut_primary_resume(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    engine->final_wanted = false;
+    g_mutex_unlock(&engine->lock);
+    resume_if_staying(engine);
+}
+
+/* -- inbound log -- */
+
+void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count)
+{
+    g_mutex_lock(&engine->lock);
+    uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    g_mutex_unlock(&engine->lock);
+    if (epoch == 0 || epoch == UINT64_MAX || count > 62) {
+        return;
+    }
+    uint8_t head[FUT_INBOUND_SIZE];
+    fut_inbound_encode(head, &(FutInbound){.epoch = epoch, .nic = nic, .flags = flags});
+    struct iovec pieces[64] = {{head, sizeof(head)}};
+    memcpy(pieces + 1, iov, (size_t)count * sizeof(*iov));
+    engine->host->send(engine->opaque, FUT_MSG_INBOUND, 0, pieces, count + 1);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The service: an engine with its threads, socket, arbiter and control socket. */
+#include "service.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "fut_log.h"
+#include "service_internal.h"
+
+/* How long an orderly end waits for the last words to get out. */
+#define FAREWELL_MS 300
+
+/* -- host operations of the engine -- */
+
+static bool host_send(void *opaque, uint16_t type, uint16_t flags, const struct iovec *iov, int count)
+{
+    return fut_link_host_send(opaque, type, flags, iov, count);
+}
+
+static void host_session(void *opaque, uint32_t session)
+{
+    fut_link_host_session(opaque, session);
+}
+
+static void host_connect(void *opaque)
+{
+    FutService *service = opaque;
+    g_atomic_int_set(&service->connect_wanted, TRUE);
+    fut_wake_fd(service->link_wake_fd);
+}
+
+static void host_close(void *opaque, const char *why)
+{
+    fut_link_host_close(opaque, why);
+}
+
+static void host_ask(void *opaque, uint64_t generation)
+{
+    FutService *service = opaque;
+    uint64_t *question = g_new(uint64_t, 1);
+    *question = generation;
+    g_async_queue_push(service->asks, question);
+}
+
+static void host_copy(void *opaque, bool on)
+{
+    fut_copy_host_copy(opaque, on);
+}
+
+static void host_wake(void *opaque)
+{
+    FutService *service = opaque;
+    fut_wake_fd(service->link_wake_fd);
+}
+
+static void host_report(void *opaque, const char *id, const char *text)
+{
+    fut_service_report(opaque, id, text);
+}
+
+static const FutEngineHost service_host = {
+    .send = host_send,
+    .session = host_session,
+    .connect = host_connect,
+    .close = host_close,
+    .ask = host_ask,
+    .copy = host_copy,
+    .wake = host_wake,
+    .report = host_report,
+};
+
+/* -- events -- */
+
+void fut_service_report(FutService *service, const char *id, const char *text)
+{
+    fut_log(FUT_LOG_INFO, id, "%s", text);
+    g_mutex_lock(&service->events_lock);
+    FutEvent *event = &service->events[service->event_count++ % FUT_EVENTS_KEPT];
+    g_free(event->id);
+    g_free(event->text);
+    event->id = g_strdup(id);
+    event->text = g_strdup(text);
+    event->time_s = (double)g_get_real_time() / G_USEC_PER_SEC;
+    g_mutex_unlock(&service->events_lock);
+    fut_wake_fd(service->control_wake_fd);
+}
+
+/* -- start -- */
+
+static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
+{
+    FutService *service = g_new0(FutService, 1);
+    service->vmm = vmm;
+    service->options = take_options;
+    service->started_ns = fut_now_ns();
+    service->asks = g_async_queue_new_full(g_free);
+    service->control_fd = -1;
+    service->link_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    service->control_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    g_assert(service->link_wake_fd >= 0 && service->control_wake_fd >= 0);
+    g_mutex_init(&service->send_lock);
+    g_mutex_init(&service->peer_lock);
+    g_mutex_init(&service->copy_lock);
+    g_cond_init(&service->copy_changed);
+    g_mutex_init(&service->events_lock);
+    return service;
+}
+
+/* Only for a service whose threads were never started. */
+static void service_free(FutService *service)
+{
+    fut_engine_free(service->engine);
+    fut_listener_free(service->listener);
+    fut_arbiter_close(service->arbiter);
+    if (service->control_fd >= 0) {
+        close(service->control_fd);
+        unlink(service->control_path);
+    }
+    close(service->link_wake_fd);
+    close(service->control_wake_fd);
+    g_free(service->control_path);
+    g_async_queue_unref(service->asks);
+    fut_buf_done(&service->gather);
+    fut_options_free(service->options);
+    g_free(service);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutService, service_free)
+
+static bool open_control(FutService *service, GError **error)
+{
+    service->control_path = fut_control_path(service->options->vm, error);
+    if (!service->control_path) {
+        return false;
+    }
+    service->control_fd = fut_control_listen(service->control_path, error);
+    return service->control_fd >= 0;
+}
+
+static bool open_role(FutService *service, GError **error)
+{
+    FutOptions *options = service->options;
+    service->arbiter = fut_arbiter_open(options->arbiter, options->vm, error);
+    if (!service->arbiter) {
+        return false;
+    }
+    if (options->role == FUT_ROLE_BACKUP) {
+        service->listener = fut_listener_new(options->listen, error);
+        return service->listener != NULL;
+    }
+    service->peer = options->to ? g_steal_pointer(&options->to) : NULL;
+    return fut_arbiter_start(service->arbiter, options->node, options->force_generation, &options->engine.generation, error);
+}
+
+static void start_threads(FutService *service)
+{
+    static const struct {
+        const char *name;
+        GThreadFunc run;
+    } threads[] = {
+        {"futago-link", fut_link_thread},
+        {"futago-copy", fut_copy_thread},
+        {"futago-ask", fut_ask_thread},
+        {"futago-control", fut_control_thread},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        g_thread_unref(g_thread_new(threads[i].name, threads[i].run, service));
+    }
+}
+
+static void announce_start(FutService *service)
+{
+    const FutOptions *options = service->options;
+    g_autofree char *text = NULL;
+    if (options->role == FUT_ROLE_BACKUP) {
+        g_autofree char *where = fut_address_text(options->listen);
+        text = g_strdup_printf("standby for %s on %s, listening at %s", options->vm, options->node, where);
+    } else {
+        text = g_strdup_printf("%s runs on %s, generation %" G_GUINT64_FORMAT, options->vm, options->node,
+                               options->engine.generation);
+    }
+    fut_service_report(service, "FUT-170", text);
+}
+
+FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error)
+{
+    FutOptions *options = fut_options_parse(argc, argv, error);
+    if (!options) {
+        return NULL;
+    }
+    fut_log_setup(options->vm, FUT_LOG_INFO);
+    g_autoptr(FutService) service = service_new(vmm, options);
+    g_auto(GStrv) machine = NULL;
+    if (!vmm->ops->describe(vmm, &machine, error) || !open_control(service, error) || !open_role(service, error)) {
+        return NULL;
+    }
+    service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
+    announce_start(service);
+    start_threads(service);
+    if (service->peer) {
+        fut_engine_protect(service->engine, NULL);
+    }
+    return g_steal_pointer(&service);
+}
+
+/* -- end -- */
+
+void fut_service_exiting(FutService *service)
+{
+    FutEngineStatus status;
+    g_atomic_int_set(&service->exiting, TRUE);
+    fut_engine_exiting(service->engine);
+    fut_link_host_drain(service, FAREWELL_MS);
+    fut_engine_status(service->engine, &status);
+    if (status.role == FUT_ROLE_PRIMARY && status.state != FUT_STATE_FENCED && status.state != FUT_STATE_HANDING) {
+        fut_arbiter_release(service->arbiter, status.generation, service->options->node, NULL);
+    }
+    unlink(service->control_path);
+}

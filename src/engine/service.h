@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The service: an engine with its threads, socket, arbiter and control socket, set up from key=value options.
+ * One per VMM process.
+ *
+ * Options: role=primary|backup (mandatory), name=VM (mandatory), node=, arbiter=file:DIR, listen=ADDR (backup), to=ADDR (primary),
+ * mode=pipeline|stop, epoch_max_us=, batch_max_us=, heartbeat_ms=, timeout_ms=, retry_ms=, verify=N, force_generation=on, insecure=on. */
+#ifndef FUT_SERVICE_H
+#define FUT_SERVICE_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "engine.h"
+
+typedef struct FutService FutService;
+
+/* Syntax and values only; touches nothing. FUT_ERR_ARG with culprit and remedy. */
+bool fut_service_check_options(int argc, char **argv, GError **error);
+/* What the VMM has to know before it starts: a backup must not run its guest. Options were checked. */
+FutRole fut_service_role(int argc, char **argv);
+/* Claims the generation (primary) or binds the port (backup), opens the control socket, starts the threads. The guest is not running yet.
+ * On error nothing is left behind. Called once, main thread. */
+FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error);
+/* Orderly end of the process: the backup stands down, the arbiter's record is released, the control socket goes. The guest is stopped.
+ * No big lock. */
+void fut_service_exiting(FutService *service);
+
+#endif

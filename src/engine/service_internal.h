@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The service's own structure and its threads: link_thread.c, copy_thread.c, ask_thread.c, control_thread.c. */
+#ifndef FUT_SERVICE_INTERNAL_H
+#define FUT_SERVICE_INTERNAL_H
+
+#include <jansson.h>
+
+#include "arbiter.h"
+#include "engine.h"
+#include "link.h"
+#include "service.h"
+
+typedef struct {
+    FutRole role;
+    char *vm, *node, *arbiter; /* owned */
+    FutAddress *listen, *to;   /* owned; may be NULL */
+    bool force_generation, insecure;
+    FutEngineConfig engine; /* vm, node: borrowed from above */
+} FutOptions;
+
+FutOptions *fut_options_parse(int argc, char **argv, GError **error);
+void fut_options_free(FutOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutOptions, fut_options_free)
+/* Without encryption, only local addresses unless the user insists. */
+bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address, GError **error);
+
+#define FUT_EVENTS_KEPT 256
+typedef struct {
+    char *id, *text; /* owned */
+    double time_s;
+} FutEvent;
+
+struct FutService {
+    FutVmm *vmm;
+    FutOptions *options;
+    FutEngine *engine;
+    FutArbiter *arbiter; /* ask thread; the main thread before and after it */
+    uint64_t started_ns;
+
+    /* link thread; `send_lock` guards what senders touch */
+    GMutex send_lock;
+    FutLink *link; /* NULL: none */
+    uint32_t session;
+    uint64_t sequence;
+    FutBuf gather;
+    int link_wake_fd;
+    int connect_wanted;  /* atomic */
+    FutListener *listener; /* link thread */
+    GMutex peer_lock;
+    FutAddress *peer; /* where a primary connects; peer_lock */
+
+    /* copy thread */
+    GMutex copy_lock;
+    GCond copy_changed;
+    bool copy_on, copy_stepping, copy_poked;
+
+    /* ask thread: GAsyncQueue of generations (uint64_t *, owned) */
+    GAsyncQueue *asks;
+    int exiting; /* atomic */
+
+    /* control thread */
+    int control_fd, control_wake_fd;
+    char *control_path;
+    GMutex events_lock;
+    FutEvent events[FUT_EVENTS_KEPT]; /* ring by number */
+    uint64_t event_count;
+};
+
+void *fut_link_thread(void *service);
+void *fut_copy_thread(void *service);
+void *fut_ask_thread(void *service);
+void *fut_control_thread(void *service);
+
+/* -- the host operations that belong to a thread -- */
+bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov, int count);
+void fut_link_host_session(FutService *service, uint32_t session);
+void fut_link_host_close(FutService *service, const char *why);
+size_t fut_link_host_pending(FutService *service);
+/* Waits (bounded) until everything sent is with the operating system. */
+void fut_link_host_drain(FutService *service, unsigned timeout_ms);
+void fut_copy_host_copy(FutService *service, bool on);
+void fut_wake_fd(int fd);
+void fut_wake_drain(int fd);
+
+/* Log line and event in one. Any thread. */
+void fut_service_report(FutService *service, const char *id, const char *text);
+/* Result of the "status" verb; new reference. */
+json_t *fut_service_status(FutService *service);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Options of the module: key=value strings into a checked structure. */
+#include <string.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "fut_error.h"
+#include "service_internal.h"
+
+typedef bool (*OptionSetter)(FutOptions *options, const char *value, size_t offset, GError **error);
+
+typedef struct {
+    const char *key;
+    OptionSetter set;
+    size_t offset;      /* of the field, for the plain setters */
+    uint32_t min, max;  /* for numbers */
+    const char *form;   /* what a value looks like */
+} OptionRule;
+
+static bool set_role(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    if (strcmp(value, "primary") == 0) {
+        options->role = FUT_ROLE_PRIMARY;
+    } else if (strcmp(value, "backup") == 0) {
+        options->role = FUT_ROLE_BACKUP;
+    } else {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "role=%s: must be primary or backup", value);
+        return false;
+    }
+    return true;
+}
+
+static bool set_mode(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    if (strcmp(value, "pipeline") == 0) {
+        options->engine.mode = FUT_MODE_PIPELINE;
+    } else if (strcmp(value, "stop") == 0) {
+        options->engine.mode = FUT_MODE_STOP;
+    } else {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "mode=%s: must be pipeline or stop", value);
+        return false;
+    }
+    return true;
+}
+
+static bool set_name(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    if (!fut_control_name_check(value, error)) {
+        return false;
+    }
+    char **field = (char **)((char *)options + offset);
+    g_free(*field);
+    *field = g_strdup(value);
+    return true;
+}
+
+static bool set_text(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    char **field = (char **)((char *)options + offset);
+    g_free(*field);
+    *field = g_strdup(value);
+    return true;
+}
+
+static bool set_address(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    FutAddress *address = fut_address_parse(value, error);
+    if (!address) {
+        return false;
+    }
+    FutAddress **field = (FutAddress **)((char *)options + offset);
+    fut_address_free(*field);
+    *field = address;
+    return true;
+}
+
+static bool set_flag(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    bool *field = (bool *)((char *)options + offset);
+    if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%s': must be on or off", value);
+        return false;
+    }
+    *field = strcmp(value, "on") == 0;
+    return true;
+}
+
+#define FIELD(name) offsetof(FutOptions, name)
+static const OptionRule rules[] = {
+    {"role", set_role, 0, 0, 0, "primary|backup"},
+    {"name", set_name, FIELD(vm), 0, 0, "VM"},
+    {"node", set_name, FIELD(node), 0, 0, "HOST"},
+    {"arbiter", set_text, FIELD(arbiter), 0, 0, "file:DIR"},
+    {"listen", set_address, FIELD(listen), 0, 0, "ADDR"},
+    {"to", set_address, FIELD(to), 0, 0, "ADDR"},
+    {"mode", set_mode, 0, 0, 0, "pipeline|stop"},
+    {"force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off"},
+    {"insecure", set_flag, FIELD(insecure), 0, 0, "on|off"},
+    {"epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL},
+    {"batch_max_us", NULL, FIELD(engine.batch_max_us), 0, 100000, NULL},
+    {"heartbeat_ms", NULL, FIELD(engine.heartbeat_ms), 5, 10000, NULL},
+    {"timeout_ms", NULL, FIELD(engine.timeout_ms), 20, 120000, NULL},
+    {"retry_ms", NULL, FIELD(engine.retry_ms), 50, 60000, NULL},
+    {"verify", NULL, FIELD(engine.verify_every), 0, 1000000, NULL},
+};
+
+static bool set_number(FutOptions *options, const OptionRule *rule, const char *value, GError **error)
+{
+    guint64 number = 0;
+    if (!g_ascii_string_to_unsigned(value, 10, rule->min, rule->max, &number, NULL)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s=%s: must be a number from %u to %u", rule->key, value, rule->min, rule->max);
+        return false;
+    }
+    *(uint32_t *)((char *)options + rule->offset) = (uint32_t)number;
+    return true;
+}
+
+static bool set_option(FutOptions *options, const char *key, const char *value, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(rules); i++) {
+        if (strcmp(rules[i].key, key) != 0) {
+            continue;
+        }
+        if (!rules[i].set) {
+            return set_number(options, &rules[i], value, error);
+        }
+        if (!rules[i].set(options, value, rules[i].offset, error)) {
+            g_prefix_error(error, "%s: ", key);
+            return false;
+        }
+        return true;
+    }
+    g_autoptr(GString) known = g_string_new(NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(rules); i++) {
+        g_string_append_printf(known, "%s%s", i ? ", " : "", rules[i].key);
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "unknown option '%s': there are %s", key, known->str);
+    return false;
+}
+
+static void set_defaults(FutOptions *options)
+{
+    if (!options->node) {
+        options->node = g_strdup(g_get_host_name());
+    }
+    if (!options->arbiter) {
+        g_autofree char *rundir = fut_control_rundir();
+        options->arbiter = g_strdup_printf("file:%s/arbiter", rundir);
+    }
+    options->engine.vm = options->vm;
+    options->engine.node = options->node;
+    options->engine.role = options->role;
+}
+
+bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address, GError **error)
+{
+    if (options->insecure || fut_address_is_local(address)) {
+        return true;
+    }
+    g_autofree char *text = fut_address_text(address);
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                "%s: guest memory would cross the network unencrypted: use a private replication network and say --insecure (insecure=on)",
+                text);
+    return false;
+}
+
+static bool check_whole(const FutOptions *options, bool role_given, GError **error)
+{
+    const char *fault = NULL;
+    if (!role_given) {
+        fault = "role is missing: say role=primary or role=backup";
+    } else if (!options->vm) {
+        fault = "name is missing: say name=VM, the same on both hosts";
+    } else if (options->role == FUT_ROLE_BACKUP && !options->listen) {
+        fault = "listen is missing: a backup needs listen=ADDR";
+    } else if (options->role == FUT_ROLE_BACKUP && options->to) {
+        fault = "to=ADDR is for a primary: a backup is told where to listen";
+    } else if (options->role == FUT_ROLE_PRIMARY && options->listen) {
+        fault = "listen=ADDR is for a backup: a primary is told where its backup is (to=ADDR)";
+    } else if (options->engine.timeout_ms < 2 * options->engine.heartbeat_ms) {
+        fault = "timeout_ms must be at least twice heartbeat_ms";
+    }
+    if (fault) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, fault);
+        return false;
+    }
+    return (!options->listen || fut_options_address_allowed(options, options->listen, error)) &&
+           (!options->to || fut_options_address_allowed(options, options->to, error));
+}
+
+FutOptions *fut_options_parse(int argc, char **argv, GError **error)
+{
+    g_autoptr(FutOptions) options = g_new0(FutOptions, 1);
+    bool role_given = false;
+    fut_engine_config_defaults(&options->engine);
+    for (int i = 0; i < argc; i++) {
+        const char *equals = strchr(argv[i], '=');
+        if (!equals) {
+            g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%s': options have the form key=value", argv[i]);
+            return NULL;
+        }
+        g_autofree char *key = g_strndup(argv[i], (gsize)(equals - argv[i]));
+        if (!set_option(options, key, equals + 1, error)) {
+            return NULL;
+        }
+        role_given |= strcmp(key, "role") == 0;
+    }
+    if (!check_whole(options, role_given, error)) {
+        return NULL;
+    }
+    set_defaults(options);
+    return g_steal_pointer(&options);
+}
+
+void fut_options_free(FutOptions *options)
+{
+    if (!options) {
+        return;
+    }
+    g_free(options->vm);
+    g_free(options->node);
+    g_free(options->arbiter);
+    fut_address_free(options->listen);
+    fut_address_free(options->to);
+    g_free(options);
+}
+
+bool fut_service_check_options(int argc, char **argv, GError **error)
+{
+    g_autoptr(FutOptions) options = fut_options_parse(argc, argv, error);
+    return options != NULL;
+}
+
+FutRole fut_service_role(int argc, char **argv)
+{
+    g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
+    g_assert(options);
+    return options->role;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The backup's half of the engine: takes in the copy and the checkpoints, and brings the twin to life. */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include "byteorder.h"
+#include "delta.h"
+#include "engine_internal.h"
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "memhash.h"
+
+/* Before each stream kept in `parts`. */
+#define KEPT_HEAD 8
+#define PART_HEAD 8
+
+bool fut_standby_open(FutEngine *engine, GError **error)
+{
+    FutStandby *standby = &engine->standby;
+    standby->guest = *engine->vmm->ops->memory(engine->vmm);
+    standby->memory = standby->guest;
+    void *image = mmap(NULL, FUT_WIRE_STATE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (image == MAP_FAILED) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "no memory for the device state image: %s", g_strerror(errno));
+        return false;
+    }
+    standby->memory.block[standby->memory.count].base = image;
+    standby->memory.block[standby->memory.count].length = FUT_WIRE_STATE_MAX;
+    standby->memory.count++;
+    standby->log.max_bytes = engine->config.log_max_bytes;
+    engine->standby_open = true;
+    return true;
+}
+
+static uint8_t *state_image(FutStandby *standby)
+{
+    return standby->memory.block[standby->memory.count - 1].base;
+}
+
+void fut_standby_close(FutEngine *engine)
+{
+    if (engine->standby_open) {
+        munmap(state_image(&engine->standby), FUT_WIRE_STATE_MAX);
+        fut_buf_done(&engine->standby.parts);
+        fut_packets_clear(&engine->standby.log);
+        engine->standby_open = false;
+    }
+}
+
+/* -- frames, before the pair machine -- */
+
+/* An epoch can hold each page once; more than that is a peer gone wrong. */
+static bool parts_fit(const FutStandby *standby, size_t more, GError **error)
+{
+    uint64_t limit = 0;
+    for (unsigned i = 0; i < standby->memory.count; i++) {
+        limit += standby->memory.block[i].length;
+    }
+    limit += limit / 32 + FUT_WIRE_PART_MAX;
+    if (standby->parts.len + more > limit) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "epoch larger than the VM's memory");
+        return false;
+    }
+    return true;
+}
+
+static bool check_part(FutEngine *engine, const FutFrame *frame, GError **error)
+{
+    FutStandby *standby = &engine->standby;
+    if (frame->length < PART_HEAD) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "part of an epoch without a head");
+        return false;
+    }
+    return parts_fit(standby, frame->length, error) &&
+           fut_delta_check(frame->body + PART_HEAD, frame->length - PART_HEAD, &standby->memory, NULL, error);
+}
+
+static bool check_checkpoint(FutEngine *engine, const FutFrame *frame, GError **error)
+{
+    FutStandby *standby = &engine->standby;
+    FutCheckpoint head;
+    if (!fut_checkpoint_decode(frame->body, frame->length, &head, error)) {
+        return false;
+    }
+    const uint8_t *stream = frame->body + FUT_CHECKPOINT_SIZE;
+    size_t length = frame->length - FUT_CHECKPOINT_SIZE;
+    if (head.state_length == 0 || head.state_length > FUT_WIRE_STATE_MAX) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "checkpoint with a device state of %u bytes", head.state_length);
+        return false;
+    }
+    if (head.stream_length < length) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "checkpoint longer than it says");
+        return false;
+    }
+    if (!fut_delta_check(stream, length, &standby->memory, NULL, error)) {
+        return false;
+    }
+    standby->head = head;
+    standby->last = stream;
+    standby->last_length = length;
+    return true;
+}
+
+bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error)
+{
+    FutInbound inbound;
+    switch (frame->type) {
+    case FUT_MSG_PAGES:
+        return fut_delta_check(frame->body, frame->length, &engine->standby.guest, NULL, error);
+    case FUT_MSG_EPOCH_PART:
+        return check_part(engine, frame, error);
+    case FUT_MSG_CHECKPOINT:
+        return check_checkpoint(engine, frame, error);
+    case FUT_MSG_INBOUND:
+        return fut_inbound_decode(frame->body, frame->length, &inbound, error);
+    default:
+        return true;
+    }
+}
+
+/* -- frames, after it -- */
+
+static void keep_part(FutStandby *standby, const FutFrame *frame)
+{
+    uint8_t head[KEPT_HEAD];
+    size_t length = frame->length - PART_HEAD;
+    fut_put_le64(head, length);
+    fut_buf_append(&standby->parts, head, sizeof(head));
+    fut_buf_append(&standby->parts, frame->body + PART_HEAD, length);
+}
+
+static void keep_inbound(FutEngine *engine, const FutFrame *frame)
+{
+    FutInbound inbound;
+    g_assert(fut_inbound_decode(frame->body, frame->length, &inbound, NULL));
+    struct iovec iov = {(void *)(frame->body + FUT_INBOUND_SIZE), frame->length - FUT_INBOUND_SIZE};
+    FutPacket *packet = fut_packet_new(inbound.epoch, inbound.nic, inbound.flags, &iov, 1);
+    FutPacketList *log = &engine->standby.log;
+    g_mutex_lock(&engine->lock);
+    while (log->first && log->bytes + packet->length > log->max_bytes) {
+        FutPacket *oldest = log->first;
+        log->first = oldest->next;
+        log->last = log->first ? log->last : NULL;
+        log->count--;
+        log->bytes -= oldest->length;
+        g_free(oldest);
+    }
+    bool kept = fut_packets_append(log, packet);
+    g_mutex_unlock(&engine->lock);
+    if (!kept) {
+        g_free(packet);
+    }
+}
+
+void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
+{
+    switch (frame->type) {
+    case FUT_MSG_PAGES:
+        fut_delta_apply(frame->body, frame->length, &engine->standby.guest);
+        break;
+    case FUT_MSG_EPOCH_PART:
+        keep_part(&engine->standby, frame);
+        break;
+    case FUT_MSG_INBOUND:
+        keep_inbound(engine, frame);
+        break;
+    default:
+        break;
+    }
+}
+
+/* -- commit -- */
+
+/* Applying a large epoch takes a while: the primary must not take that for death. */
+static void sign_of_life(FutEngine *engine, uint64_t *last_ns)
+{
+    uint64_t now_ns = fut_now_ns();
+    if (now_ns - *last_ns < engine->config.heartbeat_ms * FUT_NS_PER_MS) {
+        return;
+    }
+    *last_ns = now_ns;
+    engine->host->send(engine->opaque, FUT_MSG_HEARTBEAT, 0, NULL, 0);
+    g_mutex_lock(&engine->lock);
+    fut_pair_sent(engine->pair, now_ns);
+    g_mutex_unlock(&engine->lock);
+}
+
+static void compare_hash(FutEngine *engine)
+{
+    uint64_t hash = fut_memory_hash(&engine->standby.guest);
+    g_mutex_lock(&engine->lock);
+    engine->verified++;
+    bool differs = hash != engine->standby.head.memory_hash;
+    engine->verify_failed += differs;
+    g_mutex_unlock(&engine->lock);
+    if (differs) {
+        engine->host->report(engine->opaque, "FUT-190",
+                             "memory differs from the primary's after a checkpoint: do not rely on this twin; please report this as a bug");
+    }
+}
+
+void fut_standby_apply(FutEngine *engine, uint64_t epoch)
+{
+    FutStandby *standby = &engine->standby;
+    g_assert(standby->head.epoch == epoch);
+    uint64_t last_ns = fut_now_ns();
+    for (size_t at = 0; at < standby->parts.len;) {
+        uint64_t length = fut_get_le64(standby->parts.data + at);
+        fut_delta_apply(standby->parts.data + at + KEPT_HEAD, length, &standby->memory);
+        at += KEPT_HEAD + length;
+        sign_of_life(engine, &last_ns);
+    }
+    fut_delta_apply(standby->last, standby->last_length, &standby->memory);
+    standby->last = NULL;
+    fut_buf_clear(&standby->parts);
+    fut_buf_trim(&standby->parts, FUT_WIRE_PART_MAX);
+
+    g_mutex_lock(&engine->lock);
+    engine->applied++;
+    FutPacket *seen = fut_packets_take(&standby->log, epoch);
+    g_mutex_unlock(&engine->lock);
+    fut_packets_free(seen);
+    if (standby->head.flags & FUT_CHECKPOINT_HASHED) {
+        compare_hash(engine);
+    }
+}
+
+void fut_standby_discard(FutEngine *engine)
+{
+    FutStandby *standby = &engine->standby;
+    fut_buf_clear(&standby->parts);
+    standby->last = NULL;
+    standby->head = (FutCheckpoint){0};
+    /* the next session's deltas start from an all-zero device state image */
+    madvise(state_image(standby), FUT_WIRE_STATE_MAX, MADV_DONTNEED);
+    g_mutex_lock(&engine->lock);
+    fut_packets_clear(&standby->log);
+    g_mutex_unlock(&engine->lock);
+}
+
+/* -- takeover -- */
+
+static void reinject(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    FutPacket *packets = fut_packets_take(&engine->standby.log, UINT64_MAX);
+    g_mutex_unlock(&engine->lock);
+    uint64_t count = 0;
+    for (FutPacket *p = packets; p; p = p->next) {
+        engine->vmm->ops->packet_in(engine->vmm, p);
+        count++;
+    }
+    fut_packets_free(packets);
+    g_mutex_lock(&engine->lock);
+    engine->reinjected = count;
+    g_mutex_unlock(&engine->lock);
+}
+
+static void note_taken_image(FutEngine *engine)
+{
+    if (engine->config.verify_every == 0) {
+        return;
+    }
+    uint64_t hash = fut_memory_hash(&engine->standby.guest);
+    const FutCheckpoint *head = &engine->standby.head;
+    g_mutex_lock(&engine->lock);
+    engine->taken_hash = hash;
+    engine->taken_committed_hash = head->flags & FUT_CHECKPOINT_HASHED ? head->memory_hash : 0;
+    g_mutex_unlock(&engine->lock);
+}
+
+void fut_standby_take_over(FutEngine *engine)
+{
+    FutVmm *vmm = engine->vmm;
+    FutStandby *standby = &engine->standby;
+    g_autoptr(GError) error = NULL;
+    note_taken_image(engine);
+    uint64_t begin_ns = fut_now_ns();
+    bool ok = vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error) && vmm->ops->run(vmm, &error);
+    uint64_t now_ns = fut_now_ns();
+    if (ok) {
+        vmm->ops->announce(vmm);
+        reinject(engine);
+    }
+    g_mutex_lock(&engine->lock);
+    engine->takeover_ns = now_ns - begin_ns;
+    fut_pair_taken(engine->pair, ok, ok ? "" : error->message, now_ns);
+    g_mutex_unlock(&engine->lock);
+}

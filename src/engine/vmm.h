@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The one table between Futago and a virtual machine monitor. Two implementations: src/qemu (QEMU) and tests/sim (a simulated VM).
+ *
+ * Locks. The engine never holds its own lock while it calls an operation, except where "engine lock held" is said. An
+ * implementation may hold its own big lock (QEMU's BQL) while it calls fut_engine_*(): order is big lock, then engine lock.
+ */
+#ifndef FUT_VMM_H
+#define FUT_VMM_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fut_buf.h"
+#include "pageset.h"
+
+typedef struct FutEngine FutEngine;
+typedef struct FutVmm FutVmm;
+
+/* A packet on its way out (held until its epoch is committed) or a copy of one that came in (logged to the backup). */
+typedef struct FutPacket FutPacket;
+struct FutPacket {
+    FutPacket *next;
+    uint64_t epoch;
+    uint32_t nic;    /* number of the NIC, 0.. in the order of describe() */
+    uint32_t flags;  /* the implementation's own, carried along */
+    uint32_t length; /* bytes of data */
+    uint8_t data[];
+};
+
+typedef struct {
+    /* Fills *ret_lines (NULL-terminated, caller frees with g_strfreev) with "key=value" lines that must be equal on both hosts of a pair:
+     * VMM build, machine, CPU model, vCPUs, each memory block with its length, each device section with its version.
+     * FUT_ERR_UNSUPPORTED names what cannot be protected and what to do instead. Mandatory. */
+    bool (*describe)(FutVmm *vmm, char ***ret_lines, GError **error);
+    /* Guest memory; blocks in describe()'s order; addresses stay valid as long as the VM lives. Leaves room for one more block
+     * (count < FUT_BLOCKS_MAX): the engine adds the device state as the last. Mandatory. */
+    const FutMemory *(*memory)(FutVmm *vmm);
+
+    /* -- finding what was written; mandatory -- */
+    bool (*dirty_start)(FutVmm *vmm, GError **error); /* everything written after it returns will be reported */
+    void (*dirty_stop)(FutVmm *vmm);
+    /* Guest stopped (inside fut_engine_cut()): adds the pages written since the last call and forgets them. */
+    void (*dirty_collect)(FutVmm *vmm, FutPageSet *set);
+
+    /* -- checkpoints; mandatory -- */
+    /* Asks for a cut: soon, in a thread of the VMM, with all vCPUs stopped and devices quiet, it calls fut_engine_cut(), then lets the guest go on
+     * (unless told to stay), then calls fut_engine_cut_done(). Any thread, any time; requests while one is pending are merged.
+     * When the guest is not running (paused by a person) nothing happens. */
+    void (*cut_request)(FutVmm *vmm);
+    /* Ends a stop that fut_engine_cut() asked for with FUT_CUT_STAY. Any thread. */
+    void (*cut_resume)(FutVmm *vmm);
+    /* Guest stopped: appends the device state of all devices and vCPUs. */
+    bool (*state_save)(FutVmm *vmm, FutBuf *out, GError **error);
+
+    /* -- life of the VM; mandatory; any thread without the big lock -- */
+    bool (*state_load)(FutVmm *vmm, const uint8_t *state, size_t length, GError **error); /* memory is in place already */
+    bool (*run)(FutVmm *vmm, GError **error);
+    void (*announce)(FutVmm *vmm);  /* tell the network where the VM is now (gratuitous ARP and the like) */
+    void (*halt)(FutVmm *vmm);      /* stop the guest and never let it run again in this process */
+    void (*quit)(FutVmm *vmm);      /* end the process in an orderly way */
+    bool (*running)(FutVmm *vmm);   /* guest not paused; engine lock may be held */
+
+    /* -- network; mandatory -- */
+    /* Lets a list of held packets go, in order. The list stays the engine's. Any thread without the big lock. */
+    void (*packets_out)(FutVmm *vmm, const FutPacket *list);
+    /* Gives the guest a packet that came in earlier. Any thread without the big lock. */
+    void (*packet_in)(FutVmm *vmm, const FutPacket *packet);
+} FutVmmOps;
+
+/* Implementations put this first into their own structure. */
+struct FutVmm {
+    const FutVmmOps *ops;
+    FutEngine *engine; /* set by fut_engine_new() */
+};
+
+/* -- what an implementation calls -- */
+
+typedef enum { FUT_CUT_RESUME, FUT_CUT_STAY } FutCutVerdict;
+/* Guest stopped, big lock held: takes the checkpoint (or declines). STAY: leave the guest stopped until cut_resume().
+ * stop_begin_ns: fut_now_ns() when the VMM began to stop the guest; the pause is counted from there. */
+FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns);
+/* Same thread, after the guest was let go (or left stopped): sends what was captured. Big lock may be held. */
+void fut_engine_cut_done(FutEngine *engine);
+
+typedef enum { FUT_OUTPUT_PASS, FUT_OUTPUT_HELD, FUT_OUTPUT_DROP } FutOutput;
+struct iovec;
+/* The guest sends a packet. HELD: copied, comes back through packets_out(). Big lock may be held. */
+FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count);
+/* The guest is about to receive a packet: logs it to the backup when protected. Big lock may be held. */
+void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count);
+/* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
+void fut_engine_idle(FutEngine *engine);
+/* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
+void fut_engine_exiting(FutEngine *engine);
+
+#endif
