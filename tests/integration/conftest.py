@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures of the integration tests. One laboratory serves the whole run; each test leaves it empty."""
+import glob
+import os
+import shutil
+
+import pytest
+from lab import paths, process
+from lab.network import Lab, end_on_signals
+
+
+@pytest.fixture(scope="session")
+def whole_lab():
+    missing = paths.missing()
+    if missing:
+        pytest.exit(f"not built: {', '.join(missing)} (run ./dev build)", returncode=3)
+    end_on_signals()
+    lab = Lab()
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def lab(whole_lab, request):
+    """The laboratory, empty before and after the test."""
+    yield whole_lab
+    keep_logs_of_failure(whole_lab, request)
+    whole_lab.reset()
+
+
+@pytest.fixture(scope="module")
+def module_lab(whole_lab):
+    """The laboratory for a module whose tests share guests; empty after the module."""
+    yield whole_lab
+    whole_lab.reset()
+
+
+@pytest.fixture(scope="module")
+def pairs(module_lab):
+    """What the tests of a module share: a dictionary they fill."""
+    return {"lab": module_lab}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    setattr(item, f"report_{report.when}", report)
+
+
+def keep_logs_of_failure(lab, request):
+    """Prints what the processes of a failed test said, so that the report shows it."""
+    report = getattr(request.node, "report_call", None)
+    if not report or not report.failed:
+        return
+    for thing in lab.processes:
+        if isinstance(thing, process.Process):
+            print(f"--- {os.path.basename(thing.log)} ({'alive' if thing.alive else thing.popen.returncode})\n"
+                  f"{thing.output()[-3000:]}")
+    keep = os.environ.get("FUTAGO_KEEP_LOGS")
+    if keep:
+        target = os.path.join(keep, request.node.name.replace("/", "_"))
+        shutil.rmtree(target, ignore_errors=True)
+        for path in glob.glob(os.path.join(lab.folder, "*", "*.log")):
+            os.makedirs(target, exist_ok=True)
+            shutil.copy(path, os.path.join(target, f"{path.split('/')[-2]}-{os.path.basename(path)}"))

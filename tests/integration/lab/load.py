@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest's users do: count over one connection, ask and wait, make it write memory."""
+import json
+import os
+import signal
+import socket
+import time
+
+from . import paths
+from .machine import GUEST_IP
+from .process import wait_for
+
+ECHO, COUNTER, SINK, SOURCE, WRITER = 7000, 7001, 7002, 7003, 7004
+
+
+class Counter:
+    """fut-count at work."""
+
+    def __init__(self, client, guest=GUEST_IP):
+        self.process = client.spawn([paths.FUT_COUNT, guest, str(COUNTER)], "count")
+        self.wait_counts(1)
+
+    def lines(self):
+        found = []
+        for line in self.process.output().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                pass
+        return found
+
+    def progress(self):
+        """The newest progress line, {} before the first."""
+        lines = [line for line in self.lines() if "t" in line]
+        return lines[-1] if lines else {}
+
+    def gaps(self):
+        return [line for line in self.lines() if "gap_ms" in line]
+
+    def count(self):
+        return self.progress().get("n", 0)
+
+    def wait_counts(self, more, timeout=20):
+        """Waits for that many further counts (progress is told ten times a second)."""
+        goal = self.count() + more
+
+        def enough():
+            if not self.process.alive:
+                raise RuntimeError(f"the counter ended: {self.process.output()[-500:]}")
+            return self.count() >= goal
+        wait_for(lambda: f"counter gets from {goal - more} to {goal}, is at {self.count()}", enough, timeout)
+
+    def finish(self):
+        """Stops it and returns its last word."""
+        self.process.signal(signal.SIGTERM)
+        self.process.wait(10)
+        ends = [line for line in self.lines() if line.get("end")]
+        if not ends:
+            raise RuntimeError(f"the counter left no result: {self.process.output()[-500:]}")
+        return dict(ends[-1], exit=self.process.popen.returncode, gaps=self.gaps())
+
+
+def check(result):
+    """Nothing lost, nothing doubled, the one connection lived."""
+    assert result["lost"] == 0 and result["doubled"] == 0, result
+    assert result["alive"] and result["exit"] == 0, result
+    assert result["transactions"] > 0, result
+
+
+def gap_after(result, at):
+    """Longest gap (ms) between answers that was open at or began within two seconds after the time `at`; 0 if all were short."""
+    return max((gap["gap_ms"] for gap in result["gaps"] if gap["to"] > at and gap["from"] < at + 2), default=0.0)
+
+
+def rr(client, connections, seconds, warm_up=0.5, guest=GUEST_IP):
+    """fut-rr's result."""
+    done = client.run([paths.FUT_RR, guest, str(ECHO), str(connections), str(seconds), str(warm_up)], seconds + warm_up + 30)
+    if done.returncode != 0:
+        raise RuntimeError(f"fut-rr: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+class Connection:
+    """A plain TCP connection to a service of the guest, from the client's namespace."""
+
+    def __init__(self, client, port, guest=GUEST_IP, timeout=10):
+        with client.ns.inside():
+            self.socket = socket.create_connection((guest, port), timeout)
+
+    def order(self, line):
+        """One line to the memory writer; its answer."""
+        self.socket.sendall(line.encode() + b"\n")
+        return self.socket.recv(200).decode().strip()
+
+    def echo(self, data=b"echo"):
+        self.socket.sendall(data)
+        got = b""
+        while len(got) < len(data):
+            piece = self.socket.recv(4096)
+            if not piece:
+                raise ConnectionError("closed by the guest")
+            got += piece
+        return got
+
+    def close(self):
+        self.socket.close()
+
+
+def dirty(client, megabytes, rate_mb, guest=GUEST_IP):
+    """Makes the guest write memory from now on."""
+    connection = Connection(client, WRITER, guest)
+    answer = connection.order(f"DIRTY {megabytes} {rate_mb}")
+    connection.close()
+    if answer != "OK":
+        raise RuntimeError(f"memory writer: {answer}")
+
+
+def sleep_counting(counter, seconds):
+    """Lets a counter work for a while; it must get on."""
+    before = counter.count()
+    time.sleep(seconds)
+    assert counter.count() > before, "the counter stands still"
+
+
+def exists(pid):
+    return os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where things are. FUTAGO_BUILD names another build folder than build/src's parent."""
+import os
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+BUILD = os.environ.get("FUTAGO_BUILD", os.path.join(ROOT, "build"))
+GUEST = os.path.join(ROOT, "build", "guest")
+KERNEL = os.path.join(GUEST, "vmlinuz")
+INITRD = os.path.join(GUEST, "initrd.img")
+FUTAGO = os.path.join(BUILD, "src", "cli", "futago")
+CLIENTS = os.path.join(BUILD, "tests", "integration", "client")
+FUT_RR = os.path.join(CLIENTS, "fut-rr")
+FUT_COUNT = os.path.join(CLIENTS, "fut-count")
+
+
+def missing():
+    """What is not built yet."""
+    return [path for path in (KERNEL, INITRD, FUTAGO, FUT_RR, FUT_COUNT) if not os.path.exists(path)]

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sees what a QEMU puts on its tap: frames the host received from it, not those it was sent."""
+import select
+import socket
+import threading
+import time
+
+ETH_P_ALL = 3
+PACKET_OUTGOING = 4
+
+
+class Sniffer:
+    def __init__(self, ns, interface, mac):
+        self.mac = bytes(int(part, 16) for part in mac.split(":"))
+        self.times = []
+        with ns.inside():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            self.socket.bind((interface, 0))
+        self.socket.setblocking(False)
+        self.ending = False
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self):
+        while not self.ending:
+            if not select.select([self.socket], [], [], 0.05)[0]:
+                continue
+            try:
+                frame, where = self.socket.recvfrom(65536)
+            except OSError:  # the tap went away for a moment
+                continue
+            if where[2] != PACKET_OUTGOING and frame[6:12] == self.mac:
+                self.times.append(time.monotonic())
+
+    def since(self, at):
+        """Frames from the guest that came after that time."""
+        return sum(1 for t in self.times if t > at)
+
+    def kill(self):
+        self.ending = True
+        self.thread.join()
+        self.socket.close()

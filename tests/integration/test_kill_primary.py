@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kill -9 of the primary's QEMU: the twin goes on, on every kind of machine, and holds exactly the committed image."""
+import time
+
+import pytest
+from lab import load
+from lab.machine import Machine
+from lab.vm import pair
+
+VARIANTS = {
+    "microvm": (Machine(), ()),
+    "microvm-stop-mode": (Machine(), ("--mode", "stop")),
+    "microvm-two-vcpus": (Machine(vcpus=2), ()),
+    "microvm-1GB": (Machine(memory_mb=1024), ()),
+    "q35": (Machine(kind="q35"), ()),
+    "pc": (Machine(kind="pc"), ()),
+}
+
+
+def kill_and_judge(lab, active, backup, counter):
+    """Kills the primary under the counter; returns the counter's result and the survivor's status."""
+    before = active.status()
+    killed_at = active.kill_qemu()
+    status = backup.wait_running()
+    counter.wait_counts(200)
+    result = counter.finish()
+    load.check(result)
+    assert load.gap_after(result, killed_at) < 5000, result
+    assert status["generation"] == before["generation"] + 1
+    assert status["takeover_us"] > 0
+    assert before["checkpoints"] > 0 and before["outputs_dropped"] == 0, before
+    return result, status
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kill_primary(lab, variant):
+    machine, options = VARIANTS[variant]
+    active, backup = pair(lab, machine, options)
+    assert active.status()["mode"] == ("stop" if "stop" in options else "pipeline")
+    counter = load.Counter(lab.client)
+    load.sleep_counting(counter, 1.0)
+    kill_and_judge(lab, active, backup, counter)
+
+
+@pytest.mark.parametrize("kind", ["microvm", "q35"])
+def test_survivor_holds_the_committed_image(lab, kind):
+    """Every checkpoint is hashed on both sides; after the takeover the image must be the one last committed."""
+    active, backup = pair(lab, Machine(kind=kind), ("--verify", "1"))
+    load.dirty(lab.client, 24, 20)
+    counter = load.Counter(lab.client)
+    load.sleep_counting(counter, 1.5)
+    standby = backup.status()
+    assert standby["verified"] > 5 and standby["verify_failed"] == 0, standby
+    _, status = kill_and_judge(lab, active, backup, counter)
+    assert status["verify_failed"] == 0 and status["verified"] >= standby["verified"], status
+    assert status["committed_hash"] != 0, status
+    assert status["memory_hash"] == status["committed_hash"], status
+
+
+def test_kill_primary_under_load(lab):
+    """Two NICs, 16 busy connections and memory being written while the primary dies."""
+    active, backup = pair(lab, Machine(nics=2))
+    load.dirty(lab.client, 32, 30)
+    busy = lab.client.spawn([load.paths.FUT_RR, "10.77.2.2", str(load.ECHO), "16", "6"], "rr")
+    counter = load.Counter(lab.client)
+    load.sleep_counting(counter, 1.0)
+    kill_and_judge(lab, active, backup, counter)
+    assert busy.wait(20) == 0, busy.output()
+
+
+def test_kill_an_idle_primary(lab):
+    """Nobody speaks when it dies. A connection that was quiet all the time goes on afterwards."""
+    active, backup = pair(lab)
+    quiet = load.Connection(lab.client, load.ECHO)
+    assert quiet.echo(b"before") == b"before"
+    time.sleep(0.5)
+    active.kill_qemu()
+    backup.wait_running()
+    assert quiet.echo(b"after") == b"after"
+    quiet.close()
