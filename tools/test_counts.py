@@ -4,9 +4,9 @@
 
     test_counts.py FOLDER
 
-Each *.junit.xml is read; where Meson wrote it, NAME.json beside it tells of programs that ended badly without a failed
-test inside (a crash, a time-out), which count as one failure each. The exit status is 1 if a test failed, if none ran,
-or if one was skipped while CI=true.
+Each *.junit.xml is read; a name in the file "expected" without one counts as a failure. Where Meson wrote it, NAME.json
+beside it tells of programs that ended badly without a failed test inside (a crash, a time-out): one failure each. The exit
+status is 1 if a test failed, if none ran, or if one was skipped while CI=true.
 """
 import collections
 import glob
@@ -58,6 +58,15 @@ def suite_counts(path):
     return counts
 
 
+def missing_results(folder):
+    try:
+        with open(os.path.join(folder, "expected"), encoding="utf-8") as handle:
+            names = handle.read().split()
+    except OSError:
+        return []
+    return [name for name in names if not os.path.exists(os.path.join(folder, name + ".junit.xml"))]
+
+
 def main():
     total = collections.Counter()
     for path in sorted(glob.glob(os.path.join(sys.argv[1], "*.junit.xml"))):
@@ -65,6 +74,9 @@ def main():
         name = os.path.basename(path)[: -len(".junit.xml")]
         print(f"{name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
         total += counts
+    for name in missing_results(sys.argv[1]):
+        print(f"failed: {name} left no results")
+        total["failed"] += 1
     if not total:
         print("test_counts: no test ran", file=sys.stderr)
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")

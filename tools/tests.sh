@@ -4,10 +4,16 @@
 # Every suite leaves JUnit files in build/results; tools/test_counts.py adds them up.
 RESULTS=$BUILD/results
 
+# expect_results NAME: a suite that leaves no NAME.junit.xml counts as a failure.
+expect_results() {
+    echo "$1" >>"$RESULTS/expected"
+}
+
 # meson_suite FOLDER LABEL SUITE: one suite of the programs that run without QEMU.
 meson_suite() {
     local folder=$1 label=$2 suite=$3 log=$1/meson-logs/$2-$3
     say "$suite ($label)"
+    expect_results "$label-$suite"
     rm -f "$log".*
     # A failure is counted from the log, so that the suites after it still run.
     meson test -C "$folder" --no-rebuild --print-errorlogs --logbase "$label-$suite" --suite "$suite" || true
@@ -32,19 +38,27 @@ sanitized_suites() {
 
 lint_suite() {
     say "lint"
+    expect_results lint
+    expect_results lint-selftest
     /usr/bin/python3 -B tests/lint/lint.py --junit "$RESULTS/lint.junit.xml" || true
+    /usr/bin/python3 -B tests/lint/lint_selftest.py --junit "$RESULTS/lint-selftest.junit.xml" || true
 }
 
 integration_suite() {
     say "integration"
+    expect_results integration
     with_namespaces /usr/bin/python3 -B -m pytest -p no:cacheprovider --junitxml="$RESULTS/integration.junit.xml" \
         -v tests/integration || true
 }
 
 run_tests() {
     rm -rf "$RESULTS"
-    build_all
     mkdir -p "$RESULTS"
+    if [ "$1" = lint ]; then
+        need_packages
+    else
+        build_all
+    fi
     case $1 in
     lint | all) lint_suite ;;
     esac
