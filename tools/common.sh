@@ -48,12 +48,10 @@ quietly() {
     return 1
 }
 
-# Namespaces and taps need root: where we are not, a user namespace gives what is needed without touching the host.
-with_namespaces() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-        return
-    fi
-    unshare --user --map-root-user --net --mount --propagation private \
-        sh -c 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"' sh "$@"
-}
+# What to put before a command that makes namespaces and taps. That needs root: where we are not, a user namespace gives
+# what is needed without touching the host.
+NAMESPACES=()
+if [ "$(id -u)" != 0 ]; then
+    NAMESPACES=(unshare --user --map-root-user --net --mount --propagation private
+        sh -c 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"' sh)
+fi

@@ -4,7 +4,8 @@
 PACKAGES=(
     qemu-system-x86                                       # the QEMU that is protected
     gcc libc6-dev meson ninja-build pkg-config            # compiling
-    libglib2.0-dev libjansson-dev liburing-dev            # libraries; liburing is inside QEMU's own structures
+    libglib2.0-dev libjansson-dev libxxhash-dev           # libraries
+    liburing-dev                                          # is inside QEMU's own structures
     dpkg-dev                                              # unpacks QEMU's source package
     python3 python3-pytest clang-format                   # tests and style
     busybox-static cpio iproute2                          # the test guest and its networks

@@ -86,7 +86,7 @@ fetch_kernel() {
 
 setup_guest() {
     local state
-    state=$(cat tests/guest/* tools/setup.sh | sha256sum)
+    state=$(cat tests/guest/* | sha256sum)
     if is_done guest "$state" && [ -e "$BUILD/guest/initrd.img" ]; then
         return
     fi
@@ -104,6 +104,11 @@ setup_all() {
     setup_guest
 }
 
+# compile FOLDER [TARGET...], silent unless it has something to say.
+compile() {
+    ninja --quiet -C "$@" | sed '/no work to do/d'
+}
+
 # meson_build FOLDER [OPTION...]: configures where it must, compiles what changed.
 meson_build() {
     local folder=$1 state
@@ -119,7 +124,7 @@ meson_build() {
         quietly "$folder/setup.log" meson setup --reconfigure "$folder" "$@" || die "meson could not configure: see above"
     fi
     mark_done "$name" "$state"
-    ninja --quiet -C "$folder" || die "it does not compile: see above"
+    compile "$folder" || die "it does not compile: see above"
 }
 
 build_all() {
@@ -147,6 +152,6 @@ build_for_debian() {
         rm -rf "$room"
     fi
     [ -e "$out/build.ninja" ] || quietly "$out/setup.log" meson setup "$out" "-Dqemu_headers=$out/qemu"
-    ninja --quiet -C "$out" src/qemu/futago.so src/qemu/futago-qemu.so
+    compile "$out" src/qemu/futago.so src/qemu/futago-qemu.so || die "it does not compile: see above"
     say "compiled for Debian $1: ${out#"$ROOT/"}/src/qemu"
 }

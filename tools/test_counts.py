@@ -51,6 +51,9 @@ def bad_programs(path):
 
 def suite_counts(path):
     counts = junit_counts(path)
+    if not counts:
+        print(f"failed: {os.path.basename(path)} holds no test")
+        counts["failed"] += 1
     bad = bad_programs(path[: -len(".junit.xml")] + ".json")
     for name in bad[counts["failed"]:] if counts["failed"] < len(bad) else []:
         print(f"failed: {name} ended badly")
