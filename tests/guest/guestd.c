@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The only program of the test guest: small TCP services that make the work which tests, demo and benchmarks judge.
- * Statically linked, one thread a connection, no state on disk. All numbers are little-endian.
+ * The only program of the test guest: small TCP services that make the work which tests, demo and
+ * benchmarks judge. Statically linked, one thread a connection, no state on disk. All numbers are
+ * little-endian.
  *
  *   7000  echo: every byte comes back
- *   7001  counter: the client sends u64 n, which must be the connection's last number plus one; the answer is two u64:
- *         n (or all ones if it was out of sequence) and the number of counts taken over all connections
+ *   7001  counter: the client sends u64 n, which must be the connection's last number plus one; the
+ *         answer is two u64: n (or all ones if it was out of sequence) and the number of counts
+ *         taken over all connections
  *   7002  sink: reads and forgets
  *   7003  source: writes as fast as it is read
- *   7004  memory writer, lines: "DIRTY <mb> <mb_per_s>" writes over a buffer of that size at that rate (0: no limit),
- *         "STOP" ends it; each line is answered with "OK" or "ERR <reason>"
+ *   7004  memory writer, lines: "DIRTY <mb> <mb_per_s>" writes over a buffer of that size at that
+ *         rate (0: no limit), "STOP" ends it; "POWEROFF" ends the guest; each line is answered
+ *         with "OK" or "ERR <reason>"
  */
 #include <endian.h>
 #include <errno.h>
@@ -45,7 +48,10 @@ typedef struct {
 
 static atomic_uint_fast64_t counts_taken;
 
-/* The memory writer. The lock covers all of it; the writer thread holds it while it writes one slice. */
+/*
+ * The memory writer. The lock covers all of it; the writer thread holds it while it writes one
+ * slice.
+ */
 static pthread_mutex_t dirty_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t *dirty_memory;
 static size_t dirty_pages;
@@ -187,6 +193,9 @@ static const char *obey(const char *line)
 
     if (strcmp(line, "STOP\n") == 0) {
         return set_writer(0, 0);
+    }
+    if (strcmp(line, "POWEROFF\n") == 0) {
+        exit(EXIT_SUCCESS); /* init does the rest */
     }
     if (sscanf(line, "DIRTY %lu %lu", &mb, &rate_mb) != 2 || mb > DIRTY_MAX_MB) {
         return "expected DIRTY <mb> <mb_per_s> or STOP";

@@ -11,8 +11,6 @@ from lab.sniffer import Sniffer
 from lab.vm import PORT, active_of, address, pair, standby
 
 TIMEOUT = ("--timeout-ms", "1000")
-GOING_ON = ("alone", "connecting", "greeting", "copying", "settling", "protecting", "protected")
-OUT = ("fenced", "waiting", "receiving")
 
 
 def watch(lab, vm):

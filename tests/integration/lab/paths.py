@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where things are. FUTAGO_BUILD names another build folder than build/src's parent."""
+"""Where things are. FUTAGO_BUILD names another Meson build folder than build/."""
 import os
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
@@ -11,8 +11,9 @@ FUTAGO = os.path.join(BUILD, "src", "cli", "futago")
 CLIENTS = os.path.join(BUILD, "tests", "integration", "client")
 FUT_RR = os.path.join(CLIENTS, "fut-rr")
 FUT_COUNT = os.path.join(CLIENTS, "fut-count")
+FUT_BADPEER = os.path.join(CLIENTS, "fut-badpeer")
 
 
 def missing():
     """What is not built yet."""
-    return [path for path in (KERNEL, INITRD, FUTAGO, FUT_RR, FUT_COUNT) if not os.path.exists(path)]
+    return [path for path in (KERNEL, INITRD, FUTAGO, FUT_RR, FUT_COUNT, FUT_BADPEER) if not os.path.exists(path)]

@@ -10,6 +10,8 @@ from .machine import Machine
 from .process import wait_for
 
 PORT = 7100
+GOING_ON = ("alone", "connecting", "greeting", "copying", "settling", "protecting", "protected")
+OUT = ("fenced", "waiting", "receiving")
 
 
 class StockVm:

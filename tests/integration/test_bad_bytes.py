@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Strangers and garbage on a standby's port: dropped with a reason; never a crash, never in place of the live peer."""
+import json
+import os
+import socket
+import time
+
+import pytest
+from lab import load, paths
+from lab.network import REP_SWITCH_IP
+from lab.proxy import Proxy
+from lab.vm import PORT, address, primary, standby
+
+# What each is told or, where nothing can be told (it never said hello), what the standby's status must say.
+KINDS = ["garbage", "truncated", "half-body", "oversized", "unknown-type", "wrong-first", "turned-bit", "wrong-session",
+         "wrong-sequence", "bad-hello", "other-version", "stranger", "silent"]
+TIMEOUT = ("--timeout-ms", "1000")
+
+
+def bad_peer(lab, kind, file=None):
+    """Misbehaves towards host B from host C; returns what came back. It must have been closed."""
+    done = lab.hosts[2].run([paths.FUT_BADPEER, lab.hosts[1].rep_ip, str(PORT), kind] + ([file] if file else []))
+    assert done.returncode == 0, f"{kind}: not closed: {done.stdout} {done.stderr}"
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def waiting(pairs):
+    """A standby nobody has spoken to yet."""
+    pairs["backup"] = standby(pairs["lab"].hosts[1], options=TIMEOUT)
+    return pairs["backup"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_waiting_standby(pairs, waiting, kind):
+    before = waiting.process.output()
+    bad_peer(pairs["lab"], kind)
+    status = waiting.wait_state("waiting", timeout=5)
+    assert status["reason"], status
+    assert len(waiting.process.output()) > len(before) or kind == "silent", "nothing was logged about it"
+
+
+@pytest.fixture(scope="module")
+def protected(pairs, waiting):
+    """The same standby, now with a live primary, connected through a recording proxy."""
+    lab = pairs["lab"]
+    proxy = lab.keep(Proxy(lab.switch, REP_SWITCH_IP, (lab.hosts[1].rep_ip, PORT)))
+    active = primary(lab.hosts[0], options=TIMEOUT)
+    active.protect(proxy.address)
+    active.wait_protected()
+    recording = os.path.join(lab.folder, "recording")
+    with open(recording, "wb") as handle:
+        handle.write(proxy.recorded("up"))
+    return {"active": active, "backup": waiting, "recording": recording, "counter": load.Counter(lab.client)}
+
+
+@pytest.mark.parametrize("kind", KINDS + ["file"])
+def test_on_a_live_pair(pairs, protected, kind):
+    """The pair does not even notice. ("file" is the very beginning of the live connection, replayed.)"""
+    active, backup = protected["active"], protected["backup"]
+    before = active.status()
+    count = protected["counter"].count()
+    bad_peer(pairs["lab"], kind, protected["recording"] if kind == "file" else None)
+    protected["counter"].wait_counts(20)
+    after, standby_status = active.status(), backup.status()
+    assert after["state"] == "protected" and standby_status["state"] == "standby", (after, standby_status)
+    assert after["generation"] == before["generation"] and after["committed"] > before["committed"]
+    assert after["peer"] == "hostB" and standby_status["peer"] == "hostA"
+    assert protected["counter"].count() > count
+
+
+def test_many_silent_strangers(pairs, protected):
+    """Forty connections that say nothing neither displace the peer nor keep the standby from working."""
+    strangers = []
+    with pairs["lab"].hosts[2].ns.inside():
+        for _ in range(40):
+            strangers.append(socket.create_connection((pairs["lab"].hosts[1].rep_ip, PORT), 5))
+    protected["counter"].wait_counts(50)
+    assert protected["active"].status()["state"] == "protected"
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_replay_after_the_primary_is_gone(pairs, protected):
+    """After all that the twin takes over, nothing was lost, and the survivor's image can be protected anew;
+    a recorded beginning played to the new standby gets nowhere, and the standby stays usable."""
+    lab = pairs["lab"]
+    protected["active"].kill_qemu()
+    survivor = protected["backup"]
+    survivor.wait_running()
+    protected["counter"].wait_counts(50)
+    second = standby(lab.hosts[2], options=TIMEOUT)
+    done = lab.hosts[0].run([paths.FUT_BADPEER, lab.hosts[2].rep_ip, str(PORT), "file", protected["recording"]])
+    assert done.returncode == 0, done.stdout + done.stderr
+    second.wait_state("waiting", timeout=5)
+    survivor.protect(address(lab.hosts[2]))
+    survivor.wait_protected()
+    load.sleep_counting(protected["counter"], 0.3)
+    load.check(protected["counter"].finish())
+
+
+def test_silent_stranger_first(lab):
+    """Somebody who connects before the primary and says nothing is given up; then the primary gets in by itself."""
+    backup = standby(lab.hosts[1], options=TIMEOUT)
+    with lab.hosts[2].ns.inside():
+        stranger = socket.create_connection((lab.hosts[1].rep_ip, PORT), 5)
+    active = primary(lab.hosts[0], options=TIMEOUT, protect_to=address(lab.hosts[1]))
+    started = time.monotonic()
+    active.wait_protected()
+    assert time.monotonic() - started < 20
+    assert backup.status()["state"] == "standby"
+    stranger.close()

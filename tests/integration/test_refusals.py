@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Refuse rather than pretend: twins that differ, and configurations that cannot be protected."""
+import pytest
+from lab.machine import Machine
+from lab.process import wait_for
+from lab.vm import FutagoVm, address, primary, standby
+
+DIFFERENT = {
+    "memory": (Machine(memory_mb=320), ("mem", "block", "ram")),
+    "cpu": (Machine(cpu="qemu64,+aes"), ("cpu",)),
+    "cpu-model": (Machine(cpu="Nehalem"), ("cpu",)),
+    "vcpus": (Machine(vcpus=2), ("cpu",)),
+    "machine": (Machine(kind="q35"), ("machine",)),
+    "nics": (Machine(nics=2), ("net", "nic", "section")),
+    "device": (Machine(extra=("-device", "virtio-rng-device")), ("rng", "section", "device")),
+}
+
+
+@pytest.fixture(scope="module")
+def lone(pairs):
+    """A primary that keeps asking for a twin on host B."""
+    vm = primary(pairs["lab"].hosts[0], protect_to=address(pairs["lab"].hosts[1]), options=("--retry-ms", "200"), wait=False)
+    vm.wait_running()
+    return vm
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_twins_that_differ(pairs, lone, what):
+    """Refused, saying what differs; the guest runs on unprotected; both stay usable."""
+    machine, words = DIFFERENT[what]
+    other = standby(pairs["lab"].hosts[1], machine)
+    if lone.status()["state"] == "alone":
+        lone.call("protect", to=address(pairs["lab"].hosts[1]))
+    status = lone.wait_status("a reason that names the difference", lambda s: "here" in s["reason"], 10)
+    assert any(word in status["reason"].lower() for word in words), status["reason"]
+    assert status["running"] and status["state"] in ("alone", "connecting", "greeting"), status
+    assert other.status()["state"] == "waiting"
+    assert any(word in other.status()["reason"].lower() for word in words), other.status()
+    other.kill()
+    wait_for("the primary forgets that twin", lambda: not lone.status()["linked"])
+
+
+def test_other_vm_is_refused(pairs, lone):
+    """A standby of another VM is not a twin, be its machine the same."""
+    other = standby(pairs["lab"].hosts[1], name="other")
+    if lone.status()["state"] == "alone":
+        lone.call("protect", to=address(pairs["lab"].hosts[1]))
+    lone.wait_status("a reason that names the other", lambda s: "other" in s["reason"], 10)
+    assert other.status()["state"] == "waiting"
+    other.kill()
+
+
+def test_after_all_refusals_a_right_twin_is_taken(pairs, lone):
+    backup = standby(pairs["lab"].hosts[1])
+    if lone.status()["state"] == "alone":
+        lone.call("protect", to=address(pairs["lab"].hosts[1]))
+    lone.wait_protected()
+    backup.kill()
+
+
+UNPROTECTABLE = {
+    "iothread": (Machine(kind="q35", extra=("-object", "iothread,id=io0", "-blockdev", "null-co,node-name=d0",
+                                            "-device", "virtio-blk-pci,drive=d0,iothread=io0")), "iothread"),
+    "non-migratable": (Machine(kind="q35", extra=("-blockdev", "null-co,node-name=d0", "-device", "nvme,drive=d0,serial=1")),
+                       "nvme"),
+}
+
+
+@pytest.mark.parametrize("what", UNPROTECTABLE)
+def test_what_cannot_be_protected(lab, what):
+    """Refused at the start, in one line with the culprit."""
+    machine, culprit = UNPROTECTABLE[what]
+    vm = FutagoVm(lab.hosts[0], machine, protect_to=address(lab.hosts[1]))
+    assert vm.process.wait(10) != 0
+    lines = [line for line in vm.process.output().splitlines() if culprit in line]
+    assert lines, vm.process.output()
