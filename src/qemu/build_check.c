@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The loader has compared version strings. This compares the build itself, by samples of what a different configuration
- * would shift: sizes of QOM instances and lengths of QAPI enumerations.
+ * The loader has compared version strings. This compares the build itself, by samples of what a
+ * different configuration would shift: sizes of QOM instances and lengths of QAPI enumerations.
  */
 #include "compat.h"
 
@@ -50,11 +50,10 @@ static const EnumSample enum_samples[] = {
 
 static bool differs(GError **error, const char *what, size_t running, size_t built)
 {
-    g_set_error(
-        error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-        "this QEMU was built otherwise than its package (%s is %zu, expected %zu): use the distribution's "
-        "qemu-system-x86 unchanged",
-        what, running, built);
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                "this QEMU was built otherwise than its package (%s is %zu, expected %zu): use the "
+                "distribution's qemu-system-x86 unchanged",
+                what, running, built);
     return false;
 }
 

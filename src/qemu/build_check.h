@@ -6,8 +6,8 @@
 #include <glib.h>
 
 /*
- * True if all samples agree. False sets @error to one line that names the first difference. Main thread, once, when
- * the QOM types are registered (that is, from the module's install function on).
+ * True if all samples agree. False sets @error to one line that names the first difference. Main
+ * thread, once, when the QOM types are registered (that is, from the module's install function on).
  */
 bool fut_build_check(GError **error);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * futago.so, what "-plugin" names: a door that can be opened by any QEMU. The module behind it (futago-qemu.so, in the
- * same folder) fits one QEMU build only, as a kernel module fits one kernel. Here the running QEMU is asked what it is
- * before the module is touched, so that a wrong one gets a sentence and not an undefined symbol.
+ * futago.so, what "-plugin" names: a door that can be opened by any QEMU. The module behind it
+ * (futago-qemu.so, in the same folder) fits one QEMU build only, as a kernel module fits one
+ * kernel. Here the running QEMU is asked what it is before the module is touched, so that a wrong
+ * one gets a sentence and not an undefined symbol.
  *
  * Uses no QEMU header: what is read of the running QEMU is its version report alone.
  */
@@ -50,14 +51,16 @@ static char *running_build(void)
 
 static void refuse(const char *running)
 {
-    fprintf(
-        stderr,
-        "futago: built for QEMU %s (%s), but this is %s: run ./dev setup && ./dev build on this machine\n",
-        FUT_QEMU_VERSION, FUT_QEMU_PACKAGE, running);
+    fprintf(stderr,
+            "futago: built for QEMU %s (%s), but this is %s: "
+            "run ./dev setup && ./dev build on this machine\n",
+            FUT_QEMU_VERSION, FUT_QEMU_PACKAGE, running);
     exit(EXIT_FAILURE);
 }
 
-/* Runs while QEMU opens this file, before QEMU compares its plugin interface's version with ours. */
+/*
+ * Runs while QEMU opens this file, before QEMU compares its plugin interface's version with ours.
+ */
 __attribute__((constructor)) static void check_running_build(void)
 {
     g_autofree char *running = running_build();
@@ -67,7 +70,10 @@ __attribute__((constructor)) static void check_running_build(void)
     }
 }
 
-/* The path of futago-qemu.so beside this file; the caller frees. NULL if this file cannot be found again. */
+/*
+ * The path of futago-qemu.so beside this file; the caller frees. NULL if this file cannot be found
+ * again.
+ */
 static char *module_path(void)
 {
     Dl_info self;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The module's entrance: called by the loader (loader.c) from QEMU's plugin loading, before the machine exists. */
+/*
+ * The module's entrance: called by the loader (loader.c) from QEMU's plugin loading, before the
+ * machine exists.
+ */
 #include "compat.h"
 
 #include "build_check.h"

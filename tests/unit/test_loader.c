@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The door (futago.so) in a program that claims, through QEMU's own call, to be one QEMU or another: the build it was
- * made for is let in, every other gets one line and exit status 1.
+ * The door (futago.so) in a program that claims, through QEMU's own call, to be one QEMU or
+ * another: the build it was made for is let in, every other gets one line and exit status 1.
  */
 #include <dlfcn.h>
 #include <glib.h>
@@ -73,9 +73,9 @@ static void test_own_build(void)
 
 static void expect_refusal(const char *running)
 {
-    g_autofree char *pattern = g_strdup_printf(
-        "futago: built for QEMU %s (%s), but this is %s: run ./dev setup && ./dev build on this machine\n",
-        FUT_QEMU_VERSION, FUT_QEMU_PACKAGE, running);
+    g_autofree char *pattern = g_strdup_printf("futago: built for QEMU %s (%s), but this is %s: "
+                                               "run ./dev setup && ./dev build on this machine\n",
+                                               FUT_QEMU_VERSION, FUT_QEMU_PACKAGE, running);
 
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_failed();
