@@ -17,7 +17,9 @@
 
 int fut_client_connect(const char *address, const char *port)
 {
-    struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+    struct addrinfo hints = { .ai_family = AF_INET,
+                              .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_NUMERICHOST };
     struct addrinfo *where = NULL;
     int on = 1;
 

@@ -56,8 +56,15 @@ static void put_frame(int fd, Header h, const void *body, uint32_t length)
 static void stranger_hello(FutBuf *out, uint16_t version)
 {
     char *machine[] = { (char *)"vmm=somebody else's", NULL };
-    FutHello hello = { .version_min = version, .version_max = version, .nonce = 4711, .generation = 1000, .heartbeat_ms = 100,
-                       .timeout_ms = 1000, .vm = (char *)"vm", .node = (char *)"stranger", .machine = machine };
+    FutHello hello = { .version_min = version,
+                       .version_max = version,
+                       .nonce = 4711,
+                       .generation = 1000,
+                       .heartbeat_ms = 100,
+                       .timeout_ms = 1000,
+                       .vm = (char *)"vm",
+                       .node = (char *)"stranger",
+                       .machine = machine };
 
     fut_hello_encode(out, &hello);
 }
@@ -171,7 +178,8 @@ static void send_file(int fd, const char *argument)
     FILE *file = argument ? fopen(argument, "rb") : NULL;
 
     if (!file) {
-        fprintf(stderr, "fut-badpeer: %s: %s\n", argument ? argument : "file", argument ? strerror(errno) : "give its path");
+        fprintf(stderr, "fut-badpeer: %s: %s\n", argument ? argument : "file",
+                argument ? strerror(errno) : "give its path");
         exit(2);
     }
     uint8_t *bytes = malloc(FILE_MAX_BYTES);

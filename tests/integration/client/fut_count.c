@@ -26,8 +26,8 @@
 #define ANSWER_SIZE 16
 
 typedef struct {
-    uint64_t done;     /* counts sent and answered */
-    uint64_t base;     /* the service's total before our first */
+    uint64_t done; /* counts sent and answered */
+    uint64_t base; /* the service's total before our first */
     uint64_t lost, doubled;
     double started_s, last_s, progress_s;
     double longest_s, longest_at_s;
@@ -57,8 +57,8 @@ static void note_gap(Count *count, double now_s)
         count->longest_at_s = count->last_s;
     }
     if (gap_s > GAP_REPORT_S) {
-        printf("{\"gap_ms\": %.1f, \"from\": %.6f, \"to\": %.6f, \"n\": %llu}\n", gap_s * 1e3, count->last_s, now_s,
-               (unsigned long long)count->done);
+        printf("{\"gap_ms\": %.1f, \"from\": %.6f, \"to\": %.6f, \"n\": %llu}\n", gap_s * 1e3,
+               count->last_s, now_s, (unsigned long long)count->done);
     }
     count->last_s = now_s;
 }
@@ -67,8 +67,9 @@ static void note_progress(Count *count, double now_s)
 {
     if (now_s - count->progress_s >= PROGRESS_S) {
         count->progress_s = now_s;
-        printf("{\"t\": %.6f, \"n\": %llu, \"lost\": %llu, \"doubled\": %llu}\n", now_s, (unsigned long long)count->done,
-               (unsigned long long)count->lost, (unsigned long long)count->doubled);
+        printf("{\"t\": %.6f, \"n\": %llu, \"lost\": %llu, \"doubled\": %llu}\n", now_s,
+               (unsigned long long)count->done, (unsigned long long)count->lost,
+               (unsigned long long)count->doubled);
     }
 }
 
@@ -97,7 +98,8 @@ static bool step(Count *count, int fd)
     uint64_t asked = count->done + 1;
 
     fut_put_le64(request, asked);
-    if (!fut_client_write(fd, request, sizeof(request)) || !fut_client_read(fd, answer, sizeof(answer))) {
+    if (!fut_client_write(fd, request, sizeof(request)) ||
+        !fut_client_read(fd, answer, sizeof(answer))) {
         return false;
     }
     judge(count, asked, answer);
@@ -110,11 +112,12 @@ static bool step(Count *count, int fd)
 
 static void print_end(const Count *count, bool alive)
 {
-    printf("{\"end\": true, \"alive\": %s, \"transactions\": %llu, \"lost\": %llu, \"doubled\": %llu, "
-           "\"longest_gap_ms\": %.1f, \"longest_gap_from\": %.6f, \"started\": %.6f, \"ended\": %.6f}\n",
-           alive ? "true" : "false", (unsigned long long)count->done, (unsigned long long)count->lost,
-           (unsigned long long)count->doubled, count->longest_s * 1e3, count->longest_at_s, count->started_s,
-           fut_client_now_s());
+    printf(
+        "{\"end\": true, \"alive\": %s, \"transactions\": %llu, \"lost\": %llu, \"doubled\": %llu, "
+        "\"longest_gap_ms\": %.1f, \"longest_gap_from\": %.6f, \"started\": %.6f, \"ended\": %.6f}\n",
+        alive ? "true" : "false", (unsigned long long)count->done, (unsigned long long)count->lost,
+        (unsigned long long)count->doubled, count->longest_s * 1e3, count->longest_at_s,
+        count->started_s, fut_client_now_s());
 }
 
 /* Counts until told to stop; true while the connection lived. */
@@ -125,7 +128,9 @@ static bool run(Count *count, int fd, double end_s)
             bool told = stopping && errno == EINTR;
             if (!told) {
                 fprintf(stderr, "fut-count: stopped at %llu: %s\n", (unsigned long long)count->done,
-                        count->lost || count->doubled ? "lost or doubled" : errno ? strerror(errno) : "closed by the guest");
+                        count->lost || count->doubled ? "lost or doubled"
+                        : errno                       ? strerror(errno)
+                                                      : "closed by the guest");
             }
             return told || count->lost || count->doubled;
         }

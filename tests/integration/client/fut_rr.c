@@ -35,7 +35,8 @@ typedef struct {
 
 static void broken(void)
 {
-    fprintf(stderr, "fut-rr: connection broken: %s\n", errno ? strerror(errno) : "closed by the guest");
+    fprintf(stderr, "fut-rr: connection broken: %s\n",
+            errno ? strerror(errno) : "closed by the guest");
     exit(EXIT_FAILURE);
 }
 
@@ -105,10 +106,11 @@ static void print_result(const Load *load, double seconds)
 {
     const FutHistogram *h = &load->latency_us;
 
-    printf("{\"connections\": %u, \"seconds\": %.3f, \"transactions\": %llu, \"tps\": %.1f, ", load->count, seconds,
-           (unsigned long long)h->count, (double)h->count / seconds);
+    printf("{\"connections\": %u, \"seconds\": %.3f, \"transactions\": %llu, \"tps\": %.1f, ",
+           load->count, seconds, (unsigned long long)h->count, (double)h->count / seconds);
     printf("\"latency_us\": {\"p50\": %llu, \"p90\": %llu, \"p99\": %llu, \"max\": %llu}}\n",
-           (unsigned long long)fut_histogram_percentile(h, 50), (unsigned long long)fut_histogram_percentile(h, 90),
+           (unsigned long long)fut_histogram_percentile(h, 50),
+           (unsigned long long)fut_histogram_percentile(h, 90),
            (unsigned long long)fut_histogram_percentile(h, 99), (unsigned long long)h->max);
 }
 

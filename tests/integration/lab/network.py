@@ -146,6 +146,7 @@ class Lab:
         if self.closed:
             return
         self.closed = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning up
         for thing in reversed(self.processes):
             try:
                 thing.kill()
@@ -155,6 +156,7 @@ class Lab:
         for ns in self.namespaces:
             ns.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         atexit.unregister(self.close)
 
 
