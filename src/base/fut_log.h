@@ -12,7 +12,8 @@ typedef enum { FUT_LOG_DEBUG, FUT_LOG_INFO, FUT_LOG_WARN, FUT_LOG_ERROR } FutLog
 void fut_log(FutLogLevel level, const char *id, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* Name printed in each line (the VM's). Copied. Lines below `least` are dropped. */
 void fut_log_setup(const char *name, FutLogLevel least);
-/* Replaces the sink (tests; the control socket's event stream). NULL restores stderr. */
+/* Replaces the sink (tests; the control socket's event stream). NULL restores stderr. The sink is called under the
+ * log's lock: it must not log; once this returns the former sink is not running and will not be called. */
 typedef void (*FutLogSink)(FutLogLevel level, const char *id, const char *text, void *opaque);
 void fut_log_set_sink(FutLogSink sink, void *opaque);
 

@@ -5,7 +5,7 @@
  *   u64 head      bits 0..59 key (pageset.h; block number below 2^20), bits 60..63 kind
  *   kind ZERO     nothing more: the page is all zero
  *   kind RAW      4096 bytes
- *   kind DELTA    u64 lines: bit i set = 64-byte line i changed; must not be 0
+ *   kind DIFF     u64 lines: bit i set = 64-byte line i changed; must not be 0
  *                 then for each set bit, lowest first: u8 words (bit j = 8-byte word j of the line changed; not 0)
  *                 and the changed words, lowest first
  * A page that did not change has no record. One pass over page and shadow both finds and stores the difference
@@ -32,7 +32,7 @@ typedef struct {
 } FutDeltaStats;
 
 /* Appends a record for every key whose page differs from its shadow and brings the shadow up to date.
- * Keys must be inside both memories (assertion). `stats` is added to; may be NULL.
+ * The guest must not run meanwhile. Keys must be inside both memories (assertion). `stats` is added to; may be NULL.
  * Pages are written as DIFF, as RAW where that is not longer, or as ZERO. */
 void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *shadow, const uint64_t *keys,
                       size_t count, FutDeltaStats *stats);
@@ -44,7 +44,8 @@ void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory
  * FUT_ERR_PEER on the first fault. *ret_records may be NULL. */
 bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memory, size_t *ret_records,
                      GError **error);
-/* Applies a stream that fut_delta_check() accepted for this memory (assertion otherwise). */
+/* Applies a stream that fut_delta_check() accepted for this memory (assertion otherwise). The stream must be a copy
+ * of the peer's bytes that nobody can change any more. */
 void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory);
 
 /* The implementations, for tests and benchmarks. Returns false when this CPU lacks it. */
