@@ -24,8 +24,10 @@ void *fut_ask_thread(void *opaque)
             continue; /* who is about to leave claims nothing any more */
         }
         g_autofree char *text = NULL;
-        FutClaim claim = fut_arbiter_claim(service->arbiter, *generation, service->options->node, &text);
-        fut_engine_answer(service->engine, answer_of(claim), *generation, text ? text : "", fut_now_ns());
+        FutClaim claim =
+            fut_arbiter_claim(service->arbiter, *generation, service->options->node, &text);
+        fut_engine_answer(service->engine, answer_of(claim), *generation, text ? text : "",
+                          fut_now_ns());
     }
     return NULL;
 }

@@ -16,11 +16,12 @@
 /* An EPOCH_PART body starts with the epoch number in the last bytes of the room kept for a checkpoint's head. */
 #define PART_HEAD 8
 
-void fut_capture_init(FutCapture *capture, const FutMemory *guest)
+void fut_capture_init(FutCapture *capture, const FutMemory *guest, size_t part_pages_max)
 {
     g_assert(guest->count < FUT_BLOCKS_MAX);
-    *capture = (FutCapture){.live = *guest};
+    *capture = (FutCapture){ .live = *guest };
     capture->live.count++;
+    capture->part_keys = part_pages_max > 0 ? MIN(part_pages_max, PART_KEYS) : PART_KEYS;
     capture->parts = g_array_new(FALSE, FALSE, sizeof(FutCapturePart));
 }
 
@@ -39,10 +40,12 @@ bool fut_capture_open(FutCapture *capture, GError **error)
     unsigned state_block = capture->live.count - 1;
     for (unsigned i = 0; i < capture->live.count; i++) {
         uint64_t length = i == state_block ? FUT_WIRE_STATE_MAX : capture->live.block[i].length;
-        void *base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *base = mmap(NULL, length, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED) {
-            g_set_error(error, FUT_ERROR, FUT_ERR_IO, "no memory for the shadow copy (%" G_GUINT64_FORMAT " bytes): %s",
-                        length, g_strerror(errno));
+            g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                        "no memory for the shadow copy (%" G_GUINT64_FORMAT " bytes): %s", length,
+                        g_strerror(errno));
             fut_capture_close(capture);
             return false;
         }
@@ -72,7 +75,8 @@ bool fut_capture_state(FutCapture *capture, FutVmm *vmm, GError **error)
     }
     size_t length = capture->state.len;
     if (length == 0 || length > FUT_WIRE_STATE_MAX) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, "device state of %zu bytes: at most %u can be protected", length,
+        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                    "device state of %zu bytes: at most %u can be protected", length,
                     FUT_WIRE_STATE_MAX);
         return false;
     }
@@ -98,10 +102,12 @@ static void encode_part(FutCapture *capture, size_t first, size_t count)
 {
     fut_buf_extend(&capture->stream, FUT_CHECKPOINT_SIZE);
     size_t records = capture->stream.len;
-    fut_delta_encode(&capture->stream, &capture->live, &capture->shadow, capture->dirty.keys + first, count, &capture->stats);
+    fut_delta_encode(&capture->stream, &capture->live, &capture->shadow,
+                     capture->dirty.keys + first, count, &capture->stats);
     size_t length = capture->stream.len - records;
     capture->head.stream_length += length;
-    FutCapturePart part = {records - PART_HEAD, (uint32_t)(PART_HEAD + length), FUT_MSG_EPOCH_PART};
+    FutCapturePart part = { records - PART_HEAD, (uint32_t)(PART_HEAD + length),
+                            FUT_MSG_EPOCH_PART };
     g_array_append_val(capture->parts, part);
 }
 
@@ -126,16 +132,18 @@ void fut_capture_epoch(FutCapture *capture, uint64_t epoch, uint32_t flags)
     }
     fut_buf_clear(&capture->stream);
     g_array_set_size(capture->parts, 0);
-    capture->stats = (FutDeltaStats){0};
-    capture->head = (FutCheckpoint){.epoch = epoch, .flags = flags, .state_length = capture->head.state_length};
+    capture->stats = (FutDeltaStats){ 0 };
+    capture->head = (FutCheckpoint){ .epoch = epoch,
+                                     .flags = flags,
+                                     .state_length = capture->head.state_length };
     if (flags & FUT_CHECKPOINT_HASHED) {
         FutMemory guest = capture->live;
         guest.count--;
         capture->head.memory_hash = fut_memory_hash(&guest);
     }
     add_state_pages(capture);
-    for (size_t first = 0; first < capture->dirty.count; first += PART_KEYS) {
-        encode_part(capture, first, MIN(PART_KEYS, capture->dirty.count - first));
+    for (size_t first = 0; first < capture->dirty.count; first += capture->part_keys) {
+        encode_part(capture, first, MIN(capture->part_keys, capture->dirty.count - first));
     }
     finish_parts(capture);
     fut_pageset_clear(&capture->dirty);

@@ -24,11 +24,13 @@ typedef struct {
     FutPageSet dirty; /* written since the last capture */
     FutBuf stream;    /* bodies of the epoch's frames, one after the other */
     GArray *parts;    /* FutCapturePart */
+    size_t part_keys; /* in one part at most */
     FutCheckpoint head;
     FutDeltaStats stats;
 } FutCapture;
 
-void fut_capture_init(FutCapture *capture, const FutMemory *guest);
+/* part_pages_max: pages in one frame of an epoch; 0 = as many as the wire allows. */
+void fut_capture_init(FutCapture *capture, const FutMemory *guest, size_t part_pages_max);
 void fut_capture_done(FutCapture *capture);
 /* Allocates an all-zero shadow (address space only; pages cost memory as they are copied). */
 bool fut_capture_open(FutCapture *capture, GError **error);

@@ -16,7 +16,7 @@
 typedef struct {
     int fd;
     FutLines *lines;
-    GString *out;        /* not yet taken by the client */
+    GString *out; /* not yet taken by the client */
     bool wants_events;
     uint64_t next_event; /* number */
 } Client;
@@ -74,7 +74,8 @@ static json_t *verb_protect(FutService *service, Client *client, json_t *args, G
     bool known = service->peer != NULL;
     g_mutex_unlock(&service->peer_lock);
     if (!known) {
-        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, "no backup is known yet: say where it listens (--to ADDR)");
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "no backup is known yet: say where it listens (--to ADDR)");
         return NULL;
     }
     if (status.state == FUT_STATE_CONNECTING) {
@@ -115,19 +116,25 @@ static const struct {
     const char *name;
     VerbRun run;
 } verbs[] = {
-    {"status", verb_status},       {"protect", verb_protect}, {"unprotect", verb_unprotect},
-    {"failover", verb_failover},   {"stop", verb_stop},       {"events", verb_events},
-    {"reset-stats", verb_reset_stats},
+    { "status", verb_status },
+    { "protect", verb_protect },
+    { "unprotect", verb_unprotect },
+    { "failover", verb_failover },
+    { "stop", verb_stop },
+    { "events", verb_events },
+    { "reset-stats", verb_reset_stats },
 };
 
-static json_t *run_verb(FutService *service, Client *client, const char *name, json_t *args, GError **error)
+static json_t *run_verb(FutService *service, Client *client, const char *name, json_t *args,
+                        GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++) {
         if (g_str_equal(verbs[i].name, name)) {
             return verbs[i].run(service, client, args, error);
         }
     }
-    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%.64s': this VM's module does not know that verb", name);
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%.64s': this VM's module does not know that verb",
+                name);
     return NULL;
 }
 
@@ -158,7 +165,8 @@ static bool answer(FutService *service, Client *client, json_t *message)
 static bool flush_client(Client *client)
 {
     while (client->out->len > 0) {
-        ssize_t sent = send(client->fd, client->out->str, client->out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent =
+            send(client->fd, client->out->str, client->out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0) {
             return errno == EAGAIN || errno == EINTR ? client->out->len <= BACKLOG_MAX : false;
         }
@@ -191,7 +199,8 @@ static bool read_client(FutService *service, Client *client)
 static void send_events(FutService *service, Client *client)
 {
     g_mutex_lock(&service->events_lock);
-    uint64_t oldest = service->event_count > FUT_EVENTS_KEPT ? service->event_count - FUT_EVENTS_KEPT : 0;
+    uint64_t oldest =
+        service->event_count > FUT_EVENTS_KEPT ? service->event_count - FUT_EVENTS_KEPT : 0;
     client->next_event = MAX(client->next_event, oldest);
     for (; client->next_event < service->event_count; client->next_event++) {
         const FutEvent *event = &service->events[client->next_event % FUT_EVENTS_KEPT];
@@ -232,11 +241,12 @@ static void serve_round(Control *control)
 {
     struct pollfd fds[2 + CLIENTS_MAX];
     guint count = control->clients->len;
-    fds[0] = (struct pollfd){control->service->control_fd, POLLIN, 0};
-    fds[1] = (struct pollfd){control->service->control_wake_fd, POLLIN, 0};
+    fds[0] = (struct pollfd){ control->service->control_fd, POLLIN, 0 };
+    fds[1] = (struct pollfd){ control->service->control_wake_fd, POLLIN, 0 };
     for (guint i = 0; i < count; i++) {
         Client *client = g_ptr_array_index(control->clients, i);
-        fds[2 + i] = (struct pollfd){client->fd, (short)(POLLIN | (client->out->len > 0 ? POLLOUT : 0)), 0};
+        fds[2 + i] = (struct pollfd){ client->fd,
+                                      (short)(POLLIN | (client->out->len > 0 ? POLLOUT : 0)), 0 };
     }
     if (poll(fds, 2 + count, -1) < 0) {
         g_assert(errno == EINTR);
@@ -258,7 +268,7 @@ static void serve_round(Control *control)
 
 void *fut_control_thread(void *opaque)
 {
-    Control control = {opaque, g_ptr_array_new_with_free_func((GDestroyNotify)client_free)};
+    Control control = { opaque, g_ptr_array_new_with_free_func((GDestroyNotify)client_free) };
     for (;;) {
         serve_round(&control);
     }

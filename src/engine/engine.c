@@ -21,12 +21,13 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .heartbeat_ms = 50,
         .timeout_ms = 500,
         .retry_ms = 1000,
+        .rest_pages_max = 1024,
         .hold_max_bytes = 64u << 20,
         .log_max_bytes = 16u << 20,
     };
 }
 
-static FutPair *new_pair(const FutEngineConfig *config, char *const *machine)
+static FutPair *new_pair(const FutEngineConfig *config, char *const *machine, uint64_t now_ns)
 {
     FutPairConfig pair = {
         .role = config->role,
@@ -39,11 +40,11 @@ static FutPair *new_pair(const FutEngineConfig *config, char *const *machine)
         .retry_ms = config->retry_ms,
         .window = 1,
     };
-    return fut_pair_new(&pair, fut_now_ns());
+    return fut_pair_new(&pair, now_ns);
 }
 
-FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine, const FutEngineHost *host,
-                          void *opaque)
+FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine,
+                          const FutEngineHost *host, void *opaque)
 {
     FutEngine *engine = g_new0(FutEngine, 1);
     engine->vmm = vmm;
@@ -52,11 +53,11 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     engine->opaque = opaque;
     g_mutex_init(&engine->lock);
     g_cond_init(&engine->changed);
-    engine->pair = new_pair(config, machine);
+    engine->pair = new_pair(config, machine, fut_engine_now(engine));
     engine->held.max_bytes = config->hold_max_bytes;
     engine->pace.epoch_max_ns = config->epoch_max_us * FUT_NS_PER_US;
     engine->pace.batch_max_ns = config->batch_max_us * FUT_NS_PER_US;
-    fut_capture_init(&engine->capture, vmm->ops->memory(vmm));
+    fut_capture_init(&engine->capture, vmm->ops->memory(vmm), config->part_pages_max);
     if (config->role == FUT_ROLE_BACKUP && !fut_standby_open(engine, NULL)) {
         g_error("futago: no address space for a standby");
     }
@@ -86,7 +87,7 @@ void fut_engine_free(FutEngine *engine)
 
 static void act_send(FutEngine *engine, const FutAction *action)
 {
-    struct iovec iov = {engine->act_body.data, engine->act_body.len};
+    struct iovec iov = { engine->act_body.data, engine->act_body.len };
     engine->host->send(engine->opaque, action->type, action->flags, &iov, iov.iov_len > 0);
 }
 
@@ -255,7 +256,9 @@ void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
     }
     fut_engine_act(engine);
     if (backup) {
-        fut_engine_alive(engine, fut_now_ns()); /* what took time was us, applying: not the primary's silence */
+        fut_engine_alive(
+            engine, fut_engine_now(
+                        engine)); /* what took time was us, applying: not the primary's silence */
     }
 }
 
@@ -266,7 +269,8 @@ void fut_engine_alive(FutEngine *engine, uint64_t now_ns)
     g_mutex_unlock(&engine->lock);
 }
 
-void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text, uint64_t now_ns)
+void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text,
+                       uint64_t now_ns)
 {
     g_mutex_lock(&engine->lock);
     fut_pair_answer(engine->pair, answer, generation, text, now_ns);
@@ -339,7 +343,7 @@ uint64_t fut_engine_deadline(FutEngine *engine)
 bool fut_engine_protect(FutEngine *engine, GError **error)
 {
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_protect(engine->pair, fut_now_ns(), error);
+    bool ok = fut_pair_protect(engine->pair, fut_engine_now(engine), error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);
@@ -349,7 +353,7 @@ bool fut_engine_protect(FutEngine *engine, GError **error)
 bool fut_engine_unprotect(FutEngine *engine, GError **error)
 {
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_unprotect(engine->pair, fut_now_ns(), error);
+    bool ok = fut_pair_unprotect(engine->pair, fut_engine_now(engine), error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);
@@ -359,7 +363,7 @@ bool fut_engine_unprotect(FutEngine *engine, GError **error)
 bool fut_engine_failover(FutEngine *engine, GError **error)
 {
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_failover(engine->pair, fut_now_ns(), error);
+    bool ok = fut_pair_failover(engine->pair, fut_engine_now(engine), error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);

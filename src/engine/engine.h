@@ -14,19 +14,27 @@
 #include "pair.h"
 #include "vmm.h"
 
-typedef enum { FUT_MODE_PIPELINE, FUT_MODE_STOP } FutMode;
+typedef enum {
+    FUT_MODE_PIPELINE,
+    FUT_MODE_STOP
+} FutMode;
 
 typedef struct {
-    const char *vm, *node;  /* copied */
+    const char *vm, *node; /* copied */
     FutRole role;
     FutMode mode;
-    uint64_t generation;     /* primary */
-    uint32_t epoch_max_us;   /* longest epoch while protected */
-    uint32_t batch_max_us;   /* longest wait of an output for company under load */
+    uint64_t generation;   /* primary */
+    uint32_t epoch_max_us; /* longest epoch while protected */
+    uint32_t batch_max_us; /* longest wait of an output for company under load */
     uint32_t heartbeat_ms, timeout_ms, retry_ms;
-    uint32_t verify_every;   /* hash all memory every n-th checkpoint and compare on the backup; 0 = never (debug, slow) */
+    uint32_t
+        verify_every; /* hash all memory every n-th checkpoint and compare on the backup; 0 = never (debug, slow) */
     uint64_t hold_max_bytes; /* held outputs; more are dropped, as a full queue would */
-    uint64_t log_max_bytes;  /* backup: inbound packets kept for re-injection; the oldest go first */
+    uint32_t
+        part_pages_max; /* pages in one frame of a checkpoint; 0 = as many as the wire allows */
+    uint32_t
+        rest_pages_max; /* the initial copy ends when a pass left no more: the first checkpoint takes the rest */
+    uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
 } FutEngineConfig;
 
 void fut_engine_config_defaults(FutEngineConfig *config);
@@ -36,16 +44,21 @@ typedef struct {
     /* One frame: type, flags, body in pieces. Order of calls is order on the wire. False: the link is broken (link_down follows by itself). */
     bool (*send)(void *opaque, uint16_t type, uint16_t flags, const struct iovec *iov, int count);
     void (*session)(void *opaque, uint32_t session);
-    void (*connect)(void *opaque);              /* answered by fut_engine_link_up/_down */
+    void (*connect)(void *opaque); /* answered by fut_engine_link_up/_down */
     void (*close)(void *opaque, const char *why);
     void (*ask)(void *opaque, uint64_t generation); /* answered by fut_engine_answer */
-    void (*copy)(void *opaque, bool on);        /* call fut_engine_copy_step() until it says done / stop doing so; off waits until no step runs */
-    void (*wake)(void *opaque);                 /* fut_engine_deadline() may have changed */
+    void (*copy)(
+        void *opaque,
+        bool
+            on); /* call fut_engine_copy_step() until it says done / stop doing so; off waits until no step runs */
+    void (*wake)(void *opaque); /* fut_engine_deadline() may have changed */
     void (*report)(void *opaque, const char *id, const char *text);
+    /* Monotonic time. Every now_ns and every time of vmm.h that is handed in comes from this clock. */
+    uint64_t (*now_ns)(void *opaque);
 } FutEngineHost;
 
-FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine, const FutEngineHost *host,
-                          void *opaque);
+FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine,
+                          const FutEngineHost *host, void *opaque);
 void fut_engine_free(FutEngine *engine);
 
 /* -- events; any thread, no big lock, except where said -- */
@@ -56,7 +69,8 @@ void fut_engine_bad_peer(FutEngine *engine, const char *why, uint64_t now_ns);
 void fut_engine_alive(FutEngine *engine, uint64_t now_ns);
 void fut_engine_tick(FutEngine *engine, uint64_t now_ns);
 uint64_t fut_engine_deadline(FutEngine *engine);
-void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text, uint64_t now_ns);
+void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text,
+                       uint64_t now_ns);
 /* Copies a bounded piece of memory. Returns bytes that were sent; 0 = nothing more to do now (all passes done, or not copying). */
 size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns);
 
@@ -77,21 +91,23 @@ typedef struct {
     char reason[256];
     /* primary, since protection began */
     uint64_t checkpoints;
-    double checkpoints_per_s;    /* over the last seconds */
+    double checkpoints_per_s; /* over the last seconds */
     double bytes_per_s;
     double pause_us_p50, pause_us_p99, commit_us_p50, commit_us_p99;
     double pages_per_checkpoint, bytes_per_checkpoint;
-    uint64_t outputs_held, outputs_released, outputs_dropped; /* packets: waiting now / ever / ever */
-    uint64_t lag_us;             /* age of the oldest thing not yet committed */
-    double copy_share;           /* 0..1 of the initial copy */
+    uint64_t outputs_held, outputs_released,
+        outputs_dropped; /* packets: waiting now / ever / ever */
+    uint64_t lag_us;     /* age of the oldest thing not yet committed */
+    double copy_share;   /* 0..1 of the initial copy */
     uint64_t copy_passes;
     /* backup */
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */
     uint64_t reinjected;
-    double takeover_us;          /* from the arbiter's grant to the running guest */
-    uint64_t memory_hash;        /* of the image taken over, when verify is on */
-    uint64_t committed_hash;     /* what the primary said it must be (last hashed epoch == last committed), else 0 */
+    double takeover_us;   /* from the arbiter's grant to the running guest */
+    uint64_t memory_hash; /* of the image taken over, when verify is on */
+    uint64_t
+        committed_hash; /* what the primary said it must be (last hashed epoch == last committed), else 0 */
 } FutEngineStatus;
 void fut_engine_status(FutEngine *engine, FutEngineStatus *ret);
 /* Starts the histograms anew (benchmarks: one window a measurement). */

@@ -16,27 +16,27 @@
 /* Initial copy of a primary. `lock` unless said otherwise. */
 typedef struct {
     bool active;
-    bool collect_wanted;  /* the next cut collects what was written instead of taking a checkpoint */
-    bool collected;       /* it did: `next` is filled */
-    uint64_t pass;        /* 0: everything, by the cursor; then what was written meanwhile, by `set` */
+    bool collect_wanted; /* the next cut collects what was written instead of taking a checkpoint */
+    bool collected;      /* it did: `next` is filled */
+    uint64_t pass; /* 0: everything, by the cursor; then what was written meanwhile, by `set` */
     uint64_t total_pages; /* of this pass */
     uint64_t done_pages;
-    unsigned block;       /* cursor; copy thread only */
+    unsigned block; /* cursor; copy thread only */
     uint64_t page;
-    FutPageSet set;       /* copy thread only */
-    FutPageSet next;      /* filled by the cut while collect_wanted */
+    FutPageSet set;  /* copy thread only */
+    FutPageSet next; /* filled by the cut while collect_wanted */
 } FutCopy;
 
 /* What a backup holds. Link thread only, unless said otherwise. */
 typedef struct {
-    FutMemory memory;     /* guest memory, and the device state image as last block */
-    FutMemory guest;      /* guest memory alone: what an initial copy may touch */
-    FutBuf parts;         /* EPOCH_PART streams of the epoch coming in: u32 length, stream, ... */
+    FutMemory memory; /* guest memory, and the device state image as last block */
+    FutMemory guest;  /* guest memory alone: what an initial copy may touch */
+    FutBuf parts;     /* EPOCH_PART streams of the epoch coming in: u32 length, stream, ... */
     uint64_t parts_epoch;
-    const uint8_t *last;  /* stream of the CHECKPOINT being handled */
+    const uint8_t *last; /* stream of the CHECKPOINT being handled */
     size_t last_length;
-    FutCheckpoint head;   /* of the CHECKPOINT being handled, then of the committed one */
-    FutPacketList log;    /* inbound packets the guest saw in epochs not yet committed; `lock` */
+    FutCheckpoint head; /* of the CHECKPOINT being handled, then of the committed one */
+    FutPacketList log;  /* inbound packets the guest saw in epochs not yet committed; `lock` */
 } FutStandby;
 
 typedef struct {
@@ -60,22 +60,23 @@ struct FutEngine {
     void *opaque;
 
     GMutex lock;
-    GCond changed;       /* acting or cutting ended */
-    GThread *actor;      /* carries out actions now; NULL = nobody */
-    bool cutting;        /* between fut_engine_cut() and fut_engine_cut_done(), a checkpoint is being captured or sent */
-    bool cut_pending;    /* cut_request() was called, no cut came yet */
-    uint64_t asked_ns;   /* when tick last asked again for a cut that does not come (guest paused) */
-    bool final_wanted;   /* hand-over: keep asking for the cut until it comes */
-    bool staying;        /* the guest was left stopped (mode=stop) */
+    GCond changed;  /* acting or cutting ended */
+    GThread *actor; /* carries out actions now; NULL = nobody */
+    bool
+        cutting; /* between fut_engine_cut() and fut_engine_cut_done(), a checkpoint is being captured or sent */
+    bool cut_pending;  /* cut_request() was called, no cut came yet */
+    uint64_t asked_ns; /* when tick last asked again for a cut that does not come (guest paused) */
+    bool final_wanted; /* hand-over: keep asking for the cut until it comes */
+    bool staying;      /* the guest was left stopped (mode=stop) */
     bool exiting;
-    bool act_wanted;     /* actions wait and the thread that caused them must not carry them out */
-    char *broken;        /* capture failed: protection has to end; owned */
+    bool act_wanted; /* actions wait and the thread that caused them must not carry them out */
+    char *broken;    /* capture failed: protection has to end; owned */
     uint64_t outputs_waiting; /* atomic copy of held.count for cheap looks */
 
     FutPair *pair;
     FutPacketList held;
     FutPace pace;
-    FutCapture capture;  /* cut thread; copy thread while copying */
+    FutCapture capture; /* cut thread; copy thread while copying */
     FutCopy copy;
     FutStandby standby;
     FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
@@ -85,8 +86,13 @@ struct FutEngine {
     uint64_t released, dropped, applied, verified, verify_failed, reinjected;
     uint64_t takeover_ns, taken_hash, taken_committed_hash;
     bool standby_open;
-    FutBuf act_body;     /* actor only */
+    FutBuf act_body; /* actor only */
 };
+
+static inline uint64_t fut_engine_now(const FutEngine *engine)
+{
+    return engine->host->now_ns(engine->opaque);
+}
 
 /* Carries out the pair machine's actions until none is left. No lock held, no big lock. Waits when another thread is at it. */
 void fut_engine_act(FutEngine *engine);

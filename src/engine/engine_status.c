@@ -24,7 +24,7 @@ void fut_engine_status_reset(FutEngine *engine)
     fut_histogram_clear(&stats->pause_ns);
     fut_histogram_clear(&stats->commit_ns);
     stats->checkpoints = stats->pages = stats->bytes = 0;
-    stats->sample_ns = fut_now_ns();
+    stats->sample_ns = fut_engine_now(engine);
     stats->sample_checkpoints = stats->sample_bytes = 0;
     g_mutex_unlock(&engine->lock);
 }
@@ -66,9 +66,12 @@ static double copy_share(const FutEngine *engine, FutPairState state)
     const FutCopy *copy = &engine->copy;
     if (state == FUT_STATE_COPYING) {
         /* later passes are short: the first one is what a person waits for */
-        return copy->pass > 0 || copy->total_pages == 0 ? 1 : (double)copy->done_pages / (double)copy->total_pages;
+        return copy->pass > 0 || copy->total_pages == 0
+                   ? 1
+                   : (double)copy->done_pages / (double)copy->total_pages;
     }
-    return state == FUT_STATE_SETTLING || state == FUT_STATE_PROTECTING || state == FUT_STATE_PROTECTED;
+    return state == FUT_STATE_SETTLING || state == FUT_STATE_PROTECTING ||
+           state == FUT_STATE_PROTECTED;
 }
 
 static uint64_t oldest_uncommitted_ns(const FutEngine *engine, const FutPairStatus *pair)
@@ -83,8 +86,9 @@ static uint64_t oldest_uncommitted_ns(const FutEngine *engine, const FutPairStat
 
 void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
 {
-    *ret = (FutEngineStatus){.mode = engine->config.mode, .running = engine->vmm->ops->running(engine->vmm)};
-    uint64_t now_ns = fut_now_ns();
+    *ret = (FutEngineStatus){ .mode = engine->config.mode,
+                              .running = engine->vmm->ops->running(engine->vmm) };
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     FutPairStatus pair;
     fut_pair_status(engine->pair, &pair);

@@ -32,7 +32,8 @@ void fut_wake_drain(int fd)
 
 /* -- sending -- */
 
-static const void *one_piece(FutService *service, const struct iovec *iov, int count, size_t *ret_length)
+static const void *one_piece(FutService *service, const struct iovec *iov, int count,
+                             size_t *ret_length)
 {
     if (count <= 1) {
         *ret_length = count ? iov[0].iov_len : 0;
@@ -46,7 +47,8 @@ static const void *one_piece(FutService *service, const struct iovec *iov, int c
     return service->gather.data;
 }
 
-bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov, int count)
+bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,
+                        int count)
 {
     uint8_t head[FUT_FRAME_HEADER_SIZE];
     size_t length, pending = 0;
@@ -56,8 +58,9 @@ bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, cons
         return false;
     }
     const void *body = one_piece(service, iov, count, &length);
-    fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body, (uint32_t)length);
-    struct iovec out[2] = {{head, sizeof(head)}, {(void *)body, length}};
+    fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body,
+                            (uint32_t)length);
+    struct iovec out[2] = { { head, sizeof(head) }, { (void *)body, length } };
     bool sent = fut_link_send(service->link, out, length > 0 ? 2 : 1, &pending, NULL);
     if (!sent) {
         fut_link_close(service->link); /* the link thread reads the end and says so */
@@ -144,7 +147,9 @@ static void connect_peer(FutService *service)
     if (link) {
         adopt_link(service, link);
     } else {
-        fut_engine_link_down(service->engine, error ? error->message : "no address of a backup is known", fut_now_ns());
+        fut_engine_link_down(service->engine,
+                             error ? error->message : "no address of a backup is known",
+                             fut_now_ns());
     }
 }
 
@@ -152,7 +157,7 @@ static void turn_away(FutLink *link, const FutBuf *bye)
 {
     uint8_t head[FUT_FRAME_HEADER_SIZE];
     fut_frame_header_encode(head, FUT_MSG_BYE, FUT_BYE_BUSY, 0, 0, bye->data, (uint32_t)bye->len);
-    struct iovec out[2] = {{head, sizeof(head)}, {bye->data, bye->len}};
+    struct iovec out[2] = { { head, sizeof(head) }, { bye->data, bye->len } };
     fut_link_send(link, out, 2, NULL, NULL);
     fut_link_close(link);
 }
@@ -163,13 +168,15 @@ static void accept_peer(FutService *service)
     if (!link) {
         return;
     }
-    FutBuf bye = {0};
+    FutBuf bye = { 0 };
     if (fut_engine_accepts(service->engine, &bye)) {
         /* a link just closed by the engine may not have been let go of yet */
         fut_link_host_close(service, "replaced");
         adopt_link(service, g_steal_pointer(&link));
     } else {
-        g_autofree char *text = g_strdup_printf("connection from %s turned away: this backup has its primary", fut_link_name(link));
+        g_autofree char *text =
+            g_strdup_printf("connection from %s turned away: this backup has its primary",
+                            fut_link_name(link));
         fut_service_report(service, "FUT-180", text);
         turn_away(link, &bye);
     }
@@ -292,9 +299,10 @@ static void close_listener_when_done(FutService *service)
 
 static void wait_for_something(FutService *service, const Reading *reading, struct pollfd fds[3])
 {
-    fds[0] = (struct pollfd){service->link_wake_fd, POLLIN, 0};
-    fds[1] = (struct pollfd){service->listener ? fut_listener_fd(service->listener) : -1, POLLIN, 0};
-    fds[2] = (struct pollfd){-1, POLLIN, 0};
+    fds[0] = (struct pollfd){ service->link_wake_fd, POLLIN, 0 };
+    fds[1] =
+        (struct pollfd){ service->listener ? fut_listener_fd(service->listener) : -1, POLLIN, 0 };
+    fds[2] = (struct pollfd){ -1, POLLIN, 0 };
     if (reading->link) {
         fds[2].fd = fut_link_fd(reading->link);
         fds[2].events |= fut_link_pending(reading->link) > 0 ? POLLOUT : 0;
@@ -302,7 +310,7 @@ static void wait_for_something(FutService *service, const Reading *reading, stru
     uint64_t deadline_ns = fut_engine_deadline(service->engine);
     uint64_t now_ns = fut_now_ns();
     uint64_t left_ns = deadline_ns > now_ns ? MIN(deadline_ns - now_ns, FUT_NS_PER_S) : 0;
-    struct timespec timeout = {(time_t)(left_ns / FUT_NS_PER_S), (long)(left_ns % FUT_NS_PER_S)};
+    struct timespec timeout = { (time_t)(left_ns / FUT_NS_PER_S), (long)(left_ns % FUT_NS_PER_S) };
     if (ppoll(fds, 3, &timeout, NULL) < 0) {
         g_assert(errno == EINTR);
         fds[0].revents = fds[1].revents = fds[2].revents = 0;
@@ -324,7 +332,7 @@ static void handle_link(FutService *service, Reading *reading, short events)
 void *fut_link_thread(void *opaque)
 {
     FutService *service = opaque;
-    Reading reading = {0};
+    Reading reading = { 0 };
     struct pollfd fds[3];
     for (;;) {
         reading_follow(service, &reading);

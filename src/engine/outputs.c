@@ -5,7 +5,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
-FutPacket *fut_packet_new(uint64_t epoch, uint32_t nic, uint32_t flags, const struct iovec *iov, int count)
+FutPacket *fut_packet_new(uint64_t epoch, uint32_t nic, uint32_t flags, const struct iovec *iov,
+                          int count)
 {
     size_t length = 0;
     for (int i = 0; i < count; i++) {
@@ -13,7 +14,7 @@ FutPacket *fut_packet_new(uint64_t epoch, uint32_t nic, uint32_t flags, const st
     }
     g_assert(length <= UINT32_MAX);
     FutPacket *packet = g_malloc(sizeof(*packet) + length);
-    *packet = (FutPacket){.epoch = epoch, .nic = nic, .flags = flags, .length = (uint32_t)length};
+    *packet = (FutPacket){ .epoch = epoch, .nic = nic, .flags = flags, .length = (uint32_t)length };
     uint8_t *at = packet->data;
     for (int i = 0; i < count; i++) {
         if (iov[i].iov_len > 0) {

@@ -19,7 +19,8 @@ typedef struct {
 } FutPacketList;
 
 /* Copies a packet out of its pieces. Caller frees with g_free(). */
-FutPacket *fut_packet_new(uint64_t epoch, uint32_t nic, uint32_t flags, const struct iovec *iov, int count);
+FutPacket *fut_packet_new(uint64_t epoch, uint32_t nic, uint32_t flags, const struct iovec *iov,
+                          int count);
 /* Appends unless the cap would be passed (then false and the packet stays the caller's). */
 bool fut_packets_append(FutPacketList *list, FutPacket *take_packet);
 /* Cuts off the head of the list: all packets with epoch <= upto. The caller owns what is returned. */

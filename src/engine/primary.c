@@ -6,8 +6,6 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 
-/* The initial copy ends when a pass left no more than this to send: the first checkpoint takes the rest. */
-#define COPY_REST_PAGES 1024
 /* A guest that keeps writing does not hold protection up for ever: its writes go into the first, larger, checkpoint. */
 #define COPY_PASSES_MAX 20
 
@@ -36,7 +34,8 @@ static void protection_broken(FutEngine *engine, GError *take_error)
 void fut_primary_start_copy(FutEngine *engine)
 {
     GError *error = NULL;
-    if (!fut_capture_open(&engine->capture, &error) || !engine->vmm->ops->dirty_start(engine->vmm, &error)) {
+    if (!fut_capture_open(&engine->capture, &error) ||
+        !engine->vmm->ops->dirty_start(engine->vmm, &error)) {
         fut_capture_close(&engine->capture);
         protection_broken(engine, error);
         return;
@@ -107,7 +106,7 @@ static size_t copy_keys(FutEngine *engine, uint64_t *keys)
 static bool send_pages(FutEngine *engine, const uint64_t *keys, size_t count, uint64_t now_ns)
 {
     fut_capture_pages(&engine->capture, keys, count);
-    struct iovec iov = {engine->capture.stream.data, engine->capture.stream.len};
+    struct iovec iov = { engine->capture.stream.data, engine->capture.stream.len };
     bool sent = engine->host->send(engine->opaque, FUT_MSG_PAGES, 0, &iov, 1);
     g_mutex_lock(&engine->lock);
     engine->copy.done_pages += count;
@@ -126,7 +125,7 @@ static bool finish_pass(FutEngine *engine, uint64_t now_ns)
     if (copy->active && copy->collected) {
         copy->collected = false;
         copy->pass++;
-        over = copy->next.count <= COPY_REST_PAGES || copy->pass >= COPY_PASSES_MAX;
+        over = copy->next.count <= engine->config.rest_pages_max || copy->pass >= COPY_PASSES_MAX;
         FutPageSet spare = over ? engine->capture.dirty : copy->set;
         if (over) {
             engine->capture.dirty = copy->next;
@@ -209,14 +208,15 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     g_mutex_lock(&engine->lock);
     uint64_t epoch = fut_pair_cut(engine->pair, &flags, begin_ns);
     fut_pace_cut(&engine->pace, begin_ns);
-    engine->flights[epoch % FUT_FLIGHTS_MAX] = (FutFlight){epoch, begin_ns};
+    engine->flights[epoch % FUT_FLIGHTS_MAX] = (FutFlight){ epoch, begin_ns };
     engine->cut_begin_ns = begin_ns;
     engine->cut_epoch = epoch;
     bool final = flags & FUT_CHECKPOINT_FINAL;
     if (final) {
         engine->final_wanted = false;
     }
-    FutCutVerdict verdict = final || engine->config.mode == FUT_MODE_STOP ? FUT_CUT_STAY : FUT_CUT_RESUME;
+    FutCutVerdict verdict =
+        final || engine->config.mode == FUT_MODE_STOP ? FUT_CUT_STAY : FUT_CUT_RESUME;
     engine->staying = verdict == FUT_CUT_STAY;
     g_mutex_unlock(&engine->lock);
 
@@ -234,7 +234,8 @@ FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
     g_mutex_lock(&engine->lock);
     engine->cut_pending = false;
     bool collect = engine->copy.active && engine->copy.collect_wanted;
-    bool checkpoint = !collect && engine->capture.shadow.count > 0 && fut_pair_may_cut(engine->pair);
+    bool checkpoint =
+        !collect && engine->capture.shadow.count > 0 && fut_pair_may_cut(engine->pair);
     engine->cutting = collect || checkpoint;
     g_mutex_unlock(&engine->lock);
 
@@ -262,7 +263,7 @@ static uint64_t send_epoch(FutEngine *engine)
     uint64_t bytes = 0;
     for (guint i = 0; i < engine->capture.parts->len; i++) {
         const FutCapturePart *part = &g_array_index(engine->capture.parts, FutCapturePart, i);
-        struct iovec iov = {engine->capture.stream.data + part->offset, part->length};
+        struct iovec iov = { engine->capture.stream.data + part->offset, part->length };
         bytes += part->length + FUT_FRAME_HEADER_SIZE;
         if (!engine->host->send(engine->opaque, part->type, 0, &iov, 1)) {
             break;
@@ -276,7 +277,7 @@ void fut_engine_cut_done(FutEngine *engine)
     if (!engine->cutting) {
         return; /* only this thread sets it, in fut_engine_cut() */
     }
-    uint64_t let_go_ns = fut_now_ns();
+    uint64_t let_go_ns = fut_engine_now(engine);
     uint64_t bytes = send_epoch(engine);
     g_mutex_lock(&engine->lock);
     FutEngineStats *stats = &engine->stats;
@@ -292,7 +293,7 @@ void fut_engine_cut_done(FutEngine *engine)
 
 void fut_primary_hold(FutEngine *engine)
 {
-    uint64_t now_ns = fut_now_ns();
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     fut_pace_start(&engine->pace, now_ns);
     engine->cut_pending = true;
@@ -314,9 +315,10 @@ void fut_primary_final_cut(FutEngine *engine)
 
 /* -- outputs -- */
 
-FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count)
+FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
+                            const struct iovec *iov, int count)
 {
-    uint64_t now_ns = fut_now_ns();
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
     if (epoch == 0 || epoch == UINT64_MAX) {
@@ -330,7 +332,8 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags, con
         packet = NULL;
         fut_pace_output(&engine->pace, now_ns);
         want = fut_primary_want_cut(engine, false, now_ns);
-        wake = !want && engine->pace.outputs == 1 && !engine->cut_pending && fut_pair_may_cut(engine->pair);
+        wake = !want && engine->pace.outputs == 1 && !engine->cut_pending &&
+               fut_pair_may_cut(engine->pair);
     } else {
         engine->dropped++;
     }
@@ -354,7 +357,7 @@ void fut_engine_idle(FutEngine *engine)
         return;
     }
     g_mutex_lock(&engine->lock);
-    bool want = fut_primary_want_cut(engine, true, fut_now_ns());
+    bool want = fut_primary_want_cut(engine, true, fut_engine_now(engine));
     g_mutex_unlock(&engine->lock);
     if (want) {
         engine->vmm->ops->cut_request(engine->vmm);
@@ -410,7 +413,7 @@ void fut_primary_release(FutEngine *engine, uint64_t upto)
         resume_if_staying(engine);
     }
 
-    uint64_t now_ns = fut_now_ns();
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     note_commit(engine, upto, now_ns);
     bool want = fut_primary_want_cut(engine, false, now_ns);
@@ -450,7 +453,8 @@ void fut_primary_resume(FutEngine *engine)
 
 /* -- inbound log -- */
 
-void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count)
+void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
+                      int count)
 {
     g_mutex_lock(&engine->lock);
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
@@ -459,8 +463,8 @@ void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const str
         return;
     }
     uint8_t head[FUT_INBOUND_SIZE];
-    fut_inbound_encode(head, &(FutInbound){.epoch = epoch, .nic = nic, .flags = flags});
-    struct iovec pieces[64] = {{head, sizeof(head)}};
+    fut_inbound_encode(head, &(FutInbound){ .epoch = epoch, .nic = nic, .flags = flags });
+    struct iovec pieces[64] = { { head, sizeof(head) } };
     memcpy(pieces + 1, iov, (size_t)count * sizeof(*iov));
     engine->host->send(engine->opaque, FUT_MSG_INBOUND, 0, pieces, count + 1);
 }

@@ -18,7 +18,8 @@
 
 /* -- host operations of the engine -- */
 
-static bool host_send(void *opaque, uint16_t type, uint16_t flags, const struct iovec *iov, int count)
+static bool host_send(void *opaque, uint16_t type, uint16_t flags, const struct iovec *iov,
+                      int count)
 {
     return fut_link_host_send(opaque, type, flags, iov, count);
 }
@@ -64,6 +65,11 @@ static void host_report(void *opaque, const char *id, const char *text)
     fut_service_report(opaque, id, text);
 }
 
+static uint64_t host_now(void *opaque)
+{
+    return fut_now_ns();
+}
+
 static const FutEngineHost service_host = {
     .send = host_send,
     .session = host_session,
@@ -73,6 +79,7 @@ static const FutEngineHost service_host = {
     .copy = host_copy,
     .wake = host_wake,
     .report = host_report,
+    .now_ns = host_now,
 };
 
 /* -- events -- */
@@ -154,7 +161,8 @@ static bool open_role(FutService *service, GError **error)
         return service->listener != NULL;
     }
     service->peer = options->to ? g_steal_pointer(&options->to) : NULL;
-    return fut_arbiter_start(service->arbiter, options->node, options->force_generation, &options->engine.generation, error);
+    return fut_arbiter_start(service->arbiter, options->node, options->force_generation,
+                             &options->engine.generation, error);
 }
 
 static void start_threads(FutService *service)
@@ -163,10 +171,10 @@ static void start_threads(FutService *service)
         const char *name;
         GThreadFunc run;
     } threads[] = {
-        {"futago-link", fut_link_thread},
-        {"futago-copy", fut_copy_thread},
-        {"futago-ask", fut_ask_thread},
-        {"futago-control", fut_control_thread},
+        { "futago-link", fut_link_thread },
+        { "futago-copy", fut_copy_thread },
+        { "futago-ask", fut_ask_thread },
+        { "futago-control", fut_control_thread },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
         g_thread_unref(g_thread_new(threads[i].name, threads[i].run, service));
@@ -179,10 +187,11 @@ static void announce_start(FutService *service)
     g_autofree char *text = NULL;
     if (options->role == FUT_ROLE_BACKUP) {
         g_autofree char *where = fut_address_text(options->listen);
-        text = g_strdup_printf("standby for %s on %s, listening at %s", options->vm, options->node, where);
+        text = g_strdup_printf("standby for %s on %s, listening at %s", options->vm, options->node,
+                               where);
     } else {
-        text = g_strdup_printf("%s runs on %s, generation %" G_GUINT64_FORMAT, options->vm, options->node,
-                               options->engine.generation);
+        text = g_strdup_printf("%s runs on %s, generation %" G_GUINT64_FORMAT, options->vm,
+                               options->node, options->engine.generation);
     }
     fut_service_report(service, "FUT-170", text);
 }
@@ -196,7 +205,8 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     fut_log_setup(options->vm, FUT_LOG_INFO);
     g_autoptr(FutService) service = service_new(vmm, options);
     g_auto(GStrv) machine = NULL;
-    if (!vmm->ops->describe(vmm, &machine, error) || !open_control(service, error) || !open_role(service, error)) {
+    if (!vmm->ops->describe(vmm, &machine, error) || !open_control(service, error) ||
+        !open_role(service, error)) {
         return NULL;
     }
     service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
@@ -217,7 +227,8 @@ void fut_service_exiting(FutService *service)
     fut_engine_exiting(service->engine);
     fut_link_host_drain(service, FAREWELL_MS);
     fut_engine_status(service->engine, &status);
-    if (status.role == FUT_ROLE_PRIMARY && status.state != FUT_STATE_FENCED && status.state != FUT_STATE_HANDING) {
+    if (status.role == FUT_ROLE_PRIMARY && status.state != FUT_STATE_FENCED &&
+        status.state != FUT_STATE_HANDING) {
         fut_arbiter_release(service->arbiter, status.generation, service->options->node, NULL);
     }
     unlink(service->control_path);

@@ -22,7 +22,8 @@ FutOptions *fut_options_parse(int argc, char **argv, GError **error);
 void fut_options_free(FutOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutOptions, fut_options_free)
 /* Without encryption, only local addresses unless the user insists. */
-bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address, GError **error);
+bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address,
+                                 GError **error);
 
 #define FUT_EVENTS_KEPT 256
 typedef struct {
@@ -44,7 +45,7 @@ struct FutService {
     uint64_t sequence;
     FutBuf gather;
     int link_wake_fd;
-    int connect_wanted;  /* atomic */
+    int connect_wanted;    /* atomic */
     FutListener *listener; /* link thread */
     GMutex peer_lock;
     FutAddress *peer; /* where a primary connects; peer_lock */
@@ -72,7 +73,8 @@ void *fut_ask_thread(void *service);
 void *fut_control_thread(void *service);
 
 /* -- the host operations that belong to a thread -- */
-bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov, int count);
+bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,
+                        int count);
 void fut_link_host_session(FutService *service, uint32_t session);
 void fut_link_host_close(FutService *service, const char *why);
 size_t fut_link_host_pending(FutService *service);

@@ -12,9 +12,9 @@ typedef bool (*OptionSetter)(FutOptions *options, const char *value, size_t offs
 typedef struct {
     const char *key;
     OptionSetter set;
-    size_t offset;      /* of the field, for the plain setters */
-    uint32_t min, max;  /* for numbers */
-    const char *form;   /* what a value looks like */
+    size_t offset;     /* of the field, for the plain setters */
+    uint32_t min, max; /* for numbers */
+    const char *form;  /* what a value looks like */
 } OptionRule;
 
 static bool set_role(FutOptions *options, const char *value, size_t offset, GError **error)
@@ -87,28 +87,30 @@ static bool set_flag(FutOptions *options, const char *value, size_t offset, GErr
 
 #define FIELD(name) offsetof(FutOptions, name)
 static const OptionRule rules[] = {
-    {"role", set_role, 0, 0, 0, "primary|backup"},
-    {"name", set_name, FIELD(vm), 0, 0, "VM"},
-    {"node", set_name, FIELD(node), 0, 0, "HOST"},
-    {"arbiter", set_text, FIELD(arbiter), 0, 0, "file:DIR"},
-    {"listen", set_address, FIELD(listen), 0, 0, "ADDR"},
-    {"to", set_address, FIELD(to), 0, 0, "ADDR"},
-    {"mode", set_mode, 0, 0, 0, "pipeline|stop"},
-    {"force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off"},
-    {"insecure", set_flag, FIELD(insecure), 0, 0, "on|off"},
-    {"epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL},
-    {"batch_max_us", NULL, FIELD(engine.batch_max_us), 0, 100000, NULL},
-    {"heartbeat_ms", NULL, FIELD(engine.heartbeat_ms), 5, 10000, NULL},
-    {"timeout_ms", NULL, FIELD(engine.timeout_ms), 20, 120000, NULL},
-    {"retry_ms", NULL, FIELD(engine.retry_ms), 50, 60000, NULL},
-    {"verify", NULL, FIELD(engine.verify_every), 0, 1000000, NULL},
+    { "role", set_role, 0, 0, 0, "primary|backup" },
+    { "name", set_name, FIELD(vm), 0, 0, "VM" },
+    { "node", set_name, FIELD(node), 0, 0, "HOST" },
+    { "arbiter", set_text, FIELD(arbiter), 0, 0, "file:DIR" },
+    { "listen", set_address, FIELD(listen), 0, 0, "ADDR" },
+    { "to", set_address, FIELD(to), 0, 0, "ADDR" },
+    { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
+    { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
+    { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
+    { "epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL },
+    { "batch_max_us", NULL, FIELD(engine.batch_max_us), 0, 100000, NULL },
+    { "heartbeat_ms", NULL, FIELD(engine.heartbeat_ms), 5, 10000, NULL },
+    { "timeout_ms", NULL, FIELD(engine.timeout_ms), 20, 120000, NULL },
+    { "retry_ms", NULL, FIELD(engine.retry_ms), 50, 60000, NULL },
+    { "verify", NULL, FIELD(engine.verify_every), 0, 1000000, NULL },
 };
 
-static bool set_number(FutOptions *options, const OptionRule *rule, const char *value, GError **error)
+static bool set_number(FutOptions *options, const OptionRule *rule, const char *value,
+                       GError **error)
 {
     guint64 number = 0;
     if (!g_ascii_string_to_unsigned(value, 10, rule->min, rule->max, &number, NULL)) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s=%s: must be a number from %u to %u", rule->key, value, rule->min, rule->max);
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s=%s: must be a number from %u to %u",
+                    rule->key, value, rule->min, rule->max);
         return false;
     }
     *(uint32_t *)((char *)options + rule->offset) = (uint32_t)number;
@@ -134,7 +136,8 @@ static bool set_option(FutOptions *options, const char *key, const char *value, 
     for (size_t i = 0; i < G_N_ELEMENTS(rules); i++) {
         g_string_append_printf(known, "%s%s", i ? ", " : "", rules[i].key);
     }
-    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "unknown option '%s': there are %s", key, known->str);
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "unknown option '%s': there are %s", key,
+                known->str);
     return false;
 }
 
@@ -152,15 +155,17 @@ static void set_defaults(FutOptions *options)
     options->engine.role = options->role;
 }
 
-bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address, GError **error)
+bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address,
+                                 GError **error)
 {
     if (options->insecure || fut_address_is_local(address)) {
         return true;
     }
     g_autofree char *text = fut_address_text(address);
-    g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                "%s: guest memory would cross the network unencrypted: use a private replication network and say --insecure (insecure=on)",
-                text);
+    g_set_error(
+        error, FUT_ERROR, FUT_ERR_ARG,
+        "%s: guest memory would cross the network unencrypted: use a private replication network and say --insecure (insecure=on)",
+        text);
     return false;
 }
 
@@ -196,7 +201,8 @@ FutOptions *fut_options_parse(int argc, char **argv, GError **error)
     for (int i = 0; i < argc; i++) {
         const char *equals = strchr(argv[i], '=');
         if (!equals) {
-            g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%s': options have the form key=value", argv[i]);
+            g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%s': options have the form key=value",
+                        argv[i]);
             return NULL;
         }
         g_autofree char *key = g_strndup(argv[i], (gsize)(equals - argv[i]));

@@ -23,21 +23,21 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         const char *key;
         uint64_t value;
     } counts[] = {
-        {"generation", status->generation},
-        {"epoch", status->epoch},
-        {"committed", status->committed},
-        {"in_flight", status->in_flight},
-        {"checkpoints", status->checkpoints},
-        {"outputs_held", status->outputs_held},
-        {"outputs_released", status->outputs_released},
-        {"outputs_dropped", status->outputs_dropped},
-        {"lag_us", status->lag_us},
-        {"copy_passes", status->copy_passes},
-        {"applied", status->applied},
-        {"verified", status->verified},
-        {"verify_failed", status->verify_failed},
-        {"inbound_logged", status->inbound_logged},
-        {"reinjected", status->reinjected},
+        { "generation", status->generation },
+        { "epoch", status->epoch },
+        { "committed", status->committed },
+        { "in_flight", status->in_flight },
+        { "checkpoints", status->checkpoints },
+        { "outputs_held", status->outputs_held },
+        { "outputs_released", status->outputs_released },
+        { "outputs_dropped", status->outputs_dropped },
+        { "lag_us", status->lag_us },
+        { "copy_passes", status->copy_passes },
+        { "applied", status->applied },
+        { "verified", status->verified },
+        { "verify_failed", status->verify_failed },
+        { "inbound_logged", status->inbound_logged },
+        { "reinjected", status->reinjected },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
         json_object_set_new(object, counts[i].key, json_integer((json_int_t)counts[i].value));
@@ -50,8 +50,12 @@ static void set_measures(json_t *object, const FutEngineStatus *status)
 {
     json_object_set_new(object, "checkpoints_per_s", json_real(status->checkpoints_per_s));
     json_object_set_new(object, "bytes_per_s", json_real(status->bytes_per_s));
-    json_object_set_new(object, "pause_us", json_pack("{s:f,s:f}", "p50", status->pause_us_p50, "p99", status->pause_us_p99));
-    json_object_set_new(object, "commit_us", json_pack("{s:f,s:f}", "p50", status->commit_us_p50, "p99", status->commit_us_p99));
+    json_object_set_new(object, "pause_us",
+                        json_pack("{s:f,s:f}", "p50", status->pause_us_p50, "p99",
+                                  status->pause_us_p99));
+    json_object_set_new(object, "commit_us",
+                        json_pack("{s:f,s:f}", "p50", status->commit_us_p50, "p99",
+                                  status->commit_us_p99));
     json_object_set_new(object, "pages_per_checkpoint", json_real(status->pages_per_checkpoint));
     json_object_set_new(object, "bytes_per_checkpoint", json_real(status->bytes_per_checkpoint));
     json_object_set_new(object, "copy_share", json_real(status->copy_share));
@@ -68,22 +72,23 @@ json_t *fut_service_status(FutService *service)
     const struct {
         const char *key, *value;
     } texts[] = {
-        {"vm", options->vm},
-        {"node", options->node},
-        {"role", fut_role_name(status.role)},
-        {"state", fut_state_name(status.state)},
-        {"mode", status.mode == FUT_MODE_STOP ? "stop" : "pipeline"},
-        {"peer", status.peer_node},
-        {"peer_address", peer},
-        {"reason", status.reason},
-        {"arbiter", options->arbiter},
+        { "vm", options->vm },
+        { "node", options->node },
+        { "role", fut_role_name(status.role) },
+        { "state", fut_state_name(status.state) },
+        { "mode", status.mode == FUT_MODE_STOP ? "stop" : "pipeline" },
+        { "peer", status.peer_node },
+        { "peer_address", peer },
+        { "reason", status.reason },
+        { "arbiter", options->arbiter },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         json_object_set_new(object, texts[i].key, json_string(texts[i].value));
     }
     json_object_set_new(object, "linked", json_boolean(status.linked));
     json_object_set_new(object, "running", json_boolean(status.running));
-    json_object_set_new(object, "uptime_s", json_real((double)(fut_now_ns() - service->started_ns) / FUT_NS_PER_S));
+    json_object_set_new(object, "uptime_s",
+                        json_real((double)(fut_now_ns() - service->started_ns) / FUT_NS_PER_S));
     set_counts(object, &status);
     set_measures(object, &status);
     return object;

@@ -20,9 +20,11 @@ bool fut_standby_open(FutEngine *engine, GError **error)
     FutStandby *standby = &engine->standby;
     standby->guest = *engine->vmm->ops->memory(engine->vmm);
     standby->memory = standby->guest;
-    void *image = mmap(NULL, FUT_WIRE_STATE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *image = mmap(NULL, FUT_WIRE_STATE_MAX, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (image == MAP_FAILED) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "no memory for the device state image: %s", g_strerror(errno));
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "no memory for the device state image: %s",
+                    g_strerror(errno));
         return false;
     }
     standby->memory.block[standby->memory.count].base = image;
@@ -73,7 +75,8 @@ static bool check_part(FutEngine *engine, const FutFrame *frame, GError **error)
         return false;
     }
     return parts_fit(standby, frame->length, error) &&
-           fut_delta_check(frame->body + PART_HEAD, frame->length - PART_HEAD, &standby->memory, NULL, error);
+           fut_delta_check(frame->body + PART_HEAD, frame->length - PART_HEAD, &standby->memory,
+                           NULL, error);
 }
 
 static bool check_checkpoint(FutEngine *engine, const FutFrame *frame, GError **error)
@@ -86,7 +89,8 @@ static bool check_checkpoint(FutEngine *engine, const FutFrame *frame, GError **
     const uint8_t *stream = frame->body + FUT_CHECKPOINT_SIZE;
     size_t length = frame->length - FUT_CHECKPOINT_SIZE;
     if (head.state_length == 0 || head.state_length > FUT_WIRE_STATE_MAX) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "checkpoint with a device state of %u bytes", head.state_length);
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "checkpoint with a device state of %u bytes",
+                    head.state_length);
         return false;
     }
     if (head.stream_length < length) {
@@ -134,7 +138,8 @@ static void keep_inbound(FutEngine *engine, const FutFrame *frame)
 {
     FutInbound inbound;
     g_assert(fut_inbound_decode(frame->body, frame->length, &inbound, NULL));
-    struct iovec iov = {(void *)(frame->body + FUT_INBOUND_SIZE), frame->length - FUT_INBOUND_SIZE};
+    struct iovec iov = { (void *)(frame->body + FUT_INBOUND_SIZE),
+                         frame->length - FUT_INBOUND_SIZE };
     FutPacket *packet = fut_packet_new(inbound.epoch, inbound.nic, inbound.flags, &iov, 1);
     FutPacketList *log = &engine->standby.log;
     g_mutex_lock(&engine->lock);
@@ -175,7 +180,7 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
 /* Applying a large epoch takes a while: the primary must not take that for death. */
 static void sign_of_life(FutEngine *engine, uint64_t *last_ns)
 {
-    uint64_t now_ns = fut_now_ns();
+    uint64_t now_ns = fut_engine_now(engine);
     if (now_ns - *last_ns < engine->config.heartbeat_ms * FUT_NS_PER_MS) {
         return;
     }
@@ -195,8 +200,9 @@ static void compare_hash(FutEngine *engine)
     engine->verify_failed += differs;
     g_mutex_unlock(&engine->lock);
     if (differs) {
-        engine->host->report(engine->opaque, "FUT-190",
-                             "memory differs from the primary's after a checkpoint: do not rely on this twin; please report this as a bug");
+        engine->host->report(
+            engine->opaque, "FUT-190",
+            "memory differs from the primary's after a checkpoint: do not rely on this twin; please report this as a bug");
     }
 }
 
@@ -204,7 +210,7 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
 {
     FutStandby *standby = &engine->standby;
     g_assert(standby->head.epoch == epoch);
-    uint64_t last_ns = fut_now_ns();
+    uint64_t last_ns = fut_engine_now(engine);
     for (size_t at = 0; at < standby->parts.len;) {
         uint64_t length = fut_get_le64(standby->parts.data + at);
         fut_delta_apply(standby->parts.data + at + KEPT_HEAD, length, &standby->memory);
@@ -231,7 +237,7 @@ void fut_standby_discard(FutEngine *engine)
     FutStandby *standby = &engine->standby;
     fut_buf_clear(&standby->parts);
     standby->last = NULL;
-    standby->head = (FutCheckpoint){0};
+    standby->head = (FutCheckpoint){ 0 };
     /* the next session's deltas start from an all-zero device state image */
     madvise(state_image(standby), FUT_WIRE_STATE_MAX, MADV_DONTNEED);
     g_mutex_lock(&engine->lock);
@@ -276,9 +282,10 @@ void fut_standby_take_over(FutEngine *engine)
     FutStandby *standby = &engine->standby;
     g_autoptr(GError) error = NULL;
     note_taken_image(engine);
-    uint64_t begin_ns = fut_now_ns();
-    bool ok = vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error) && vmm->ops->run(vmm, &error);
-    uint64_t now_ns = fut_now_ns();
+    uint64_t begin_ns = fut_engine_now(engine);
+    bool ok = vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error) &&
+              vmm->ops->run(vmm, &error);
+    uint64_t now_ns = fut_engine_now(engine);
     if (ok) {
         vmm->ops->announce(vmm);
         reinject(engine);

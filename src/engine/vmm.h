@@ -39,7 +39,8 @@ typedef struct {
     const FutMemory *(*memory)(FutVmm *vmm);
 
     /* -- finding what was written; mandatory -- */
-    bool (*dirty_start)(FutVmm *vmm, GError **error); /* everything written after it returns will be reported */
+    bool (*dirty_start)(FutVmm *vmm,
+                        GError **error); /* everything written after it returns will be reported */
     void (*dirty_stop)(FutVmm *vmm);
     /* Guest stopped (inside fut_engine_cut()): adds the pages written since the last call and forgets them. */
     void (*dirty_collect)(FutVmm *vmm, FutPageSet *set);
@@ -47,7 +48,8 @@ typedef struct {
     /* -- checkpoints; mandatory -- */
     /* Asks for a cut: soon, in a thread of the VMM, with all vCPUs stopped and devices quiet, it calls fut_engine_cut(), then lets the guest go on
      * (unless told to stay), then calls fut_engine_cut_done(). Any thread, any time; requests while one is pending are merged.
-     * When the guest is not running (paused by a person) nothing happens. */
+     * When the guest is not running (paused by a person) nothing happens; when it was left stopped (FUT_CUT_STAY) the request
+     * is kept until cut_resume(). */
     void (*cut_request)(FutVmm *vmm);
     /* Ends a stop that fut_engine_cut() asked for with FUT_CUT_STAY. Any thread. */
     void (*cut_resume)(FutVmm *vmm);
@@ -55,12 +57,14 @@ typedef struct {
     bool (*state_save)(FutVmm *vmm, FutBuf *out, GError **error);
 
     /* -- life of the VM; mandatory; any thread without the big lock -- */
-    bool (*state_load)(FutVmm *vmm, const uint8_t *state, size_t length, GError **error); /* memory is in place already */
+    bool (*state_load)(FutVmm *vmm, const uint8_t *state, size_t length,
+                       GError **error); /* memory is in place already */
     bool (*run)(FutVmm *vmm, GError **error);
-    void (*announce)(FutVmm *vmm);  /* tell the network where the VM is now (gratuitous ARP and the like) */
-    void (*halt)(FutVmm *vmm);      /* stop the guest and never let it run again in this process */
-    void (*quit)(FutVmm *vmm);      /* end the process in an orderly way */
-    bool (*running)(FutVmm *vmm);   /* guest not paused; engine lock may be held */
+    void (*announce)(
+        FutVmm *vmm); /* tell the network where the VM is now (gratuitous ARP and the like) */
+    void (*halt)(FutVmm *vmm);    /* stop the guest and never let it run again in this process */
+    void (*quit)(FutVmm *vmm);    /* end the process in an orderly way */
+    bool (*running)(FutVmm *vmm); /* guest not paused; engine lock may be held */
 
     /* -- network; mandatory -- */
     /* Lets a list of held packets go, in order. The list stays the engine's. Any thread without the big lock. */
@@ -77,19 +81,28 @@ struct FutVmm {
 
 /* -- what an implementation calls -- */
 
-typedef enum { FUT_CUT_RESUME, FUT_CUT_STAY } FutCutVerdict;
+typedef enum {
+    FUT_CUT_RESUME,
+    FUT_CUT_STAY
+} FutCutVerdict;
 /* Guest stopped, big lock held: takes the checkpoint (or declines). STAY: leave the guest stopped until cut_resume().
- * stop_begin_ns: fut_now_ns() when the VMM began to stop the guest; the pause is counted from there. */
+ * stop_begin_ns: time when the VMM began to stop the guest; the pause is counted from there. fut_now_ns() in QEMU. */
 FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns);
 /* Same thread, after the guest was let go (or left stopped): sends what was captured. Big lock may be held. */
 void fut_engine_cut_done(FutEngine *engine);
 
-typedef enum { FUT_OUTPUT_PASS, FUT_OUTPUT_HELD, FUT_OUTPUT_DROP } FutOutput;
+typedef enum {
+    FUT_OUTPUT_PASS,
+    FUT_OUTPUT_HELD,
+    FUT_OUTPUT_DROP
+} FutOutput;
 struct iovec;
 /* The guest sends a packet. HELD: copied, comes back through packets_out(). Big lock may be held. */
-FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count);
+FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
+                            const struct iovec *iov, int count);
 /* The guest is about to receive a packet: logs it to the backup when protected. Big lock may be held. */
-void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov, int count);
+void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
+                      int count);
 /* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
 void fut_engine_idle(FutEngine *engine);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
