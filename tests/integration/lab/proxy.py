@@ -115,6 +115,10 @@ class Proxy:
     @staticmethod
     def _close(connection):
         for end in (connection[0].source, connection[0].sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)  # at once, though the worker may be waiting on it
+            except OSError:
+                pass
             end.close()
 
     def _read(self, connection, way, name):
