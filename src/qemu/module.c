@@ -1,31 +1,95 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The module's entrance: called by the loader (loader.c) from QEMU's plugin loading, before the
- * machine exists.
+ * The module's entrance: called by the loader (loader.c) from QEMU's plugin loading, before the machine exists. When the
+ * machine is complete it becomes a FutVmm and gets its service; when QEMU ends, the service hears of it first.
  */
-#include "compat.h"
+#include "qvmm.h"
 
 #include "build_check.h"
+#include "fut_error.h"
+#include "service.h"
 
-__attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t id,
-                                                               const qemu_info_t *info, int argc,
+__attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,
                                                                char **argv);
+
+/* One QEMU process is one VM. */
+static struct {
+    int argc;
+    char **argv;
+    FutQvmm *qvmm;
+    FutService *service;
+} module;
+
+static void check_or_exit(bool ok, GError *error)
+{
+    if (!ok) {
+        fprintf(stderr, "futago: %s\n", error->message);
+        exit(fut_err_exit_status(error->domain == FUT_ERROR ? (FutErr)error->code : FUT_ERR_IO));
+    }
+}
+
+/* A guest that runs on the backup from the start would be a second one. */
+static bool check_start(FutRole role, GError **error)
+{
+    if (role == FUT_ROLE_BACKUP && autostart) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "a standby must not run its guest: start QEMU with -S");
+        return false;
+    }
+    return true;
+}
 
 static void machine_ready(Notifier *notifier, void *data)
 {
-    g_autoptr(GError) error = NULL;
+    FutRole role = fut_service_role(module.argc, module.argv);
+    GError *error = NULL;
 
-    if (!fut_build_check(&error)) {
-        fprintf(stderr, "futago: %s\n", error->message);
-        exit(EXIT_FAILURE);
+    check_or_exit(fut_build_check(&error), error);
+    check_or_exit(check_start(role, &error), error);
+    FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP);
+    check_or_exit(fut_qrefuse_machine(qvmm, &error), error);
+    check_or_exit(fut_qrefuse_changes(qvmm, &error), error);
+    module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
+    check_or_exit(module.service != NULL, error);
+    module.qvmm = qvmm;
+}
+
+/* The guest was switched off, or somebody ends QEMU. Main loop, BQL held, nothing is taken down yet. */
+static void machine_ends(Notifier *notifier, void *data)
+{
+    if (!module.service || shutdown_action == SHUTDOWN_ACTION_PAUSE) {
+        return;
     }
-    fprintf(stderr, "futago: loaded\n");
+    if (runstate_is_running()) {
+        vm_stop(RUN_STATE_SHUTDOWN);
+    }
+    qatomic_set(&module.qvmm->cut.ending, true);
+    bql_unlock();
+    fut_service_exiting(module.service);
+    bql_lock();
+}
+
+static void vcpu_sleeps(qemu_plugin_id_t id, unsigned int vcpu)
+{
+    if (module.qvmm) {
+        fut_qcut_idle(module.qvmm);
+    }
 }
 
 int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
     static Notifier ready = { .notify = machine_ready };
+    static Notifier ends = { .notify = machine_ends };
+    GError *error = NULL;
 
+    check_or_exit(fut_service_check_options(argc, argv, &error), error);
+    module.argc = argc;
+    module.argv = g_new0(char *, argc + 1);
+    for (int i = 0; i < argc; i++) {
+        module.argv[i] = g_strdup(argv[i]);
+    }
+    fut_qnet_register();
     qemu_add_machine_init_done_notifier(&ready);
+    qemu_register_shutdown_notifier(&ends);
+    qemu_plugin_register_vcpu_idle_cb(id, vcpu_sleeps);
     return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QEMU's headers, and what differs between the supported versions (7.2 to 10.0). Each difference is one block, named
- * after the change in QEMU that made it. This folder is the only place where QEMU versions are compared; the rest of
- * src/qemu is written against the newer form, or against the fut_qemu_* calls below.
+ * QEMU's headers, and what differs between the supported versions (7.2 to 10.0). Each difference is
+ * one block, named after the change in QEMU that made it. This folder is the only place where QEMU
+ * versions are compared; the rest of src/qemu is written against the newer form, or against the
+ * fut_qemu_* calls below.
  *
  * Include this first in every file of src/qemu.
  */
@@ -22,7 +23,10 @@
 #define bql_locked() qemu_mutex_iothread_locked()
 #endif
 
-/* 9.0, "aio: remove aio_context_acquire()/aio_context_release() API": before, block calls needed the context's lock. */
+/*
+ * 9.0, "aio: remove aio_context_acquire()/aio_context_release() API": before, block calls needed
+ * the context's lock.
+ */
 static inline void fut_qemu_aio_acquire(AioContext *context)
 {
 #if !FUT_QEMU_AT_LEAST(9, 0)
@@ -48,7 +52,7 @@ static inline bool fut_qemu_dirty_log_start(Error **errp)
 #endif
 }
 
-/* 8.1, "memory: add last stage indicator to global dirty log synchronization". BQL held. */
+/* 8.1, the global dirty log's synchronisation is told whether it is the last one. BQL held. */
 static inline void fut_qemu_dirty_log_sync(void)
 {
 #if FUT_QEMU_AT_LEAST(8, 1)
@@ -58,7 +62,7 @@ static inline void fut_qemu_dirty_log_sync(void)
 #endif
 }
 
-/* 8.0, "block: convert bdrv_get_length() to co_wrapper_mixed": the driver's callback became a coroutine. */
+/* 8.0, bdrv_getlength() became a coroutine wrapper: so did the driver's callback. */
 #if FUT_QEMU_AT_LEAST(8, 0)
 #define FUT_QEMU_BDRV_GETLENGTH .bdrv_co_getlength
 #define fut_qemu_getlength bdrv_co_getlength
@@ -67,14 +71,14 @@ static inline void fut_qemu_dirty_log_sync(void)
 #define fut_qemu_getlength bdrv_getlength
 #endif
 
-/* 8.1, "block: make has_variable_length a limit of the node": filters inherit it there, and name it before. */
+/* 8.1, has_variable_length became a limit of the node: filters inherit it, and name it before. */
 #if FUT_QEMU_AT_LEAST(8, 1)
 #define FUT_QEMU_BDRV_VARIABLE_LENGTH
 #else
 #define FUT_QEMU_BDRV_VARIABLE_LENGTH .has_variable_length = true,
 #endif
 
-/* 8.1, "block: mark bdrv_attach_child() GRAPH_WRLOCK" and its series: walking the graph takes a read lock. */
+/* 8.1, the block graph got a lock: who walks it holds it for reading. */
 #if FUT_QEMU_AT_LEAST(8, 1)
 #define FUT_QEMU_GRAPH_RDLOCK_GUARD() GRAPH_RDLOCK_GUARD_MAINLOOP()
 #else
@@ -82,8 +86,8 @@ static inline void fut_qemu_dirty_log_sync(void)
 #endif
 
 /*
- * 10.0, "qom: remove unused object_type_get_instance_size()": the size stands third in QEMU's private type record.
- * 0 if there is no such type, or if the record is not what it was.
+ * 10.0, object_type_get_instance_size() is gone: the size stands third in QEMU's private type
+ * record. 0 if there is no such type, or if the record is not what it was.
  */
 static inline size_t fut_qemu_instance_size(const char *type)
 {
@@ -102,6 +106,19 @@ static inline size_t fut_qemu_instance_size(const char *type)
 #endif
 }
 
-/* 9.0, "cpus: rename cpus to cpus_queue": CPU_FOREACH() hides it; nothing to do but compile anew. */
+/*
+ * 8.2, "migration: simplify blockers": the blocker takes the error over and clears the pointer. BQL
+ * held.
+ */
+static inline bool fut_qemu_add_migration_blocker(Error **take_reason, Error **errp)
+{
+#if FUT_QEMU_AT_LEAST(8, 2)
+    return migrate_add_blocker_internal(take_reason, errp) == 0;
+#else
+    return migrate_add_blocker_internal(*take_reason, errp) == 0;
+#endif
+}
+
+/* 9.0, the list of CPUs got another name: CPU_FOREACH() hides it, once compiled anew. */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The QEMU headers that the module uses, chosen by what exists: 10.0 moved sysemu/ to system/ and qapi/qmp/ to qobject/.
- * QEMU's inline functions are not written for our warning flags, hence a system header.
+ * The QEMU headers that the module uses, chosen by what exists: 10.0 moved sysemu/ to system/ and
+ * qapi/qmp/ to qobject/. QEMU's inline functions are not written for our warning flags, hence a
+ * system header.
  */
 #ifndef FUT_QEMU_HEADERS_H
 #define FUT_QEMU_HEADERS_H
@@ -19,11 +20,14 @@
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "qom/object.h"
+#include "qom/qom-qobject.h"
 
 #if __has_include("qobject/qdict.h")
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #else
 #include "qapi/qmp/qdict.h"
+#include "qapi/qmp/qlist.h"
 #endif
 
 #if __has_include("system/system.h")
@@ -31,6 +35,8 @@
 #include "system/cpu-timers.h"
 #include "system/cpus.h"
 #include "system/kvm.h"
+#include "system/replay.h"
+#include "system/runstate-action.h"
 #include "system/runstate.h"
 #include "system/system.h"
 #include "system/tcg.h"
@@ -39,6 +45,8 @@
 #include "sysemu/cpu-timers.h"
 #include "sysemu/cpus.h"
 #include "sysemu/kvm.h"
+#include "sysemu/replay.h"
+#include "sysemu/runstate-action.h"
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "sysemu/tcg.h"
@@ -52,17 +60,25 @@
 #include "exec/cputlb.h"
 #endif
 
+#include "hw/boards.h"
+#include "hw/qdev-core.h"
+
 #include "block/block.h"
 #include "block/block_int.h"
 #include "io/channel-buffer.h"
+#include "migration/blocker.h"
 #include "migration/global_state.h"
+#include "migration/migration.h"
 #include "migration/misc.h"
 #include "migration/qemu-file-types.h"
 #include "migration/qemu-file.h"
 #include "migration/savevm.h"
+#include "migration/vmstate.h"
 #include "net/announce.h"
 #include "net/filter.h"
 #include "net/net.h"
+#include "net/tap.h"
+#include "net/vhost_net.h"
 #include "qemu/qemu-plugin.h"
 
 #endif

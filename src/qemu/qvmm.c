@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The QEMU implementation of FutVmmOps: its table, its object, and the lock that its operations share. */
+#include "qvmm.h"
+
+static const FutVmmOps qvmm_ops = {
+    .describe = fut_qcheck_describe,
+    .memory = fut_qmemory_get,
+    .dirty_start = fut_qmemory_start,
+    .dirty_stop = fut_qmemory_stop,
+    .dirty_collect = fut_qmemory_collect,
+    .cut_request = fut_qcut_request,
+    .cut_resume = fut_qcut_resume,
+    .state_save = fut_qdevices_save,
+    .state_load = fut_qdevices_load,
+    .run = fut_qlife_run,
+    .announce = fut_qlife_announce,
+    .halt = fut_qlife_halt,
+    .quit = fut_qlife_quit,
+    .running = fut_qlife_running,
+    .packets_out = fut_qnet_out,
+    .packet_in = fut_qnet_in,
+};
+
+FutQvmm *fut_qvmm_new(bool standby)
+{
+    FutQvmm *qvmm = g_new0(FutQvmm, 1);
+
+    qvmm->vmm.ops = &qvmm_ops;
+    qvmm->standby = standby;
+    fut_qmemory_init(qvmm);
+    fut_qcut_init(qvmm);
+    fut_qnet_attach(qvmm);
+    fut_qlife_init(qvmm);
+    return qvmm;
+}
+
+static void thread_ends(gpointer data)
+{
+    rcu_unregister_thread();
+}
+
+bool fut_qvmm_lock(void)
+{
+    /* QEMU's own threads are registered. They come here with the BQL held, but for vCPUs on their way out of the guest. */
+    static GPrivate registered = G_PRIVATE_INIT(thread_ends);
+
+    if (bql_locked()) {
+        return false;
+    }
+    if (!current_cpu && !g_private_get(&registered)) {
+        rcu_register_thread();
+        g_private_set(&registered, &registered);
+    }
+    bql_lock();
+    return true;
+}
+
+void fut_qvmm_unlock(bool taken)
+{
+    if (taken) {
+        bql_unlock();
+    }
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A QEMU process as a FutVmm. One object a process; it is never freed, because QEMU's threads use it until the process
+ * ends. Each qX.c file beside this one holds the operations of one subject and the part of the object they need.
+ *
+ * Locks. "BQL" is QEMU's big lock: devices, memory maps, the run state. Operations are called by the engine's threads
+ * without it and take it where they need it (fut_qvmm_lock). Order: BQL, then the engine's lock, then FutQnet.lock.
+ */
+#ifndef FUT_QVMM_H
+#define FUT_QVMM_H
+
+#include "compat.h"
+
+#include "vmm.h"
+
+typedef struct FutQvmm FutQvmm;
+typedef struct FutQfilter FutQfilter;
+
+/* How a function is brought to run while no vCPU executes. */
+typedef enum {
+    FUT_QSTOP_THREAD,    /* in the one vCPU thread there is: it cannot execute meanwhile */
+    FUT_QSTOP_EXCLUSIVE, /* in one vCPU thread, the others kept out of the guest */
+    FUT_QSTOP_PAUSE,     /* in the main loop, all vCPU threads parked */
+} FutQstopWay;
+
+/* A call with the guest stopped; kept alive by the caller until it was made. */
+typedef struct FutQstop FutQstop;
+struct FutQstop {
+    FutQvmm *qvmm;
+    /* BQL held, no vCPU executes. True: make after() as well; the call is not touched any more if false. */
+    bool (*run)(FutQstop *stop);
+    /* BQL held, same thread; other vCPUs may execute again, or vCPUs were kept stopped. */
+    void (*after)(FutQstop *stop);
+    FutQstopWay way;
+    uint64_t begin_ns; /* when the stopping began */
+};
+
+typedef enum { FUT_QCUT_IDLE, FUT_QCUT_ASKED, FUT_QCUT_RUNNING, FUT_QCUT_AGAIN } FutQcutState;
+
+typedef struct {
+    FutQstop stop;
+    int state;    /* FutQcutState, atomic: at most one cut is under way */
+    bool wanted;  /* BQL: asked for while the guest could not be cut; ask again when it goes on */
+    bool staying; /* BQL: vCPUs are kept stopped for the engine */
+    bool ending;  /* atomic: QEMU is about to exit */
+} FutQcut;
+
+typedef struct {
+    unsigned queues;
+    FutQfilter **filters; /* [queues]; NULL when that netdev is gone */
+    const char *model;    /* QEMU's */
+    char *mac;
+} FutQnic;
+
+typedef struct {
+    GMutex lock; /* for those who do not hold the BQL; the array itself is fixed once attached */
+    GArray *nics; /* FutQnic */
+} FutQnet;
+
+typedef struct {
+    QIOChannelBuffer *buffer;
+    QEMUFile *file;
+} FutQdevices;
+
+struct FutQvmm {
+    FutVmm vmm;
+    FutMemory memory;
+    RAMBlock *blocks[FUT_BLOCKS_MAX];
+    bool tracking; /* BQL: dirty logging is on */
+    FutQcut cut;
+    FutQnet net;
+    FutQdevices devices;
+    bool closed;  /* BQL: QEMU takes no changes of the machine any more, so that it needs no second check */
+    bool halted;  /* BQL: never to run again in this process */
+    bool standby; /* BQL: not to run before run() */
+};
+
+/* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
+FutQvmm *fut_qvmm_new(bool standby);
+
+/* Takes the BQL unless this thread has it; returns what fut_qvmm_unlock() wants to know. Registers the thread with QEMU's RCU. */
+bool fut_qvmm_lock(void);
+void fut_qvmm_unlock(bool taken);
+
+/* -- qmemory.c -- */
+void fut_qmemory_init(FutQvmm *qvmm);
+const FutMemory *fut_qmemory_get(FutVmm *vmm);
+bool fut_qmemory_start(FutVmm *vmm, GError **error);
+void fut_qmemory_stop(FutVmm *vmm);
+void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set);
+
+/* -- qstop.c -- */
+/* Queues the call; it is made soon, whether the VM runs or not. BQL held. */
+void fut_qstop_post(FutQstop *stop);
+/* Makes the call and waits for it. No BQL. False: QEMU ends, the call was not made and never will be. */
+bool fut_qstop_call(FutQvmm *qvmm, void (*run)(FutQvmm *qvmm));
+
+/* -- qcut.c -- */
+void fut_qcut_init(FutQvmm *qvmm);
+void fut_qcut_request(FutVmm *vmm);
+void fut_qcut_resume(FutVmm *vmm);
+/* The guest runs again after a pause. BQL held. */
+void fut_qcut_running(FutQvmm *qvmm);
+/* A vCPU is about to sleep. Its thread, BQL held. */
+void fut_qcut_idle(FutQvmm *qvmm);
+
+/* -- qdevices.c -- */
+bool fut_qdevices_save(FutVmm *vmm, FutBuf *out, GError **error);
+bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error);
+
+/* -- qnet.c -- */
+/* Registers the filter's type: before the machine exists. */
+void fut_qnet_register(void);
+/* Puts a filter on each queue of each NIC. BQL held, guest not started. */
+void fut_qnet_attach(FutQvmm *qvmm);
+/* The netdev wants a header before each packet. BQL held. */
+bool fut_qnet_has_header(FutQfilter *filter);
+void fut_qnet_out(FutVmm *vmm, const FutPacket *list);
+void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
+
+/* -- qcheck.c, qrefuse.c -- */
+bool fut_qcheck_describe(FutVmm *vmm, char ***ret_lines, GError **error);
+/* False and FUT_ERR_UNSUPPORTED for what cannot be protected. BQL held. */
+bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error);
+/* From here on QEMU itself refuses hot-plug, migration and devices that come to be unmigratable. BQL held, after fut_qrefuse_machine(). */
+bool fut_qrefuse_changes(FutQvmm *qvmm, GError **error);
+
+/* -- qlife.c -- */
+void fut_qlife_init(FutQvmm *qvmm);
+bool fut_qlife_run(FutVmm *vmm, GError **error);
+void fut_qlife_announce(FutVmm *vmm);
+void fut_qlife_halt(FutVmm *vmm);
+void fut_qlife_quit(FutVmm *vmm);
+bool fut_qlife_running(FutVmm *vmm);
+
+#endif
