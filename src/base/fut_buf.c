@@ -9,7 +9,7 @@
 void fut_buf_done(FutBuf *buf)
 {
     g_free(buf->data);
-    *buf = (FutBuf){0};
+    *buf = (FutBuf){ 0 };
 }
 
 /* Doubles, so that many small appends cost a constant each; at least what is asked for. */

@@ -15,9 +15,11 @@ typedef struct {
 
 /* A zeroed FutBuf is a valid empty buffer. */
 void fut_buf_done(FutBuf *buf);
-/* Makes room for `more` bytes after len; aborts on out of memory like g_malloc. len is unchanged. */
+/* Makes room for `more` bytes after len; aborts on out of memory like g_malloc. len is
+ * unchanged. */
 void fut_buf_reserve(FutBuf *buf, size_t more);
-/* Gives memory beyond `keep` bytes back (after one very large epoch). Contents are lost if len > keep. */
+/* Gives memory beyond `keep` bytes back (after one very large epoch). Contents are lost if len >
+ * keep. */
 void fut_buf_trim(FutBuf *buf, size_t keep);
 
 static inline void fut_buf_clear(FutBuf *buf)

@@ -2,13 +2,13 @@
 /* Error domain of Futago: names and exit statuses of its codes. */
 #include "fut_error.h"
 
-G_DEFINE_QUARK(futago-error, fut_error)
+G_DEFINE_QUARK(futago - error, fut_error)
 
 static const char *const names[] = {
-    [FUT_ERR_ARG] = "arg",           [FUT_ERR_IO] = "io",
-    [FUT_ERR_PEER] = "peer",         [FUT_ERR_MISMATCH] = "mismatch",
-    [FUT_ERR_REFUSED] = "refused",   [FUT_ERR_BUSY] = "busy",
-    [FUT_ERR_STATE] = "state",       [FUT_ERR_UNSUPPORTED] = "unsupported",
+    [FUT_ERR_ARG] = "arg",         [FUT_ERR_IO] = "io",
+    [FUT_ERR_PEER] = "peer",       [FUT_ERR_MISMATCH] = "mismatch",
+    [FUT_ERR_REFUSED] = "refused", [FUT_ERR_BUSY] = "busy",
+    [FUT_ERR_STATE] = "state",     [FUT_ERR_UNSUPPORTED] = "unsupported",
     [FUT_ERR_TIMEOUT] = "timeout",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(names) == FUT_ERR_COUNT);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Error domain of Futago: every operating error is a GError of this domain, with one line of text. */
+/* Error domain of Futago: every operating error is a GError of this domain, with one line of
+ * text. */
 #ifndef FUT_ERROR_H
 #define FUT_ERROR_H
 
@@ -21,7 +22,8 @@ typedef enum {
 #define FUT_ERROR (fut_error_quark())
 GQuark fut_error_quark(void);
 
-/* Stable lower-case name of a code ("arg", "io", ...), for JSON; and back (FUT_ERR_COUNT if unknown). */
+/* Stable lower-case name of a code ("arg", "io", ...), for JSON; and back (FUT_ERR_COUNT if
+ * unknown). */
 const char *fut_err_name(FutErr code);
 FutErr fut_err_from_name(const char *name);
 /* Exit status of a command that ends with this error: 2 for FUT_ERR_ARG, 1 otherwise. */

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* All under `lock`, which is held while a line is written: a sink that was replaced is not called any more. */
+/* All under `lock`, which is held while a line is written: a sink that was replaced is not
+ * called any more. */
 static GMutex lock;
 static char *vm_name;
 static FutLogLevel least_level = FUT_LOG_INFO;

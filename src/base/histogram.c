@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Log-linear histogram: values below 32 have a bin each; above, each power of two is cut into 32 bins. */
+/* Log-linear histogram: values below 32 have a bin each; above, each power of two is cut into 32
+ * bins. */
 #include "histogram.h"
 
 #include <math.h>
@@ -14,7 +15,8 @@ static unsigned bin_of(uint64_t value)
         return (unsigned)value;
     }
     unsigned shift = 63u - (unsigned)__builtin_clzll(value) - SUB_BITS;
-    unsigned bin = (shift + 1) * FUT_HISTOGRAM_SUB + (unsigned)((value >> shift) & (FUT_HISTOGRAM_SUB - 1));
+    unsigned bin =
+        (shift + 1) * FUT_HISTOGRAM_SUB + (unsigned)((value >> shift) & (FUT_HISTOGRAM_SUB - 1));
     return bin < FUT_HISTOGRAM_BINS ? bin : FUT_HISTOGRAM_BINS - 1;
 }
 

@@ -35,7 +35,8 @@ static uint16_t parse_port(const char *text)
 static bool is_ipv6(const char *host)
 {
     struct in6_addr number;
-    g_autofree char *bare = g_strndup(host, strcspn(host, "%")); /* without the zone of fe80::1%eth0 */
+    g_autofree char *bare =
+        g_strndup(host, strcspn(host, "%")); /* without the zone of fe80::1%eth0 */
     return inet_pton(AF_INET6, bare, &number) == 1;
 }
 
@@ -55,7 +56,8 @@ static FutAddress *parse_unix(const char *text, const char *path, GError **error
         return fail(text, "the path is empty", error);
     }
     if (strlen(path) > PATH_LENGTH_MAX) {
-        g_autofree char *why = g_strdup_printf("the path is longer than %zu bytes", PATH_LENGTH_MAX);
+        g_autofree char *why =
+            g_strdup_printf("the path is longer than %zu bytes", PATH_LENGTH_MAX);
         return fail(text, why, error);
     }
     FutAddress *address = g_new0(FutAddress, 1);
@@ -76,7 +78,9 @@ static const char *host_fault(const char *host, bool brackets)
     if (strchr(host, ':')) {
         return "an IPv6 address needs brackets";
     }
-    return strlen(host) <= HOST_MAX && is_plain_host(host) ? NULL : "the host is neither a name nor a number";
+    return strlen(host) <= HOST_MAX && is_plain_host(host)
+               ? NULL
+               : "the host is neither a name nor a number";
 }
 
 static FutAddress *parse_tcp(const char *text, const char *rest, GError **error)

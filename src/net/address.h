@@ -7,7 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { FUT_ADDRESS_TCP, FUT_ADDRESS_UNIX } FutAddressKind;
+typedef enum {
+    FUT_ADDRESS_TCP,
+    FUT_ADDRESS_UNIX
+} FutAddressKind;
 
 typedef struct {
     FutAddressKind kind;

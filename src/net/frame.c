@@ -17,8 +17,8 @@ uint64_t fut_frame_body_hash(const void *body, uint32_t length)
     return XXH3_64bits(length ? body : "", length);
 }
 
-void fut_frame_header_encode(uint8_t *at, uint16_t type, uint16_t flags, uint32_t session, uint64_t sequence,
-                             const void *body, uint32_t length)
+void fut_frame_header_encode(uint8_t *at, uint16_t type, uint16_t flags, uint32_t session,
+                             uint64_t sequence, const void *body, uint32_t length)
 {
     fut_put_le32(at + FRAME_AT_MAGIC, FUT_FRAME_MAGIC);
     fut_put_le16(at + FRAME_AT_TYPE, type);

@@ -11,16 +11,16 @@
 
 struct FutFrameReader {
     FutFrameCap cap;
-    uint8_t *data;     /* owned; bytes start..end are received and not yet handed out */
+    uint8_t *data; /* owned; bytes start..end are received and not yet handed out */
     size_t size;
     size_t start;
     size_t end;
-    size_t room;       /* what the last space() gave */
+    size_t room; /* what the last space() gave */
     uint32_t session;
     uint64_t sequence; /* the next frame must carry it */
     bool have_head;    /* `head` is the checked header at start */
     FutFrame head;
-    GError *failure;   /* the stream is bad: for ever */
+    GError *failure; /* the stream is bad: for ever */
 };
 
 FutFrameReader *fut_frame_reader_new(FutFrameCap cap)
@@ -85,7 +85,8 @@ void fut_frame_reader_filled(FutFrameReader *reader, size_t bytes)
     reader->room = 0;
 }
 
-static int fail(FutFrameReader *reader, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static int fail(FutFrameReader *reader, GError **error, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 static int fail(FutFrameReader *reader, GError **error, const char *format, ...)
 {
@@ -102,15 +103,20 @@ static int check_form(FutFrameReader *reader, const uint8_t *at, GError **error)
 {
     uint32_t magic = fut_get_le32(at + FRAME_AT_MAGIC);
     if (magic != FUT_FRAME_MAGIC) {
-        return fail(reader, error, "no Futago frame (it starts with 0x%08x): is the peer another program?", magic);
+        return fail(reader, error,
+                    "no Futago frame (it starts with 0x%08x): is the peer another program?", magic);
     }
     if (fut_get_le32(at + FRAME_AT_HEAD_HASH) != fut_frame_head_hash(at)) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT ": header damaged on the way (its hash does not match)",
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT
+                    ": header damaged on the way (its hash does not match)",
                     reader->sequence);
     }
     uint32_t reserved = fut_get_le32(at + FRAME_AT_RESERVED);
     if (reserved != 0) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT ": reserved field is 0x%x, not 0: is the peer newer?",
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT
+                    ": reserved field is 0x%x, not 0: is the peer newer?",
                     reader->sequence, reserved);
     }
     return 0;
@@ -120,20 +126,26 @@ static int check_form(FutFrameReader *reader, const uint8_t *at, GError **error)
 static int check_place(FutFrameReader *reader, const FutFrame *head, GError **error)
 {
     if (head->session != reader->session) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT ": session 0x%08x, not this connection's 0x%08x",
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT ": session 0x%08x, not this connection's 0x%08x",
                     reader->sequence, head->session, reader->session);
     }
     if (head->sequence != reader->sequence) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT " came where %" G_GUINT64_FORMAT
-                    " was due: lost, doubled or replayed", head->sequence, reader->sequence);
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT " came where %" G_GUINT64_FORMAT
+                    " was due: lost, doubled or replayed",
+                    head->sequence, reader->sequence);
     }
     uint32_t cap = reader->cap(head->type);
     if (cap == 0) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT ": unknown type %u: do both ends run the same version?",
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT
+                    ": unknown type %u: do both ends run the same version?",
                     head->sequence, head->type);
     }
     if (head->length > cap) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT ": type %u announces %u bytes, %u are allowed",
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT ": type %u announces %u bytes, %u are allowed",
                     head->sequence, head->type, head->length, cap);
     }
     return 0;
@@ -166,8 +178,11 @@ static int take_frame(FutFrameReader *reader, FutFrame *ret_frame, GError **erro
     const uint8_t *at = reader->data + reader->start;
     const uint8_t *body = at + FUT_FRAME_HEADER_SIZE;
     if (fut_get_le64(at + FRAME_AT_BODY_HASH) != fut_frame_body_hash(body, reader->head.length)) {
-        return fail(reader, error, "frame %" G_GUINT64_FORMAT ": body of type %u damaged on the way (its hash does not "
-                    "match)", reader->sequence, reader->head.type);
+        return fail(reader, error,
+                    "frame %" G_GUINT64_FORMAT
+                    ": body of type %u damaged on the way (its hash does not "
+                    "match)",
+                    reader->sequence, reader->head.type);
     }
     *ret_frame = reader->head;
     ret_frame->body = body;

@@ -18,15 +18,15 @@
 struct FutLink {
     gatomicrefcount refs;
     const FutTransport *transport;
-    int fd;           /* owned */
-    char *name;       /* owned */
-    GMutex lock;      /* over queue, queue_done, queue_max; order on the wire */
-    FutBuf queue;     /* bytes from queue_done on wait for the socket */
+    int fd;       /* owned */
+    char *name;   /* owned */
+    GMutex lock;  /* over queue, queue_done, queue_max; order on the wire */
+    FutBuf queue; /* bytes from queue_done on wait for the socket */
     size_t queue_done;
     size_t queue_max;
-    int status;       /* atomic: errno that broke the stream, or 0 */
-    int closed;       /* atomic: fut_link_close() was called */
-    uint64_t sent;    /* atomic: bytes the socket took */
+    int status;    /* atomic: errno that broke the stream, or 0 */
+    int closed;    /* atomic: fut_link_close() was called */
+    uint64_t sent; /* atomic: bytes the socket took */
     uint64_t received;
 };
 
@@ -91,7 +91,8 @@ const char *fut_link_name(const FutLink *link)
 static bool check_open(FutLink *link, GError **error)
 {
     if (g_atomic_int_get(&link->closed)) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "connection to %s was closed by this side", link->name);
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "connection to %s was closed by this side",
+                    link->name);
         return false;
     }
     return true;
@@ -105,7 +106,8 @@ static bool check_usable(FutLink *link, GError **error)
     }
     int status = g_atomic_int_get(&link->status);
     if (status) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "connection to %s lost: %s", link->name, g_strerror(status));
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "connection to %s lost: %s", link->name,
+                    g_strerror(status));
         return false;
     }
     return true;
@@ -142,7 +144,7 @@ static size_t waiting(const FutLink *link)
 static bool write_queue(FutLink *link, GError **error)
 {
     while (waiting(link) > 0) {
-        struct iovec rest = {link->queue.data + link->queue_done, waiting(link)};
+        struct iovec rest = { link->queue.data + link->queue_done, waiting(link) };
         ssize_t done = write_some(link, &rest, 1, error);
         if (done < 0) {
             return false;
@@ -158,7 +160,8 @@ static bool write_queue(FutLink *link, GError **error)
     return true;
 }
 
-/* Moves the rest of the queue to its front when at least half of it is gone: each byte moves once on average. */
+/* Moves the rest of the queue to its front when at least half of it is gone: each byte moves
+ * once on average. */
 static void compact_queue(FutLink *link)
 {
     if (link->queue_done > 0 && link->queue_done >= link->queue.len / 2) {
@@ -176,13 +179,16 @@ static void enqueue(FutLink *link, const struct iovec *iov, int count, size_t sk
         size_t gone = MIN(skip, iov[i].iov_len);
         skip -= gone;
         if (gone < iov[i].iov_len) {
-            fut_buf_append(&link->queue, (const uint8_t *)iov[i].iov_base + gone, iov[i].iov_len - gone);
+            fut_buf_append(&link->queue, (const uint8_t *)iov[i].iov_base + gone,
+                           iov[i].iov_len - gone);
         }
     }
 }
 
-/* Sends past the queue, which is empty, as much as the socket takes. False when the stream broke. */
-static bool write_direct(FutLink *link, const struct iovec *iov, int count, size_t *ret_done, GError **error)
+/* Sends past the queue, which is empty, as much as the socket takes. False when the stream
+ * broke. */
+static bool write_direct(FutLink *link, const struct iovec *iov, int count, size_t *ret_done,
+                         GError **error)
 {
     ssize_t done = write_some(link, iov, count, error);
     if (done < 0) {
@@ -199,7 +205,8 @@ static bool send_locked(FutLink *link, const struct iovec *iov, int count, GErro
         return false;
     }
     if (waiting(link) > link->queue_max) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s does not read: %zu MiB wait for it; check the peer and the network",
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "%s does not read: %zu MiB wait for it; check the peer and the network",
                     link->name, waiting(link) >> 20);
         return false;
     }
@@ -207,11 +214,13 @@ static bool send_locked(FutLink *link, const struct iovec *iov, int count, GErro
         return false;
     }
     enqueue(link, iov, count, done);
-    /* One call takes as much as the socket has room for, unless there were more pieces than it accepts at once. */
+    /* One call takes as much as the socket has room for, unless there were more pieces than it
+     * accepts at once. */
     return done == 0 || write_queue(link, error);
 }
 
-bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *ret_pending, GError **error)
+bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *ret_pending,
+                   GError **error)
 {
     g_mutex_lock(&link->lock);
     bool ok = send_locked(link, iov, count, error);
@@ -262,7 +271,8 @@ ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error
     }
     if (done < 0) {
         break_link(link, errno, error);
-    } else if (check_open(link, error)) { /* else closed by this side meanwhile, and the error is set */
+    } else if (check_open(link,
+                          error)) { /* else closed by this side meanwhile, and the error is set */
         g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s closed the connection", link->name);
     }
     return -1;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A connected byte stream (tcp, unix; one ops table so that others can follow). Non-blocking, no thread of its own:
- * the engine's link thread polls fut_link_fd() for reading, and for writing while fut_link_pending() > 0.
+/* A connected byte stream (tcp, unix; one ops table so that others can follow). Non-blocking, no
+ * thread of its own: the engine's link thread polls fut_link_fd() for reading, and for writing
+ * while fut_link_pending() > 0.
  *
- * Threads: send may be called by any thread at any time (own mutex; order of calls = order on the wire);
- * flush, recv by the link thread; close by anybody, after which all calls fail with FUT_ERR_IO. */
+ * Threads: send may be called by any thread at any time (own mutex; order of calls = order on
+ * the wire); flush, recv by the link thread; close by anybody, after which all calls fail with
+ * FUT_ERR_IO. */
 #ifndef FUT_LINK_H
 #define FUT_LINK_H
 
@@ -18,7 +20,8 @@
 typedef struct FutLink FutLink;
 typedef struct FutListener FutListener;
 
-/* Connects, waiting timeout_ms at most. TCP: no delay, large buffers, user time-out left to heartbeats. */
+/* Connects, waiting timeout_ms at most. TCP: no delay, large buffers, user time-out left to
+ * heartbeats. */
 FutLink *fut_link_connect(const FutAddress *address, unsigned timeout_ms, GError **error);
 /* Takes over a connected stream socket. Name: how errors call the peer. */
 FutLink *fut_link_from_fd(int take_fd, const char *name);
@@ -29,21 +32,25 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutLink, fut_link_unref)
 
 int fut_link_fd(const FutLink *link);
 const char *fut_link_name(const FutLink *link);
-/* Sends as much as the socket takes and keeps the rest in order. Never blocks. FUT_ERR_IO when the stream is broken or
- * more than `queue_max_bytes` (default 256 MiB plus one message) would wait. *ret_pending (may be NULL): bytes waiting. */
-bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *ret_pending, GError **error);
+/* Sends as much as the socket takes and keeps the rest in order. Never blocks. FUT_ERR_IO when
+ * the stream is broken or more than `queue_max_bytes` (default 256 MiB plus one message) would
+ * wait. *ret_pending (may be NULL): bytes waiting. */
+bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *ret_pending,
+                   GError **error);
 /* Writes what waits. */
 bool fut_link_flush(FutLink *link, GError **error);
 size_t fut_link_pending(FutLink *link);
 void fut_link_set_queue_max(FutLink *link, size_t bytes);
-/* Bytes read, 0 = nothing there now, -1 = closed by the peer or broken (error set; the text says which). */
+/* Bytes read, 0 = nothing there now, -1 = closed by the peer or broken (error set; the text says
+ * which). */
 ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error);
 /* Shuts the stream down at once; the descriptor itself lives until the last unref. */
 void fut_link_close(FutLink *link);
 uint64_t fut_link_bytes_sent(FutLink *link);
 uint64_t fut_link_bytes_received(FutLink *link);
 
-/* Binds and listens; FUT_ERR_BUSY when the port is in use. A stale unix socket nobody listens on is replaced; a live one is not. */
+/* Binds and listens; FUT_ERR_BUSY when the port is in use. A stale unix socket nobody listens on
+ * is replaced; a live one is not. */
 FutListener *fut_listener_new(const FutAddress *address, GError **error);
 void fut_listener_free(FutListener *listener);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutListener, fut_listener_free)

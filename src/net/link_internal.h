@@ -7,11 +7,13 @@
 
 #include "link.h"
 
-/* Bytes of a connected stream. Each returns -1 with errno like the system call it is named after. */
+/* Bytes of a connected stream. Each returns -1 with errno like the system call it is named
+ * after. */
 typedef struct {
-    ssize_t (*sendv)(int fd, const struct iovec *iov, int count); /* never blocks, never raises SIGPIPE */
-    ssize_t (*recv)(int fd, void *buffer, size_t length);         /* never blocks; 0 = end of stream */
-    void (*shutdown)(int fd);                                     /* any thread */
+    ssize_t (*sendv)(int fd, const struct iovec *iov,
+                     int count);                          /* never blocks, never raises SIGPIPE */
+    ssize_t (*recv)(int fd, void *buffer, size_t length); /* never blocks; 0 = end of stream */
+    void (*shutdown)(int fd);                             /* any thread */
 } FutStreamOps;
 
 /* How streams of one address kind come to be. All members are mandatory. */
@@ -24,7 +26,8 @@ typedef struct {
     /* Options of a connected descriptor. */
     void (*tune)(int fd);
     /* How errors call the peer of an accepted connection; caller frees. */
-    char *(*peer_name)(const FutAddress *local, const struct sockaddr_storage *peer, socklen_t length);
+    char *(*peer_name)(const FutAddress *local, const struct sockaddr_storage *peer,
+                       socklen_t length);
 } FutTransport;
 
 extern const FutTransport fut_transport_tcp;

@@ -26,7 +26,8 @@ FutListener *fut_listener_new(const FutAddress *address, GError **error)
     listener->transport = transport;
     listener->fd = fd;
     listener->address = g_new0(FutAddress, 1);
-    *listener->address = (FutAddress){address->kind, g_strdup(address->host), address->port, g_strdup(address->path)};
+    *listener->address = (FutAddress){ address->kind, g_strdup(address->host), address->port,
+                                       g_strdup(address->path) };
     struct stat st;
     if (address->path && lstat(address->path, &st) == 0) {
         listener->device = st.st_dev;
@@ -39,7 +40,8 @@ static void remove_path(const FutListener *listener)
 {
     const char *path = listener->address->path;
     struct stat st;
-    if (path && lstat(path, &st) == 0 && st.st_dev == listener->device && st.st_ino == listener->inode) {
+    if (path && lstat(path, &st) == 0 && st.st_dev == listener->device &&
+        st.st_ino == listener->inode) {
         unlink(path);
     }
 }
@@ -47,7 +49,8 @@ static void remove_path(const FutListener *listener)
 void fut_listener_free(FutListener *listener)
 {
     if (listener) {
-        remove_path(listener); /* while it still listens: nobody can take it for stale and replace it */
+        remove_path(
+            listener); /* while it still listens: nobody can take it for stale and replace it */
         close(listener->fd);
         fut_address_free(listener->address);
         g_free(listener);
@@ -62,7 +65,8 @@ int fut_listener_fd(const FutListener *listener)
 /* The one who waited may have gone again: that is not an error of the listener. */
 static bool nobody_waits(int status)
 {
-    return status == EAGAIN || status == EWOULDBLOCK || status == EINTR || status == ECONNABORTED || status == EPROTO;
+    return status == EAGAIN || status == EWOULDBLOCK || status == EINTR || status == ECONNABORTED ||
+           status == EPROTO;
 }
 
 FutLink *fut_listener_accept(FutListener *listener, GError **error)
@@ -71,12 +75,14 @@ FutLink *fut_listener_accept(FutListener *listener, GError **error)
     socklen_t length = sizeof(peer);
     int fd = accept4(listener->fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        return fut_link_new(listener->transport, fd, listener->transport->peer_name(listener->address, &peer, length));
+        return fut_link_new(listener->transport, fd,
+                            listener->transport->peer_name(listener->address, &peer, length));
     }
     if (!nobody_waits(errno)) {
         int status = errno;
         g_autofree char *name = fut_address_text(listener->address);
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot accept on %s: %s", name, g_strerror(status));
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot accept on %s: %s", name,
+                    g_strerror(status));
     }
     return NULL;
 }

@@ -11,7 +11,8 @@
 
 static ssize_t socket_sendv(int fd, const struct iovec *iov, int count)
 {
-    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)MIN(count, IOV_MAX)};
+    struct msghdr message = { .msg_iov = (struct iovec *)iov,
+                              .msg_iovlen = (size_t)MIN(count, IOV_MAX) };
     ssize_t done;
     do {
         done = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -62,8 +63,9 @@ const FutTransport *fut_transport_of_fd(int fd)
     }
 }
 
-/* Without the privilege to pass the system's limit, TCP's buffers are left to the kernel: it lets them grow to
- * several MiB by itself, while a size set by hand would be cut to the limit and stay there. */
+/* Without the privilege to pass the system's limit, TCP's buffers are left to the kernel: it
+ * lets them grow to several MiB by itself, while a size set by hand would be cut to the limit
+ * and stay there. */
 void fut_socket_buffers(int fd, int family)
 {
     int bytes = BUFFER_BYTES;

@@ -14,36 +14,39 @@
 
 #define BACKLOG 16
 
-/* The host's addresses, or NULL; free with freeaddrinfo(). The name service is not under our time limit. */
+/* The host's addresses, or NULL; free with freeaddrinfo(). The name service is not under our
+ * time limit. */
 static struct addrinfo *resolve(const FutAddress *address, int flags, GError **error)
 {
     char port[8];
     g_snprintf(port, sizeof(port), "%u", address->port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
     int status = getaddrinfo(address->host, port, &hints, &found);
     if (status != 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "host \"%s\" not found: %s; check the name or give its number",
-                    address->host, status == EAI_SYSTEM ? g_strerror(errno) : gai_strerror(status));
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "host \"%s\" not found: %s; check the name or give its number", address->host,
+                    status == EAI_SYSTEM ? g_strerror(errno) : gai_strerror(status));
         return NULL;
     }
     return found;
 }
 
-/* Connecting to a free port of the own host can meet itself (both ends the same socket): nobody is there. */
+/* Connecting to a free port of the own host can meet itself (both ends the same socket): nobody
+ * is there. */
 static bool met_itself(int fd)
 {
-    struct sockaddr_storage local = {0}, peer = {0};
+    struct sockaddr_storage local = { 0 }, peer = { 0 };
     socklen_t local_length = sizeof(local), peer_length = sizeof(peer);
     return getsockname(fd, (struct sockaddr *)&local, &local_length) == 0 &&
-           getpeername(fd, (struct sockaddr *)&peer, &peer_length) == 0 && local_length == peer_length &&
-           memcmp(&local, &peer, local_length) == 0;
+           getpeername(fd, (struct sockaddr *)&peer, &peer_length) == 0 &&
+           local_length == peer_length && memcmp(&local, &peer, local_length) == 0;
 }
 
 /* 0 or an errno. */
 static int finish_connect(int fd, uint64_t deadline_ns)
 {
-    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    struct pollfd wait = { .fd = fd, .events = POLLOUT };
     int ready;
     do {
         ready = poll(&wait, 1, fut_deadline_left_ms(deadline_ns));
@@ -81,16 +84,21 @@ static int connect_one(const struct addrinfo *to, uint64_t deadline_ns)
     return fd;
 }
 
-static void connect_failed(const FutAddress *address, int status, unsigned timeout_ms, GError **error)
+static void connect_failed(const FutAddress *address, int status, unsigned timeout_ms,
+                           GError **error)
 {
     g_autofree char *name = fut_address_text(address);
     if (status == ETIMEDOUT) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT,
-                    "cannot connect to %s: no answer within %u ms; check the host and the firewalls between", name, timeout_ms);
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_TIMEOUT,
+            "cannot connect to %s: no answer within %u ms; check the host and the firewalls", name,
+            timeout_ms);
     } else if (status == ECONNREFUSED) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot connect to %s: nobody listens there; start the peer first", name);
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "cannot connect to %s: nobody listens there; start the peer first", name);
     } else {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot connect to %s: %s; check the network", name, g_strerror(status));
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot connect to %s: %s; check the network",
+                    name, g_strerror(status));
     }
 }
 
@@ -155,7 +163,8 @@ static int tcp_listen(const FutAddress *address, GError **error)
     if (fd < 0) {
         g_autofree char *name = fut_address_text(address);
         bool busy = status == EADDRINUSE;
-        g_set_error(error, FUT_ERROR, busy ? FUT_ERR_BUSY : FUT_ERR_IO, "cannot listen on %s: %s; %s", name,
+        g_set_error(error, FUT_ERROR, busy ? FUT_ERR_BUSY : FUT_ERR_IO,
+                    "cannot listen on %s: %s; %s", name,
                     busy ? "the port is in use" : g_strerror(status),
                     busy ? "choose another port" : "give an address of this host");
     }
@@ -168,7 +177,8 @@ static void tcp_tune(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-static char *tcp_peer_name(const FutAddress *local, const struct sockaddr_storage *peer, socklen_t length)
+static char *tcp_peer_name(const FutAddress *local, const struct sockaddr_storage *peer,
+                           socklen_t length)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getnameinfo((const struct sockaddr *)peer, length, host, sizeof(host), port, sizeof(port),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Unix sockets: connecting with a time limit; listening, where a path left behind by a dead listener is replaced. */
+/* Unix sockets: connecting with a time limit; listening, where a path left behind by a dead
+ * listener is replaced. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 
 static struct sockaddr_un socket_name(const FutAddress *address)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
     g_assert(strlen(address->path) < sizeof(name.sun_path)); /* fut_address_parse() saw to it */
     memcpy(name.sun_path, address->path, strlen(address->path) + 1);
     return name;
@@ -28,7 +29,7 @@ static struct sockaddr_un socket_name(const FutAddress *address)
 static int connect_within(int fd, const FutAddress *address, unsigned timeout_ms)
 {
     struct sockaddr_un name = socket_name(address);
-    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000};
+    struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = (timeout_ms % 1000) * 1000 };
     if (timeout_ms == 0) {
         limit.tv_usec = 1000; /* 0 would mean for ever */
     }
@@ -56,9 +57,14 @@ static int unix_connect(const FutAddress *address, unsigned timeout_ms, GError *
         close(fd);
     }
     bool nobody = status == ECONNREFUSED || status == ENOENT, late = status == EAGAIN;
-    g_set_error(error, FUT_ERROR, late ? FUT_ERR_TIMEOUT : FUT_ERR_IO, "cannot connect to unix:%s: %s; %s", address->path,
-                nobody ? "nobody listens there" : late ? "no answer in time" : g_strerror(status),
-                nobody ? "start the peer first" : late ? "is the peer stuck?" : "check the path");
+    g_set_error(error, FUT_ERROR, late ? FUT_ERR_TIMEOUT : FUT_ERR_IO,
+                "cannot connect to unix:%s: %s; %s", address->path,
+                nobody ? "nobody listens there"
+                : late ? "no answer in time"
+                       : g_strerror(status),
+                nobody ? "start the peer first"
+                : late ? "is the peer stuck?"
+                       : "check the path");
     return -1;
 }
 
@@ -100,9 +106,10 @@ static int bind_and_listen(int fd, const FutAddress *address)
     return status;
 }
 
-/* Two that find the same stale socket must not replace each other's: the directory's lock lets one through at a time.
- * The descriptor that holds it, or -1: then we go on without, because anybody who may read the directory could keep
- * the lock for ever, and because bind() says best what is wrong with a directory. */
+/* Two that find the same stale socket must not replace each other's: the directory's lock lets
+ * one through at a time. The descriptor that holds it, or -1: then we go on without, because
+ * anybody who may read the directory could keep the lock for ever, and because bind() says best
+ * what is wrong with a directory. */
 static int lock_directory(const char *path)
 {
     g_autofree char *directory = g_path_get_dirname(path);
@@ -123,10 +130,12 @@ static void listen_failed(const FutAddress *address, int status, GError **error)
 {
     if (status == EADDRINUSE) {
         bool live = is_socket(address->path);
-        g_set_error(error, FUT_ERROR, FUT_ERR_BUSY, "cannot listen on unix:%s: %s; choose another path", address->path,
+        g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
+                    "cannot listen on unix:%s: %s; choose another path", address->path,
                     live ? "somebody listens there" : "a file that is no socket is there");
     } else {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot listen on unix:%s: %s; check the directory", address->path,
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "cannot listen on unix:%s: %s; check the directory", address->path,
                     g_strerror(status));
     }
 }
@@ -157,7 +166,8 @@ static void unix_tune(int fd)
     fut_socket_buffers(fd, AF_UNIX); /* not inherited from the listener */
 }
 
-static char *unix_peer_name(const FutAddress *local, const struct sockaddr_storage *peer, socklen_t length)
+static char *unix_peer_name(const FutAddress *local, const struct sockaddr_storage *peer,
+                            socklen_t length)
 {
     return fut_address_text(local); /* who connects has no name of its own */
 }

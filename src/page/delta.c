@@ -15,10 +15,10 @@ typedef struct {
     FutDeltaDiff diff;
 } Impl;
 
-static const Impl impl_plain = {"plain", fut_delta_diff_plain};
+static const Impl impl_plain = { "plain", fut_delta_diff_plain };
 #if defined(__x86_64__)
-static const Impl impl_avx2 = {"avx2", fut_delta_diff_avx2};
-static const Impl impl_avx512 = {"avx512", fut_delta_diff_avx512};
+static const Impl impl_avx2 = { "avx2", fut_delta_diff_avx2 };
+static const Impl impl_avx512 = { "avx512", fut_delta_diff_avx512 };
 #endif
 
 /* Set on first use; any thread may do so, all find the same. */
@@ -100,8 +100,10 @@ static size_t put_whole(uint8_t *at, uint64_t key, const uint8_t *page, FutDelta
     return 8 + FUT_PAGE_SIZE;
 }
 
-/* The record of a page whose DIFF body of `length` bytes stands at `at` + 8 and whose shadow is up to date. */
-static size_t put_changed(uint8_t *at, uint64_t key, const uint8_t *shadow, size_t length, FutDeltaStats *stats)
+/* The record of a page whose DIFF body of `length` bytes stands at `at` + 8 and whose shadow is
+ * up to date. */
+static size_t put_changed(uint8_t *at, uint64_t key, const uint8_t *shadow, size_t length,
+                          FutDeltaStats *stats)
 {
     if (length >= FUT_PAGE_SIZE || page_is_zero(shadow)) {
         return put_whole(at, key, shadow, stats);
@@ -120,11 +122,11 @@ static void add_stats(FutDeltaStats *to, const FutDeltaStats *from)
     }
 }
 
-void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *shadow, const uint64_t *keys,
-                      size_t count, FutDeltaStats *stats)
+void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
+                      const uint64_t *keys, size_t count, FutDeltaStats *stats)
 {
     FutDeltaDiff diff = current_impl()->diff;
-    FutDeltaStats seen = {.pages = count};
+    FutDeltaStats seen = { .pages = count };
     const uint8_t *next = count ? fut_memory_page(memory, keys[0]) : NULL;
     uint8_t *next_copy = count ? fut_memory_page(shadow, keys[0]) : NULL;
     for (size_t i = 0; i < count; i++) {
@@ -146,16 +148,17 @@ void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *sha
     add_stats(stats, &seen);
 }
 
-void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory *shadow, const uint64_t *keys,
-                           size_t count, FutDeltaStats *stats)
+void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
+                           const uint64_t *keys, size_t count, FutDeltaStats *stats)
 {
-    FutDeltaStats seen = {.pages = count};
+    FutDeltaStats seen = { .pages = count };
     for (size_t i = 0; i < count; i++) {
         const uint8_t *page = fut_memory_page(memory, keys[i]);
         uint8_t *copy = fut_memory_page(shadow, keys[i]);
         g_assert(page && copy);
         memcpy(copy, page, FUT_PAGE_SIZE);
-        /* The guest may write the page at any time: from here on the compiler must read the copy, not the page. */
+        /* The guest may write the page at any time: from here on the compiler must read the
+         * copy, not the page. */
         __asm__ __volatile__("" : : "r"(copy) : "memory");
         out->len += put_whole(record_room(out, count - i), keys[i], copy, &seen);
     }

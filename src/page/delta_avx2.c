@@ -12,10 +12,22 @@
 /* For each set of 64-bit lanes: the 32-bit lanes that bring them to the front. */
 #define L(i) 2 * (i), 2 * (i) + 1
 static const uint32_t pack_lanes[16][8] __attribute__((aligned(32))) = {
-    {0},                {L(0)},             {L(1)},             {L(0), L(1)},
-    {L(2)},             {L(0), L(2)},       {L(1), L(2)},       {L(0), L(1), L(2)},
-    {L(3)},             {L(0), L(3)},       {L(1), L(3)},       {L(0), L(1), L(3)},
-    {L(2), L(3)},       {L(0), L(2), L(3)}, {L(1), L(2), L(3)}, {L(0), L(1), L(2), L(3)},
+    { 0 },
+    { L(0) },
+    { L(1) },
+    { L(0), L(1) },
+    { L(2) },
+    { L(0), L(2) },
+    { L(1), L(2) },
+    { L(0), L(1), L(2) },
+    { L(3) },
+    { L(0), L(3) },
+    { L(1), L(3) },
+    { L(0), L(1), L(3) },
+    { L(2), L(3) },
+    { L(0), L(2), L(3) },
+    { L(1), L(2), L(3) },
+    { L(0), L(1), L(2), L(3) },
 };
 #undef L
 
@@ -24,7 +36,8 @@ AVX2 static inline __m256i load(const uint8_t *at)
     return _mm256_loadu_si256((const __m256i *)at);
 }
 
-/* Stores the lanes of `mask` one after the other; writes 32 bytes, returns past those that count. */
+/* Stores the lanes of `mask` one after the other; writes 32 bytes, returns past those that
+ * count. */
 AVX2 static inline uint8_t *pack(uint8_t *at, __m256i now, unsigned mask)
 {
     __m256i lanes = _mm256_load_si256((const __m256i *)pack_lanes[mask]);
@@ -41,7 +54,8 @@ AVX2 static inline unsigned differing(__m256i now, __m256i old)
 AVX2 static inline uint8_t *pack_line(uint8_t *at, const uint8_t *line, uint8_t *shadow)
 {
     __m256i low = load(line), high = load(line + 32);
-    unsigned low_mask = differing(low, load(shadow)), high_mask = differing(high, load(shadow + 32));
+    unsigned low_mask = differing(low, load(shadow)),
+             high_mask = differing(high, load(shadow + 32));
     *at = (uint8_t)(low_mask | high_mask << 4);
     at = pack(at + 1, low, low_mask);
     at = pack(at, high, high_mask);
@@ -50,8 +64,8 @@ AVX2 static inline uint8_t *pack_line(uint8_t *at, const uint8_t *line, uint8_t 
     return at;
 }
 
-AVX2 size_t fut_delta_diff_avx2(uint8_t *at, const uint8_t *page, uint8_t *shadow, const uint8_t *next,
-                                const uint8_t *next_shadow)
+AVX2 size_t fut_delta_diff_avx2(uint8_t *at, const uint8_t *page, uint8_t *shadow,
+                                const uint8_t *next, const uint8_t *next_shadow)
 {
     uint8_t *end = at + 8;
     uint64_t lines = 0;

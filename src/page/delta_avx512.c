@@ -9,8 +9,9 @@
 
 #define AVX512 __attribute__((target("avx512f,popcnt")))
 
-/* One line that differs in the words of `mask`. Packing goes through a register: the form that compresses straight to
- * memory is many times slower on some processors. Writes 64 bytes, returns past those that count. */
+/* One line that differs in the words of `mask`. Packing goes through a register: the form that
+ * compresses straight to memory is many times slower on some processors. Writes 64 bytes,
+ * returns past those that count. */
 AVX512 static inline uint8_t *pack_line(uint8_t *at, __m512i now, __mmask8 mask)
 {
     *at++ = mask;
@@ -18,8 +19,8 @@ AVX512 static inline uint8_t *pack_line(uint8_t *at, __m512i now, __mmask8 mask)
     return at + 8 * (unsigned)__builtin_popcount(mask);
 }
 
-AVX512 size_t fut_delta_diff_avx512(uint8_t *at, const uint8_t *page, uint8_t *shadow, const uint8_t *next,
-                                    const uint8_t *next_shadow)
+AVX512 size_t fut_delta_diff_avx512(uint8_t *at, const uint8_t *page, uint8_t *shadow,
+                                    const uint8_t *next, const uint8_t *next_shadow)
 {
     uint8_t *end = at + 8;
     uint64_t lines = 0;

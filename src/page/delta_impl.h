@@ -15,11 +15,12 @@
 /* Vector stores of the packed words may write this many bytes past the record. */
 #define FUT_DELTA_SLACK 64
 
-/* Writes the body of a DIFF record (lines and what follows) to `at`, makes `shadow` equal to `page` and returns the
- * body's length, 0 when nothing differs (then only the first 8 bytes of `at` were touched). `at` has room for
- * FUT_DELTA_RECORD_MAX + FUT_DELTA_SLACK bytes. `next` and `next_shadow` are fetched into the cache meanwhile. */
-typedef size_t (*FutDeltaDiff)(uint8_t *at, const uint8_t *page, uint8_t *shadow, const uint8_t *next,
-                               const uint8_t *next_shadow);
+/* Writes the body of a DIFF record (lines and what follows) to `at`, makes `shadow` equal to
+ * `page` and returns the body's length, 0 when nothing differs (then only the first 8 bytes of
+ * `at` were touched). `at` has room for FUT_DELTA_RECORD_MAX + FUT_DELTA_SLACK bytes. `next` and
+ * `next_shadow` are fetched into the cache meanwhile. */
+typedef size_t (*FutDeltaDiff)(uint8_t *at, const uint8_t *page, uint8_t *shadow,
+                               const uint8_t *next, const uint8_t *next_shadow);
 
 size_t fut_delta_diff_plain(uint8_t *at, const uint8_t *page, uint8_t *shadow, const uint8_t *next,
                             const uint8_t *next_shadow);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Delta codec: comparison in plain C, for processors without AVX2 and as the yardstick of the others. */
+/* Delta codec: comparison in plain C, for processors without AVX2 and as the yardstick of the
+ * others. */
 #include <string.h>
 
 #include "byteorder.h"

@@ -9,7 +9,8 @@
 
 #define KEY_MASK ((1ull << FUT_DELTA_KIND_SHIFT) - 1)
 
-/* Length of the DIFF body at `at`, of which at most `left` bytes are there; 0 and *ret_fault when it is bad. */
+/* Length of the DIFF body at `at`, of which at most `left` bytes are there; 0 and *ret_fault
+ * when it is bad. */
 static size_t diff_length(const uint8_t *at, size_t left, const char **ret_fault)
 {
     uint64_t lines = left >= 8 ? fut_get_le64(at) : 0;
@@ -34,7 +35,8 @@ static size_t diff_length(const uint8_t *at, size_t left, const char **ret_fault
 }
 
 /* Length of the record at `at`; 0 and *ret_fault when it is bad. */
-static size_t record_length(const uint8_t *at, size_t left, const FutMemory *memory, const char **ret_fault)
+static size_t record_length(const uint8_t *at, size_t left, const FutMemory *memory,
+                            const char **ret_fault)
 {
     *ret_fault = "ends inside a record's head";
     if (left < 8) {
@@ -61,16 +63,17 @@ static size_t record_length(const uint8_t *at, size_t left, const FutMemory *mem
     }
 }
 
-bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memory, size_t *ret_records,
-                     GError **error)
+bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memory,
+                     size_t *ret_records, GError **error)
 {
     size_t records = 0;
     for (size_t at = 0; at < length; records++) {
         const char *fault;
         size_t step = record_length(stream + at, length - at, memory, &fault);
         if (step == 0) {
-            g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "page stream from the peer %s (record %zu, byte %zu of %zu)",
-                        fault, records, at, length);
+            g_set_error(error, FUT_ERROR, FUT_ERR_PEER,
+                        "page stream from the peer %s (record %zu, byte %zu of %zu)", fault,
+                        records, at, length);
             return false;
         }
         at += step;

@@ -9,7 +9,7 @@
 void fut_pageset_done(FutPageSet *set)
 {
     g_free(set->keys);
-    *set = (FutPageSet){0};
+    *set = (FutPageSet){ 0 };
 }
 
 void fut_pageset_reserve(FutPageSet *set, size_t more)

@@ -10,8 +10,8 @@
 
 #define FUT_PAGE_SHIFT 12
 #define FUT_PAGE_SIZE (1u << FUT_PAGE_SHIFT)
-#define FUT_BLOCKS_MAX 256          /* memory blocks of one VM, the device state's included */
-#define FUT_KEY_BLOCK_SHIFT 40      /* 2^40 pages a block at most */
+#define FUT_BLOCKS_MAX 256     /* memory blocks of one VM, the device state's included */
+#define FUT_KEY_BLOCK_SHIFT 40 /* 2^40 pages a block at most */
 #define FUT_KEY_PAGE_MASK ((1ull << FUT_KEY_BLOCK_SHIFT) - 1)
 
 static inline uint64_t fut_key(unsigned block, uint64_t page)
@@ -29,7 +29,8 @@ static inline uint64_t fut_key_page(uint64_t key)
     return key & FUT_KEY_PAGE_MASK;
 }
 
-/* Addressable memory: block number -> host address and length (a multiple of FUT_PAGE_SIZE). Borrowed. */
+/* Addressable memory: block number -> host address and length (a multiple of FUT_PAGE_SIZE).
+ * Borrowed. */
 typedef struct {
     unsigned count;
     struct {
