@@ -45,7 +45,7 @@ def test_kill_primary(lab, variant):
 @pytest.mark.parametrize("kind", ["microvm", "q35"])
 def test_survivor_holds_the_committed_image(lab, kind):
     """Every checkpoint is hashed on both sides; after the takeover the image must be the one last committed."""
-    active, backup = pair(lab, Machine(kind=kind), ("--verify", "1"))
+    active, backup = pair(lab, Machine(kind=kind), ("--verify", "1"), ("--verify", "1"))
     load.dirty(lab.client, 24, 20)
     counter = load.Counter(lab.client)
     load.sleep_counting(counter, 1.5)
