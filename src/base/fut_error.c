@@ -2,7 +2,10 @@
 /* Error domain of Futago: names and exit statuses of its codes. */
 #include "fut_error.h"
 
-G_DEFINE_QUARK(futago - error, fut_error)
+GQuark fut_error_quark(void)
+{
+    return g_quark_from_static_string("futago-error");
+}
 
 static const char *const names[] = {
     [FUT_ERR_ARG] = "arg",         [FUT_ERR_IO] = "io",

@@ -8,7 +8,8 @@
  *   8  u32 length     bytes of body that follow
  *  12  u32 session    agreed by both ends of one connection; 0 until then. A replayed recording
  *                     carries another.
- *  16  u64 sequence   0, 1, 2, ... in each direction of a connection: nothing lost, doubled, replayed
+ *  16  u64 sequence   0, 1, 2, ... in each direction of a connection: nothing lost, doubled
+ *                     or replayed
  *  24  u64 body_hash  XXH3-64 of the body
  *  32  u32 reserved   0
  *  36  u32 head_hash  low half of XXH3-64 over bytes 0..35

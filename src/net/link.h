@@ -33,8 +33,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutLink, fut_link_unref)
 int fut_link_fd(const FutLink *link);
 const char *fut_link_name(const FutLink *link);
 /* Sends as much as the socket takes and keeps the rest in order. Never blocks. FUT_ERR_IO when
- * the stream is broken or more than `queue_max_bytes` (default 256 MiB plus one message) would
- * wait. *ret_pending (may be NULL): bytes waiting. */
+ * the stream is broken, or when more than the queue's maximum (default 256 MiB) waits already; then
+ * nothing of the message was sent. One message may be of any size. *ret_pending (may be NULL):
+ * bytes waiting now. */
 bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *ret_pending,
                    GError **error);
 /* Writes what waits. */

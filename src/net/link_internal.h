@@ -10,10 +10,12 @@
 /* Bytes of a connected stream. Each returns -1 with errno like the system call it is named
  * after. */
 typedef struct {
-    ssize_t (*sendv)(int fd, const struct iovec *iov,
-                     int count);                          /* never blocks, never raises SIGPIPE */
-    ssize_t (*recv)(int fd, void *buffer, size_t length); /* never blocks; 0 = end of stream */
-    void (*shutdown)(int fd);                             /* any thread */
+    /* Never blocks, never raises SIGPIPE; may take less than there is. */
+    ssize_t (*sendv)(int fd, const struct iovec *iov, int count);
+    /* Never blocks; 0 = end of stream. */
+    ssize_t (*recv)(int fd, void *buffer, size_t length);
+    /* From any thread. */
+    void (*shutdown)(int fd);
 } FutStreamOps;
 
 /* How streams of one address kind come to be. All members are mandatory. */

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Delta codec: golden bytes, all implementations alike, round trips, refusal of bad streams. */
+#include "delta.h"
+
+#include <string.h>
+
+#include "byteorder.h"
+#include "expect.h"
+
+#define PAGES 40
+
+typedef struct {
+    uint8_t *live, *copy, *peer; /* PAGES pages each, in two blocks */
+    FutMemory memory, shadow, remote;
+    FutBuf out;
+} World;
+
+static FutMemory two_blocks(uint8_t *bytes)
+{
+    size_t first = 7 * FUT_PAGE_SIZE;
+    return (FutMemory){
+        .count = 2, .block = { { bytes, first }, { bytes + first, PAGES * FUT_PAGE_SIZE - first } }
+    };
+}
+
+static void world_init(World *w)
+{
+    *w = (World){ .live = g_malloc0(PAGES * FUT_PAGE_SIZE),
+                  .copy = g_malloc0(PAGES * FUT_PAGE_SIZE),
+                  .peer = g_malloc0(PAGES * FUT_PAGE_SIZE) };
+    w->memory = two_blocks(w->live);
+    w->shadow = two_blocks(w->copy);
+    w->remote = two_blocks(w->peer);
+}
+
+static void world_done(World *w)
+{
+    fut_buf_done(&w->out);
+    g_free(w->live);
+    g_free(w->copy);
+    g_free(w->peer);
+}
+
+static uint64_t nth_key(unsigned page)
+{
+    return page < 7 ? fut_key(0, page) : fut_key(1, page - 7);
+}
+
+/* Encodes what changed, carries it over, and compares all three. Returns the records sent. */
+static size_t carry(World *w, const uint64_t *keys, size_t count, FutDeltaStats *stats)
+{
+    g_autoptr(GError) error = NULL;
+    size_t records = 0;
+    fut_buf_clear(&w->out);
+    fut_delta_encode(&w->out, &w->memory, &w->shadow, keys, count, stats);
+    g_assert_true(fut_delta_check(w->out.data, w->out.len, &w->remote, &records, &error));
+    g_assert_no_error(error);
+    fut_delta_apply(w->out.data, w->out.len, &w->remote);
+    g_assert_true(memcmp(w->live, w->copy, PAGES * FUT_PAGE_SIZE) == 0);
+    g_assert_true(memcmp(w->live, w->peer, PAGES * FUT_PAGE_SIZE) == 0);
+    return records;
+}
+
+static void test_golden_diff(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t key = fut_key(1, 2);
+    uint8_t *page = fut_memory_page(&w.memory, key);
+    fut_put_le64(page + 8, 0x1122334455667788ull);
+    page[FUT_PAGE_SIZE - 1] = 0xee;
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+    const uint8_t wanted[] = {
+        0x02, 0,    0,    0,    0,    0x01, 0,    0,          /* page 2 of block 1, DIFF */
+        0x01, 0,    0,    0,    0,    0,    0,    0x80,       /* lines 0 and 63 */
+        0x02,                                                 /* word 1 */
+        0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x80, /* then word 7 */
+        0,    0,    0,    0,    0,    0,    0,    0xee,
+    };
+    g_assert_cmpmem(w.out.data, w.out.len, wanted, sizeof(wanted));
+    world_done(&w);
+}
+
+static void test_golden_zero(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t key = fut_key(0, 3);
+    memset(fut_memory_page(&w.shadow, key), 0x55, FUT_PAGE_SIZE);
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+    const uint8_t wanted[] = { 0x03, 0, 0, 0, 0, 0, 0, 0x10 };
+    g_assert_cmpmem(w.out.data, w.out.len, wanted, sizeof(wanted));
+    world_done(&w);
+}
+
+static void test_golden_raw(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t key = fut_key(1, 0);
+    uint8_t wanted[8 + FUT_PAGE_SIZE] = { 0, 0, 0, 0, 0, 0x01, 0, 0x20 };
+    for (unsigned i = 0; i < FUT_PAGE_SIZE; i++) {
+        wanted[8 + i] = (uint8_t)(i % 251 + 1);
+    }
+    memcpy(fut_memory_page(&w.memory, key), wanted + 8, FUT_PAGE_SIZE);
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+    g_assert_cmpmem(w.out.data, w.out.len, wanted, sizeof(wanted));
+    world_done(&w);
+}
+
+static void test_unchanged(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t keys[] = { nth_key(0), nth_key(9), nth_key(39) };
+    FutDeltaStats stats = { 0 };
+    memset(w.live, 0x77, PAGES * FUT_PAGE_SIZE);
+    memcpy(w.copy, w.live, PAGES * FUT_PAGE_SIZE);
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, keys, 3, &stats);
+    g_assert_cmpuint(w.out.len, ==, 0);
+    g_assert_cmpuint(stats.pages, ==, 3);
+    g_assert_cmpuint(stats.unchanged, ==, 3);
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, NULL, 0, &stats);
+    g_assert_cmpuint(stats.pages, ==, 3);
+    world_done(&w);
+}
+
+/* DIFF up to the last length that is shorter than RAW: 16 + lines + 8 x words against 8 + 4096. */
+static void expect_kind(unsigned words, FutDeltaKind kind, size_t length)
+{
+    World w;
+    world_init(&w);
+    uint64_t key = nth_key(0);
+    for (unsigned i = 0; i < words; i++) {
+        unsigned word =
+            i * 8 % 512 + i / 64; /* first one in each line, then a second in each ... */
+        fut_put_le64(w.live + word * 8, i + 1);
+    }
+    g_assert_cmpuint(carry(&w, &key, 1, NULL), ==, 1);
+    g_assert_cmpuint(w.out.len, ==, length);
+    g_assert_cmpuint(fut_get_le64(w.out.data) >> FUT_DELTA_KIND_SHIFT, ==, kind);
+    world_done(&w);
+}
+
+static void test_raw_when_not_longer(void)
+{
+    expect_kind(1, FUT_DELTA_DIFF, 16 + 1 + 8);
+    expect_kind(64, FUT_DELTA_DIFF, 16 + 64 + 64 * 8);
+    expect_kind(502, FUT_DELTA_DIFF, 16 + 64 + 502 * 8);
+    expect_kind(503, FUT_DELTA_RAW, 8 + FUT_PAGE_SIZE);
+    expect_kind(512, FUT_DELTA_RAW, 8 + FUT_PAGE_SIZE);
+}
+
+/* Changes about `words` words of a page; now and then all of it. */
+static void scribble(GRand *rand, uint8_t *page, unsigned words)
+{
+    if (g_rand_int_range(rand, 0, 20) == 0) {
+        memset(page, g_rand_int_range(rand, 0, 2) ? 0 : g_rand_int_range(rand, 1, 256),
+               FUT_PAGE_SIZE);
+    }
+    for (unsigned i = 0; i < words; i++) {
+        page[g_rand_int_range(rand, 0, FUT_PAGE_SIZE)] = (uint8_t)g_rand_int(rand);
+    }
+}
+
+/* Random pages are changed by random amounts, again and again. Returns a hash of all streams. */
+static uint64_t random_rounds(World *w, uint32_t seed)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    uint64_t hash = 14695981039346656037ull;
+    for (unsigned round = 0; round < 60; round++) {
+        uint64_t keys[PAGES];
+        size_t count = 0;
+        FutDeltaStats stats = { 0 };
+        for (unsigned page = 0; page < PAGES; page++) {
+            if (g_rand_int_range(rand, 0, 3) > 0) {
+                unsigned words = 1u << g_rand_int_range(rand, 0, 13);
+                scribble(rand, fut_memory_page(&w->memory, nth_key(page)), words / 2);
+                keys[count++] = nth_key(page);
+            }
+        }
+        size_t records = carry(w, keys, count, &stats);
+        g_assert_cmpuint(stats.pages, ==, count);
+        g_assert_cmpuint(records, ==, count - stats.unchanged);
+        for (size_t i = 0; i < w->out.len; i++) {
+            hash = (hash ^ w->out.data[i]) * 1099511628211ull;
+        }
+    }
+    return hash;
+}
+
+static void test_implementations_agree(void)
+{
+    static const struct {
+        FutDeltaImpl impl;
+        const char *name;
+    } all[] = { { FUT_DELTA_PLAIN, "plain" },
+                { FUT_DELTA_AVX2, "avx2" },
+                { FUT_DELTA_AVX512, "avx512" } };
+    uint64_t wanted = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
+        World w;
+        if (!fut_delta_select(all[i].impl)) {
+            g_test_message("this processor has no %s", all[i].name);
+            continue;
+        }
+        g_assert_cmpstr(fut_delta_impl_name(), ==, all[i].name);
+        world_init(&w);
+        uint64_t found = random_rounds(&w, 20240607);
+        wanted = i == 0 ? found : wanted;
+        g_assert_cmphex(found, ==, wanted);
+        world_done(&w);
+    }
+    g_assert_true(fut_delta_select(FUT_DELTA_AUTO));
+}
+
+/* Each single word of a page, in each implementation. */
+static void test_every_word(void)
+{
+    for (int impl = FUT_DELTA_PLAIN; impl <= FUT_DELTA_AVX512; impl++) {
+        World w;
+        uint64_t key = nth_key(8);
+        if (!fut_delta_select(impl)) {
+            continue;
+        }
+        world_init(&w);
+        for (unsigned word = 0; word < 512; word++) {
+            fut_memory_page(&w.memory, key)[word * 8 + word % 8] ^= 0x40;
+            g_assert_cmpuint(carry(&w, &key, 1, NULL), ==, 1);
+            g_assert_cmpuint(w.out.len, ==, 16 + 1 + 8);
+        }
+        world_done(&w);
+    }
+    fut_delta_select(FUT_DELTA_AUTO);
+}
+
+static void test_full(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t keys[] = { nth_key(0), nth_key(1), nth_key(2) };
+    FutDeltaStats stats = { 0 };
+    memset(w.live, 0x11, FUT_PAGE_SIZE);
+    memset(w.copy, 0x11, 3 * FUT_PAGE_SIZE); /* page 0 equals its shadow and is sent all the same */
+    memset(w.peer, 0x99, 3 * FUT_PAGE_SIZE);
+    fut_delta_encode_full(&w.out, &w.memory, &w.shadow, keys, 3, &stats);
+    g_assert_cmpuint(w.out.len, ==, 3 * 8 + FUT_PAGE_SIZE);
+    g_assert_cmpuint(stats.pages, ==, 3);
+    g_assert_cmpuint(stats.raw, ==, 1);
+    g_assert_cmpuint(stats.zero, ==, 2);
+    g_assert_true(fut_delta_check(w.out.data, w.out.len, &w.remote, NULL, NULL));
+    fut_delta_apply(w.out.data, w.out.len, &w.remote);
+    g_assert_true(memcmp(w.live, w.copy, PAGES * FUT_PAGE_SIZE) == 0);
+    g_assert_true(memcmp(w.live, w.peer, PAGES * FUT_PAGE_SIZE) == 0);
+    world_done(&w);
+}
+
+typedef struct {
+    volatile uint64_t *page;
+    int stop; /* atomic */
+} Writer;
+
+static void *write_all_the_time(void *opaque)
+{
+    Writer *writer = opaque;
+    for (uint64_t i = 0; !g_atomic_int_get(&writer->stop); i++) {
+        writer->page[i * 37 % 512] = i / 1000 % 4 ? i : 0;
+    }
+    return NULL;
+}
+
+/* What is sent is what the shadow holds, whatever the guest does meanwhile. */
+static void test_full_while_written(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t key = nth_key(0);
+    Writer writer = { .page = (volatile uint64_t *)w.live };
+    GThread *thread = g_thread_new("guest", write_all_the_time, &writer);
+    for (unsigned i = 0; i < 3000; i++) {
+        fut_buf_clear(&w.out);
+        fut_delta_encode_full(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+        g_assert_true(fut_delta_check(w.out.data, w.out.len, &w.remote, NULL, NULL));
+        fut_delta_apply(w.out.data, w.out.len, &w.remote);
+        g_assert_true(memcmp(w.copy, w.peer, FUT_PAGE_SIZE) == 0);
+    }
+    g_atomic_int_set(&writer.stop, 1);
+    g_thread_join(thread);
+    world_done(&w);
+}
+
+/* No allocation when there is room; a large set does not reserve for all of it. */
+static void test_allocation(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t keys[20000];
+    for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
+        keys[i] = nth_key(i % PAGES);
+    }
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, keys, G_N_ELEMENTS(keys), NULL);
+    g_assert_cmpuint(w.out.len, ==, 0);
+    g_assert_cmpuint(w.out.cap, <=, 1 << 20);
+    const uint8_t *data = w.out.data;
+    for (unsigned i = 0; i < 20; i++) {
+        fut_buf_clear(&w.out);
+        memset(w.live, (int)i + 1, 16 * FUT_PAGE_SIZE);
+        fut_delta_encode(&w.out, &w.memory, &w.shadow, keys, 16, NULL);
+        g_assert_cmpuint(w.out.len, ==, 16 * (8 + FUT_PAGE_SIZE));
+        g_assert_true(w.out.data == data);
+    }
+    world_done(&w);
+}
+
+static void test_appends(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t key = nth_key(0);
+    fut_buf_append(&w.out, "head", 4);
+    w.live[0] = 1;
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+    g_assert_cmpuint(w.out.len, ==, 4 + 16 + 1 + 8);
+    g_assert_cmpmem(w.out.data, 4, "head", 4);
+    world_done(&w);
+}
+
+static void test_key_outside_is_our_fault(void)
+{
+    if (g_test_subprocess()) {
+        World w;
+        world_init(&w);
+        uint64_t key = fut_key(0, 7);
+        fut_delta_encode(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*assertion failed: (page && copy)*");
+}
+
+static uint64_t head(uint64_t key, unsigned kind)
+{
+    return key | (uint64_t)kind << FUT_DELTA_KIND_SHIFT;
+}
+
+/* A stream of a sound ZERO record and then `words` 64-bit words without the last `cut` bytes. */
+static void refuse(const uint64_t *words, unsigned count, unsigned cut, const char *why)
+{
+    World w;
+    g_autoptr(GError) error = NULL;
+    size_t records = 77;
+    world_init(&w);
+    fut_put_le64(fut_buf_extend(&w.out, 8), head(0, FUT_DELTA_ZERO));
+    for (unsigned i = 0; i < count; i++) {
+        fut_put_le64(fut_buf_extend(&w.out, 8), words[i]);
+    }
+    w.out.len -= cut;
+    g_autofree uint8_t *exact = g_memdup2(w.out.data, w.out.len);
+    g_assert_false(fut_delta_check(exact, w.out.len, &w.remote, &records, &error));
+    g_autofree char *wanted =
+        g_strdup_printf("page stream from the peer %s (record 1, byte 8 of %zu)", why, w.out.len);
+    expect_error(error, FUT_ERR_PEER, wanted);
+    g_assert_cmpuint(records, ==, 77);
+    world_done(&w);
+}
+
+#define REFUSE(cut, why, ...)                                                                      \
+    refuse((const uint64_t[]){ __VA_ARGS__ }, sizeof((uint64_t[]){ __VA_ARGS__ }) / 8, cut, why)
+
+static void test_bad_streams(void)
+{
+    REFUSE(1, "ends inside a record's head", 0);
+    REFUSE(0, "names a page outside the memory", head(fut_key(0, 7), FUT_DELTA_ZERO));
+    REFUSE(0, "names a page outside the memory", head(fut_key(2, 0), FUT_DELTA_ZERO));
+    REFUSE(0, "names a page outside the memory", head(fut_key(0xfffff, 0), FUT_DELTA_ZERO));
+    for (unsigned kind = 3; kind < 16; kind++) {
+        REFUSE(0, "has a record of unknown kind", head(0, kind));
+    }
+    REFUSE(0, "ends inside a RAW record", head(0, FUT_DELTA_RAW), 1, 2, 3);
+    REFUSE(0, "ends inside a DIFF record", head(0, FUT_DELTA_DIFF));
+    REFUSE(1, "ends inside a DIFF record", head(0, FUT_DELTA_DIFF), 1);
+    REFUSE(0, "ends inside a DIFF record", head(0, FUT_DELTA_DIFF), 1);
+    REFUSE(0, "has a DIFF record without lines", head(0, FUT_DELTA_DIFF), 0, 1);
+    REFUSE(0, "has a DIFF record with a line without words", head(0, FUT_DELTA_DIFF), 1, 0);
+    REFUSE(0, "ends inside a DIFF record", head(0, FUT_DELTA_DIFF), 1, 1);
+    REFUSE(8, "ends inside a DIFF record", head(0, FUT_DELTA_DIFF), 2, 3, 4, 5);
+    REFUSE(0, "ends inside a DIFF record", head(0, FUT_DELTA_DIFF), UINT64_MAX, UINT64_MAX);
+}
+
+/* A good stream cut at any byte is either good up to a record's end or refused. */
+static void test_cut_anywhere(void)
+{
+    World w;
+    world_init(&w);
+    uint64_t keys[] = { nth_key(0), nth_key(1), nth_key(2) };
+    w.live[0] = w.live[100] = w.live[4000] = 1;
+    memset(w.live + FUT_PAGE_SIZE, 2, FUT_PAGE_SIZE);
+    memset(w.copy + 2 * FUT_PAGE_SIZE, 3, FUT_PAGE_SIZE);
+    fut_delta_encode(&w.out, &w.memory, &w.shadow, keys, 3, NULL);
+    size_t first = 16 + 3 * 9, second = first + 8 + FUT_PAGE_SIZE;
+    g_assert_cmpuint(w.out.len, ==, second + 8);
+    for (size_t length = 0; length <= w.out.len; length++) {
+        g_autofree uint8_t *exact = g_memdup2(w.out.data, length);
+        bool whole = length == 0 || length == first || length == second || length == second + 8;
+        g_assert_cmpint(fut_delta_check(exact, length, &w.remote, NULL, NULL), ==, whole);
+    }
+    world_done(&w);
+}
+
+static void test_apply_unchecked_is_our_fault(void)
+{
+    if (g_test_subprocess()) {
+        World w;
+        world_init(&w);
+        fut_put_le64(fut_buf_extend(&w.out, 8), head(fut_key(9, 0), FUT_DELTA_ZERO));
+        fut_delta_apply(w.out.data, w.out.len, &w.remote);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*assertion failed: (page)*");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/delta/golden-diff", test_golden_diff);
+    g_test_add_func("/delta/golden-zero", test_golden_zero);
+    g_test_add_func("/delta/golden-raw", test_golden_raw);
+    g_test_add_func("/delta/unchanged", test_unchanged);
+    g_test_add_func("/delta/raw-when-not-longer", test_raw_when_not_longer);
+    g_test_add_func("/delta/implementations-agree", test_implementations_agree);
+    g_test_add_func("/delta/every-word", test_every_word);
+    g_test_add_func("/delta/full", test_full);
+#ifndef __SANITIZE_THREAD__ /* a race on purpose */
+    g_test_add_func("/delta/full-while-written", test_full_while_written);
+#endif
+    g_test_add_func("/delta/allocation", test_allocation);
+    g_test_add_func("/delta/appends", test_appends);
+    g_test_add_func("/delta/key-outside-is-our-fault", test_key_outside_is_our_fault);
+    g_test_add_func("/delta/bad-streams", test_bad_streams);
+    g_test_add_func("/delta/cut-anywhere", test_cut_anywhere);
+    g_test_add_func("/delta/apply-unchecked-is-our-fault", test_apply_unchecked_is_our_fault);
+    return g_test_run();
+}
