@@ -165,8 +165,8 @@ static void test_random_pieces(void)
     for (size_t at = 0; at < stream.len;) {
         size_t room;
         uint8_t *to = fut_frame_reader_space(reader, &room);
-        size_t most = MIN(room, 1u << g_rand_int_range(rand, 0, 19));
-        size_t now = MIN((size_t)g_rand_int_range(rand, 0, (int)most + 1), stream.len - at);
+        size_t wish = (size_t)g_rand_int_range(rand, 0, 1 << g_rand_int_range(rand, 1, 20));
+        size_t now = MIN(MIN(wish, room), stream.len - at);
         memcpy(to, stream.data + at, now);
         fut_frame_reader_filled(reader, now);
         at += now;
