@@ -177,7 +177,8 @@ static bool parse_record(const char *line, FutArbiterRecord *ret)
     return true;
 }
 
-/* At most RECORD_BYTES_MAX bytes of the record as a string; -1 on error, 0 when there is none. */
+/* At most RECORD_BYTES_MAX bytes of the record as a string, "" if it is none; -1 on error, 0 when
+ * there is no file. */
 static int read_line(const FileArbiter *file, char bytes[RECORD_BYTES_MAX + 1], GError **error)
 {
     int fd = open(file->record_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -190,6 +191,9 @@ static int read_line(const FileArbiter *file, char bytes[RECORD_BYTES_MAX + 1], 
         fail_system(error, "read", file->record_path);
     } else {
         bytes[got] = '\0';
+        if (strlen(bytes) != (size_t)got) {
+            bytes[0] = '\0'; /* bytes behind a NUL must not go unseen: that is no record */
+        }
     }
     if (fd >= 0) {
         close(fd);
