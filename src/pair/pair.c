@@ -11,6 +11,9 @@ FutPair *fut_pair_new(const FutPairConfig *config, uint64_t now_ns)
     g_assert(config->window >= 1 && config->window <= FUT_PAIR_WINDOW_MAX);
     g_assert(config->heartbeat_ms > 0 && config->timeout_ms > 0 && config->retry_ms > 0);
     g_assert(config->generation < FUT_GENERATION_MAX);
+    for (char *const *line = config->machine; *line; line++) {
+        g_assert(fut_wire_line_ok(*line));
+    }
     pair->role = config->role;
     pair->vm = g_strdup(config->vm);
     pair->node = g_strdup(config->node);

@@ -178,7 +178,7 @@ void fut_pair_ask(FutPair *pair, FutPairState state);
 void fut_pair_ask_again(FutPair *pair, const FutPairInput *in);
 
 /* -- pair_link.c -- */
-/* First thing in every event: sets the time and ends a link that has been silent for too long. */
+/* First thing in an event: sets the time and ends a link that has been silent for too long. */
 void fut_pair_enter(FutPair *pair, uint64_t now_ns);
 /* The session is agreed on: tells the driver, starts heartbeats. */
 void fut_pair_start_session(FutPair *pair, uint32_t session, const char *peer_node);

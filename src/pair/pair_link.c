@@ -86,8 +86,8 @@ static void set_now(FutPair *pair, uint64_t now_ns)
     pair->now_ns = MAX(pair->now_ns, now_ns);
 }
 
-/* Every event first lets silence count: a process that was frozen must not believe what lay in
- * its socket meanwhile. */
+/* Every event first lets silence count: a primary that was frozen must not act on acknowledgements
+ * that lay in its socket meanwhile. */
 void fut_pair_enter(FutPair *pair, uint64_t now_ns)
 {
     set_now(pair, now_ns);
@@ -99,10 +99,16 @@ void fut_pair_enter(FutPair *pair, uint64_t now_ns)
     }
 }
 
-/* Before the session is agreed on only the whole greeting counts, so that a stranger cannot keep
- * the place by dribbling. */
-static void alive(FutPair *pair)
+/* Something arrived. A backup that was slow itself (applying a large epoch) takes it as life: it
+ * releases nothing, and takes over only with a grant. Before the session is agreed on only the
+ * whole greeting counts, so that a stranger cannot keep the place by dribbling. */
+void fut_pair_alive(FutPair *pair, uint64_t now_ns)
 {
+    set_now(pair, now_ns);
+    if (pair->session_on && pair->role == FUT_ROLE_BACKUP) {
+        pair->heard_ns = pair->now_ns;
+    }
+    fut_pair_enter(pair, now_ns);
     if (pair->session_on) {
         pair->heard_ns = pair->now_ns;
     }
@@ -177,12 +183,6 @@ void fut_pair_bad_peer(FutPair *pair, const char *why, uint64_t now_ns)
     }
 }
 
-void fut_pair_alive(FutPair *pair, uint64_t now_ns)
-{
-    fut_pair_enter(pair, now_ns);
-    alive(pair);
-}
-
 void fut_pair_sent(FutPair *pair, uint64_t now_ns)
 {
     set_now(pair, now_ns);
@@ -244,11 +244,10 @@ static void take_message(FutPair *pair, const FutFrame *frame)
 
 void fut_pair_frame(FutPair *pair, const FutFrame *frame, uint64_t now_ns)
 {
-    fut_pair_enter(pair, now_ns);
+    fut_pair_alive(pair, now_ns);
     if (!pair->linked) {
         return;
     }
-    alive(pair);
     if (frame->type == FUT_MSG_BYE) {
         g_autofree char *text = fut_bye_decode(frame->body, frame->length);
         close_and_lose(pair, *text ? text : "the peer said goodbye", frame->flags);
