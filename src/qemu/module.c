@@ -20,11 +20,12 @@ static struct {
     FutService *service;
 } module;
 
-static void check_or_exit(bool ok, GError *error)
+/* A pointer to the error: it is set by the call that stands before it among the arguments. */
+static void check_or_exit(bool ok, GError *const *error)
 {
     if (!ok) {
-        fprintf(stderr, "futago: %s\n", error->message);
-        exit(fut_err_exit_status(error->domain == FUT_ERROR ? (FutErr)error->code : FUT_ERR_IO));
+        fprintf(stderr, "futago: %s\n", (*error)->message);
+        exit(fut_err_exit_status((*error)->domain == FUT_ERROR ? (FutErr)(*error)->code : FUT_ERR_IO));
     }
 }
 
@@ -43,13 +44,13 @@ static void machine_ready(Notifier *notifier, void *data)
     FutRole role = fut_service_role(module.argc, module.argv);
     GError *error = NULL;
 
-    check_or_exit(fut_build_check(&error), error);
-    check_or_exit(check_start(role, &error), error);
+    check_or_exit(fut_build_check(&error), &error);
+    check_or_exit(check_start(role, &error), &error);
     FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP);
-    check_or_exit(fut_qrefuse_machine(qvmm, &error), error);
-    check_or_exit(fut_qrefuse_changes(qvmm, &error), error);
+    check_or_exit(fut_qrefuse_machine(qvmm, &error), &error);
+    check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
     module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
-    check_or_exit(module.service != NULL, error);
+    check_or_exit(module.service != NULL, &error);
     module.qvmm = qvmm;
 }
 
@@ -81,7 +82,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     static Notifier ends = { .notify = machine_ends };
     GError *error = NULL;
 
-    check_or_exit(fut_service_check_options(argc, argv, &error), error);
+    check_or_exit(fut_service_check_options(argc, argv, &error), &error);
     module.argc = argc;
     module.argv = g_new0(char *, argc + 1);
     for (int i = 0; i < argc; i++) {
