@@ -201,11 +201,23 @@ bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
     return true;
 }
 
+/* Engine lock held. No checkpoint comes of this cut after all. */
+static void forget_cut(FutEngine *engine)
+{
+    engine->cutting = false;
+    g_cond_broadcast(&engine->changed);
+}
+
 /* The epoch ends here: what the guest emits from now on belongs to the next. */
 static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
 {
     uint32_t flags = 0;
     g_mutex_lock(&engine->lock);
+    if (!fut_pair_may_cut(engine->pair)) { /* the backup was lost while the state was saved */
+        forget_cut(engine);
+        g_mutex_unlock(&engine->lock);
+        return FUT_CUT_RESUME;
+    }
     uint64_t epoch = fut_pair_cut(engine->pair, &flags, begin_ns);
     fut_pace_cut(&engine->pace, begin_ns);
     engine->flights[epoch % FUT_FLIGHTS_MAX] = (FutFlight){ epoch, begin_ns };
@@ -250,8 +262,7 @@ FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
     if (!fut_capture_state(&engine->capture, engine->vmm, &error)) {
         protection_broken(engine, error);
         g_mutex_lock(&engine->lock);
-        engine->cutting = false;
-        g_cond_broadcast(&engine->changed);
+        forget_cut(engine);
         g_mutex_unlock(&engine->lock);
         return FUT_CUT_RESUME;
     }
