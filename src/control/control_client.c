@@ -32,11 +32,14 @@ static bool fail_gone(const FutControlClient *client, GError **error)
 static void set_connect_error(const char *vm, const char *path, int code, GError **error)
 {
     if (code == ENOENT || code == ENOTDIR) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "no VM '%s' runs on this host (no %s)", vm,
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
+                    "no VM '%s' runs on this host (no %s): futago status lists those that do", vm,
                     path);
     } else if (code == ECONNREFUSED) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
-                    "no VM '%s' runs on this host (%s is left over from one that ended)", vm, path);
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_STATE,
+            "no VM '%s' runs on this host (%s is left over from one that ended): start it again",
+            vm, path);
     } else if (code == EAGAIN) {
         g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
                     "VM '%s' does not take connections (%s): try again", vm, path);
@@ -157,7 +160,11 @@ static bool receive(FutControlClient *client, GError **error)
     ssize_t got = recv(client->fd, bytes, sizeof(bytes), 0);
 
     if (got > 0) {
-        return fut_lines_feed(client->lines, bytes, got, error);
+        bool fits = fut_lines_feed(client->lines, bytes, got, error);
+        if (!fits) {
+            g_prefix_error(error, "VM '%s' sent ", client->vm);
+        }
+        return fits;
     }
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return true;

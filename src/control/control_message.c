@@ -86,7 +86,9 @@ json_t *fut_control_answer_parse(const json_t *message, GError **error)
     const char *text = json_string_value(json_object_get(refusal, "message"));
     FutErr known = code ? fut_err_from_name(code) : FUT_ERR_COUNT;
     if (!text) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "an answer with neither a result nor a reason");
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER,
+                    "an answer with neither a result nor a reason: is the VM's module of "
+                    "another version?");
         return NULL;
     }
     g_set_error_literal(error, FUT_ERROR, known == FUT_ERR_COUNT ? FUT_ERR_PEER : known, text);
