@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Refuse rather than pretend: twins that differ, and configurations that cannot be protected."""
+import contextlib
+
 import pytest
 from lab.machine import Machine
-from lab.process import wait_for
 from lab.vm import FutagoVm, address, primary, standby
 
 DIFFERENT = {
@@ -24,38 +25,41 @@ def lone(pairs):
     return vm
 
 
+@contextlib.contextmanager
+def offered(lab, vm, machine=Machine(), name="vm"):
+    """A standby on host B that the primary is told to take; gone afterwards, and forgotten by the primary."""
+    other = standby(lab.hosts[1], machine, name)
+    if vm.status()["state"] == "alone":
+        vm.call("protect", to=address(lab.hosts[1]))
+    try:
+        yield other
+    finally:
+        other.kill()
+        vm.wait_status("the twin is gone", lambda s: s["state"] == "alone" or "nobody listens" in s["reason"])
+
+
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_twins_that_differ(pairs, lone, what):
     """Refused, saying what differs; the guest runs on unprotected; both stay usable."""
     machine, words = DIFFERENT[what]
-    other = standby(pairs["lab"].hosts[1], machine)
-    if lone.status()["state"] == "alone":
-        lone.call("protect", to=address(pairs["lab"].hosts[1]))
-    status = lone.wait_status("a reason that names the difference", lambda s: "here" in s["reason"], 10)
-    assert any(word in status["reason"].lower() for word in words), status["reason"]
-    assert status["running"] and status["state"] in ("alone", "connecting", "greeting"), status
-    assert other.status()["state"] == "waiting"
-    assert any(word in other.status()["reason"].lower() for word in words), other.status()
-    other.kill()
-    wait_for("the primary forgets that twin", lambda: not lone.status()["linked"])
+    with offered(pairs["lab"], lone, machine) as other:
+        status = lone.wait_status("a reason", lambda s: "differ" in s["reason"], 10)
+        assert any(word in status["reason"].lower() for word in words), status["reason"]
+        assert status["running"] and status["state"] in ("alone", "connecting", "greeting"), status
+        assert other.status()["state"] == "waiting"
+        assert any(word in other.status()["reason"].lower() for word in words), other.status()
 
 
 def test_other_vm_is_refused(pairs, lone):
     """A standby of another VM is not a twin, be its machine the same."""
-    other = standby(pairs["lab"].hosts[1], name="other")
-    if lone.status()["state"] == "alone":
-        lone.call("protect", to=address(pairs["lab"].hosts[1]))
-    lone.wait_status("a reason that names the other", lambda s: "other" in s["reason"], 10)
-    assert other.status()["state"] == "waiting"
-    other.kill()
+    with offered(pairs["lab"], lone, name="other") as other:
+        lone.wait_status("a reason that names the other", lambda s: "other" in s["reason"], 10)
+        assert other.status()["state"] == "waiting"
 
 
 def test_after_all_refusals_a_right_twin_is_taken(pairs, lone):
-    backup = standby(pairs["lab"].hosts[1])
-    if lone.status()["state"] == "alone":
-        lone.call("protect", to=address(pairs["lab"].hosts[1]))
-    lone.wait_protected()
-    backup.kill()
+    with offered(pairs["lab"], lone):
+        lone.wait_protected()
 
 
 UNPROTECTABLE = {
@@ -67,10 +71,10 @@ UNPROTECTABLE = {
 
 
 @pytest.mark.parametrize("what", UNPROTECTABLE)
-def test_what_cannot_be_protected(lab, what):
+def test_what_cannot_be_protected(pairs, what):
     """Refused at the start, in one line with the culprit."""
     machine, culprit = UNPROTECTABLE[what]
-    vm = FutagoVm(lab.hosts[0], machine, protect_to=address(lab.hosts[1]))
+    vm = FutagoVm(pairs["lab"].hosts[2], machine, "unprotectable")
     assert vm.process.wait(10) != 0
     lines = [line for line in vm.process.output().splitlines() if culprit in line]
     assert lines, vm.process.output()
