@@ -4,18 +4,12 @@
 
 #include "arbiter.h"
 #include "arbiter_kinds.h"
+#include "arbiter_record.h"
 #include "fut_error.h"
 
 static const FutArbiterOps *const kinds[] = {
     &fut_arbiter_file,
 };
-
-void fut_arbiter_record_clear(FutArbiterRecord *record)
-{
-    g_clear_pointer(&record->holder, g_free);
-    record->generation = 0;
-    record->released = false;
-}
 
 static void set_unknown_kind(const char *address, GError **error)
 {
@@ -55,6 +49,11 @@ FutArbiter *fut_arbiter_open(const char *address, const char *vm, GError **error
     const char *where = NULL;
     const FutArbiterOps *ops = kind_of(address, &where, error);
 
+    if (ops && !fut_arbiter_name_ok(vm)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "VM name '%s': use letters, digits, '.', '_' and '-'", vm);
+        return NULL;
+    }
     return ops ? ops->open(where, vm, error) : NULL;
 }
 
@@ -69,6 +68,10 @@ FutClaim fut_arbiter_claim(FutArbiter *arbiter, uint64_t generation, const char 
                            char **ret_text)
 {
     g_assert(generation > 0);
+    if (!fut_arbiter_name_ok(node)) {
+        *ret_text = g_strdup_printf("node name '%s': use letters, digits, '.', '_' and '-'", node);
+        return FUT_CLAIM_UNKNOWN;
+    }
     *ret_text = NULL;
     FutClaim claim = arbiter->ops->claim(arbiter, generation, node, ret_text);
     if (!*ret_text) {
