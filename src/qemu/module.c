@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The module's entrance: called by the loader (loader.c) from QEMU's plugin loading, before the machine exists. When the
- * machine is complete it becomes a FutVmm and gets its service; when QEMU ends, the service hears of it first.
+ * The module's entrance: called by the loader (loader.c) from QEMU's plugin loading, before the
+ * machine exists. When the machine is complete it becomes a FutVmm and gets its service; when QEMU
+ * ends, the service hears of it first.
  */
 #include "qvmm.h"
 
@@ -9,7 +10,8 @@
 #include "fut_error.h"
 #include "service.h"
 
-__attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,
+__attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t id,
+                                                               const qemu_info_t *info, int argc,
                                                                char **argv);
 
 /* One QEMU process is one VM. */
@@ -25,7 +27,8 @@ static void check_or_exit(bool ok, GError *const *error)
 {
     if (!ok) {
         fprintf(stderr, "futago: %s\n", (*error)->message);
-        exit(fut_err_exit_status((*error)->domain == FUT_ERROR ? (FutErr)(*error)->code : FUT_ERR_IO));
+        exit(fut_err_exit_status((*error)->domain == FUT_ERROR ? (FutErr)(*error)->code
+                                                               : FUT_ERR_IO));
     }
 }
 
@@ -33,7 +36,8 @@ static void check_or_exit(bool ok, GError *const *error)
 static bool check_start(FutRole role, GError **error)
 {
     if (role == FUT_ROLE_BACKUP && autostart) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "a standby must not run its guest: start QEMU with -S");
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "a standby must not run its guest: start QEMU with -S");
         return false;
     }
     return true;
@@ -54,7 +58,10 @@ static void machine_ready(Notifier *notifier, void *data)
     module.qvmm = qvmm;
 }
 
-/* The guest was switched off, or somebody ends QEMU. Main loop, BQL held, nothing is taken down yet. */
+/*
+ * The guest was switched off, or somebody ends QEMU. Main loop, BQL held, nothing is taken down
+ * yet.
+ */
 static void machine_ends(Notifier *notifier, void *data)
 {
     if (!module.service || shutdown_action == SHUTDOWN_ACTION_PAUSE) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The machine in words: what must be equal in both QEMUs of a pair for the state of the one to make sense in the other.
+ * The machine in words: what must be equal in both QEMUs of a pair for the state of the one to make
+ * sense in the other.
  *
- * Devices are taken from QEMU's object tree, not from a saved state: which sections a state has also depends on what
- * the guest did so far. QEMU's own sections that belong to no device follow from its build and the machine type.
+ * Devices are taken from QEMU's object tree, not from a saved state: which sections a state has
+ * also depends on what the guest did so far. QEMU's own sections that belong to no device follow
+ * from its build and the machine type.
  */
 #include "qvmm.h"
 
@@ -41,7 +43,7 @@ static void describe_machine(GPtrArray *lines)
     unsigned count = 0;
     CPUState *cpu;
 
-    CPU_FOREACH(cpu) {
+    CPU_FOREACH (cpu) {
         count++;
     }
     add_line(lines, "qemu=%s %s", FUT_QEMU_VERSION, FUT_QEMU_PACKAGE);
@@ -63,8 +65,8 @@ static void describe_nics(GPtrArray *lines, const FutQvmm *qvmm)
     for (guint i = 0; i < qvmm->net.nics->len; i++) {
         const FutQnic *nic = &g_array_index(qvmm->net.nics, FutQnic, i);
         bool header = nic->filters[0] && fut_qnet_has_header(nic->filters[0]);
-        add_line(lines, "nic:%u=%s,mac=%s,queues=%u,vnet-header=%s", i, nic->model, nic->mac, nic->queues,
-                 header ? "on" : "off");
+        add_line(lines, "nic:%u=%s,mac=%s,queues=%u,vnet-header=%s", i, nic->model, nic->mac,
+                 nic->queues, header ? "on" : "off");
     }
 }
 
@@ -78,7 +80,8 @@ static int describe_device(Object *object, void *opaque)
     const VMStateDescription *state = qdev_get_vmsd(DEVICE(object));
     g_autofree char *path = object_get_canonical_path(object);
     if (state) {
-        add_line(lines, "device:%s=%s,%s v%d", path, object_get_typename(object), state->name, state->version_id);
+        add_line(lines, "device:%s=%s,%s v%d", path, object_get_typename(object), state->name,
+                 state->version_id);
     } else {
         add_line(lines, "device:%s=%s", path, object_get_typename(object));
     }

@@ -2,8 +2,9 @@
 /*
  * Cuts: the engine asks, the guest is stopped (qstop.c), the engine captures, the guest goes on.
  *
- * At most one cut is under way; a request during it leads to one more afterwards. The request itself takes no lock
- * while one is pending, because every packet that the guest sends may make one.
+ * At most one cut is under way; a request during it leads to one more afterwards. The request
+ * itself takes no lock while one is pending, because every packet that the guest sends may make
+ * one.
  */
 #include "qvmm.h"
 
@@ -66,7 +67,7 @@ static bool somebody_paused(void)
 {
     CPUState *cpu;
 
-    CPU_FOREACH(cpu) {
+    CPU_FOREACH (cpu) {
         if (cpu->stopped) {
             return true;
         }
@@ -85,16 +86,21 @@ static bool may_cut(FutQvmm *qvmm)
         return false;
     }
     if (cut->stop.way != FUT_QSTOP_PAUSE && somebody_paused()) {
-        /* The main loop has paused the vCPUs for a moment, to reset the machine for instance, and waits for a vCPU
-         * thread in between: the machine is not consistent. Try when the main loop is through. */
+        /*
+         * The main loop has paused the vCPUs for a moment, to reset the machine for instance, and
+         * waits for a vCPU thread in between: the machine is not consistent. Try when the main loop
+         * is through.
+         */
         aio_bh_schedule_oneshot(qemu_get_aio_context(), post_again, qvmm);
         return false;
     }
     return true;
 }
 
-/* vCPUs do not enter the guest again until fut_qcut_resume(). Does not wait for them: none of them executes now, and
- * the clocks stand still. */
+/*
+ * vCPUs do not enter the guest again until fut_qcut_resume(). Does not wait for them: none of them
+ * executes now, and the clocks stand still.
+ */
 static void keep_stopped(FutQvmm *qvmm)
 {
     CPUState *cpu;
@@ -103,7 +109,7 @@ static void keep_stopped(FutQvmm *qvmm)
     if (qvmm->cut.stop.way == FUT_QSTOP_PAUSE) {
         return;
     }
-    CPU_FOREACH(cpu) {
+    CPU_FOREACH (cpu) {
         cpu->stop = true;
         qemu_cpu_kick(cpu);
     }
@@ -175,9 +181,9 @@ static void kick_first(void *opaque)
 }
 
 /*
- * QEMU calls this once before it sleeps, and does not look again whether it should: what becomes pending in here, also
- * while the BQL is dropped, would wait for the next kick. So the main loop is asked to give one: it gets the BQL only
- * when the vCPU sleeps.
+ * QEMU calls this once before it sleeps, and does not look again whether it should: what becomes
+ * pending in here, also while the BQL is dropped, would wait for the next kick. So the main loop is
+ * asked to give one: it gets the BQL only when the vCPU sleeps.
  */
 static void cut_while_idle(FutQvmm *qvmm)
 {

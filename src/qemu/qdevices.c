@@ -43,8 +43,10 @@ bool fut_qdevices_save(FutVmm *vmm, FutBuf *out, GError **error)
     }
     if (result < 0) {
         close_file(devices);
-        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
-                    "QEMU cannot save its devices (%s): leave out the device named in the line before", strerror(-result));
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "QEMU cannot save its devices (%s): leave out the device named in the line before",
+            strerror(-result));
         return false;
     }
     fut_buf_append(out, devices->buffer->data, devices->buffer->usage);
@@ -69,7 +71,8 @@ static int load_from(QIOChannelBuffer *buffer)
 bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error)
 {
     if (length <= STREAM_HEADER_SIZE || length > LENGTH_MAX) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "device state of %zu bytes cannot be loaded", length);
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "device state of %zu bytes cannot be loaded",
+                    length);
         return false;
     }
     QIOChannelBuffer *buffer = qio_channel_buffer_new(length);
@@ -80,9 +83,10 @@ bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError 
     int result = load_from(buffer);
     object_unref(OBJECT(buffer));
     if (result < 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_MISMATCH,
-                    "QEMU cannot load the device state (%s): start both QEMUs with the same command line",
-                    strerror(-result));
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_MISMATCH,
+            "QEMU cannot load the device state (%s): start both QEMUs with the same command line",
+            strerror(-result));
         return false;
     }
     return true;

@@ -11,7 +11,10 @@ static bool must_not_run(const FutQvmm *qvmm)
     return qvmm->halted || qvmm->standby;
 }
 
-/* Called inside QEMU's start of the VM, before the vCPUs are let go. Stopping here means that they are not. */
+/*
+ * Called inside QEMU's start of the VM, before the vCPUs are let go. Stopping here means that they
+ * are not.
+ */
 static void state_changed(void *opaque, bool running, RunState state)
 {
     FutQvmm *qvmm = opaque;
@@ -46,7 +49,8 @@ bool fut_qlife_run(FutVmm *vmm, GError **error)
     fut_qvmm_unlock(taken);
     if (!running) {
         g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "QEMU does not start the guest: %s",
-                    qvmm->halted ? "it was halted, end this QEMU" : "see its run state (QMP query-status)");
+                    qvmm->halted ? "it was halted, end this QEMU"
+                                 : "see its run state (QMP query-status)");
     }
     return running;
 }
@@ -67,7 +71,10 @@ void fut_qlife_halt(FutVmm *vmm)
 
     qvmm->halted = true;
     if (runstate_is_running()) {
-        /* In this state QEMU refuses to continue, with a message; a reset leads out of it, but not past must_not_run(). */
+        /*
+         * In this state QEMU refuses to continue, with a message; a reset leads out of it, but not
+         * past must_not_run().
+         */
         vm_stop(RUN_STATE_INTERNAL_ERROR);
     }
     fut_qvmm_unlock(taken);

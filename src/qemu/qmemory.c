@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Guest memory, and which of its pages were written. QEMU keeps a bitmap a client; the one of migration is used here,
- * read and cleared a word at a time, so that looking costs 2 us for 256 MB and not one call a page.
+ * Guest memory, and which of its pages were written. QEMU keeps a bitmap a client; the one of
+ * migration is used here, read and cleared a word at a time, so that looking costs 2 us for 256 MB
+ * and not one call a page.
  *
- * Under TCG a clean page must also be made slow to write again in every vCPU's TLB: QEMU's own migration code leaves
- * that to a walk this module does not make. Under KVM the kernel has its own log, which QEMU copies into the bitmap.
+ * Under TCG a clean page must also be made slow to write again in every vCPU's TLB: QEMU's own
+ * migration code leaves that to a walk this module does not make. Under KVM the kernel has its own
+ * log, which QEMU copies into the bitmap.
  */
 #include "qvmm.h"
 
@@ -19,13 +21,16 @@ void fut_qmemory_init(FutQvmm *qvmm)
     RAMBlock *block;
 
     RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(block) {
+    RAMBLOCK_FOREACH (block) {
         if (!qemu_ram_is_migratable(block) || memory->count == FUT_BLOCKS_MAX - 1) {
             continue;
         }
         /* So QEMU lays blocks out; without it a word could belong to two blocks. */
         g_assert((block->offset >> FUT_PAGE_SHIFT) % BITS_PER_LONG == 0);
-        /* A block that the guest's firmware may resize is taken in full, so that its pages' numbers never change. */
+        /*
+         * A block that the guest's firmware may resize is taken in full, so that its pages' numbers
+         * never change.
+         */
         memory->block[memory->count].base = block->host;
         memory->block[memory->count].length = block->max_length;
         qvmm->blocks[memory->count++] = block;
@@ -37,8 +42,12 @@ const FutMemory *fut_qmemory_get(FutVmm *vmm)
     return &((FutQvmm *)vmm)->memory;
 }
 
-/* Moves the marks of a block's pages from QEMU's bitmap into the set (or nowhere). Returns whether there were any. */
-static bool take_marks(const DirtyMemoryBlocks *marks, unsigned number, const RAMBlock *block, FutPageSet *set)
+/*
+ * Moves the marks of a block's pages from QEMU's bitmap into the set (or nowhere). Returns whether
+ * there were any.
+ */
+static bool take_marks(const DirtyMemoryBlocks *marks, unsigned number, const RAMBlock *block,
+                       FutPageSet *set)
 {
     uint64_t first = block->offset >> FUT_PAGE_SHIFT;
     uint64_t pages = block->max_length >> FUT_PAGE_SHIFT;
@@ -46,7 +55,8 @@ static bool take_marks(const DirtyMemoryBlocks *marks, unsigned number, const RA
 
     for (uint64_t page = 0; page < pages; page += BITS_PER_LONG) {
         uint64_t at = first + page;
-        unsigned long *word = &marks->blocks[at / DIRTY_MEMORY_BLOCK_SIZE][BIT_WORD(at % DIRTY_MEMORY_BLOCK_SIZE)];
+        unsigned long *word =
+            &marks->blocks[at / DIRTY_MEMORY_BLOCK_SIZE][BIT_WORD(at % DIRTY_MEMORY_BLOCK_SIZE)];
         if (likely(*word == 0)) {
             continue;
         }
@@ -62,7 +72,10 @@ static bool take_marks(const DirtyMemoryBlocks *marks, unsigned number, const RA
     return any;
 }
 
-/* The range of host addresses of all blocks whose marks were taken: one walk through the TLBs does for all of them. */
+/*
+ * The range of host addresses of all blocks whose marks were taken: one walk through the TLBs does
+ * for all of them.
+ */
 typedef struct {
     uintptr_t begin, end;
 } HostRange;
@@ -81,7 +94,7 @@ static void make_slow_to_write(HostRange range)
     CPUState *cpu;
 
     if (range.end) {
-        CPU_FOREACH(cpu) {
+        CPU_FOREACH (cpu) {
             tlb_reset_dirty(cpu, range.begin, range.end - range.begin);
         }
     }
@@ -96,7 +109,8 @@ void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set)
         fut_qemu_dirty_log_sync();
     }
     RCU_READ_LOCK_GUARD();
-    const DirtyMemoryBlocks *marks = qatomic_rcu_read(&ram_list.dirty_memory[DIRTY_MEMORY_MIGRATION]);
+    const DirtyMemoryBlocks *marks =
+        qatomic_rcu_read(&ram_list.dirty_memory[DIRTY_MEMORY_MIGRATION]);
     for (unsigned i = 0; i < qvmm->memory.count; i++) {
         RAMBlock *block = qvmm->blocks[i];
         if (!take_marks(marks, i, block, set)) {
@@ -127,8 +141,8 @@ bool fut_qmemory_start(FutVmm *vmm, GError **error)
     qvmm->tracking = on;
     fut_qvmm_unlock(taken);
     if (!on) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, "QEMU cannot log memory writes: %s: use -accel tcg",
-                    error_get_pretty(reason));
+        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                    "QEMU cannot log memory writes: %s: use -accel tcg", error_get_pretty(reason));
         error_free(reason);
         return false;
     }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's network: a filter on each queue of each NIC shows the engine what goes out (it may hold it) and what comes
- * in; what the engine lets go is passed on from here.
+ * The guest's network: a filter on each queue of each NIC shows the engine what goes out (it may
+ * hold it) and what comes in; what the engine lets go is passed on from here.
  *
- * A filter is put at the tail of its netdev's list: that is next to the NIC, so a filter of the user's sees outgoing
- * packets only when they were let go. QEMU's own way of creating filters takes no netdev with several queues; they are
- * linked into the list here instead.
+ * A filter is put at the tail of its netdev's list: that is next to the NIC, so a filter of the
+ * user's sees outgoing packets only when they were let go. QEMU's own way of creating filters takes
+ * no netdev with several queues; they are linked into the list here instead.
  */
 #include "qvmm.h"
 
@@ -27,8 +27,8 @@ struct FutQfilter {
 
 /* -- what the filter sees -- */
 
-static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, unsigned flags, const struct iovec *iov,
-                              int count, NetPacketSent *sent)
+static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, unsigned flags,
+                              const struct iovec *iov, int count, NetPacketSent *sent)
 {
     FutQfilter *self = FUT_QFILTER(filter);
     FutEngine *engine = self->qvmm->vmm.engine;
@@ -87,8 +87,9 @@ void fut_qnet_register(void)
 /* -- attaching -- */
 
 /*
- * A handle for writing packets to a tap without the BQL. What the guest's NIC handed over must be what the tap wants: if
- * the tap wants a header before each packet, only virtio-net makes it; for others QEMU adds it on the way.
+ * A handle for writing packets to a tap without the BQL. What the guest's NIC handed over must be
+ * what the tap wants: if the tap wants a header before each packet, only virtio-net makes it; for
+ * others QEMU adds it on the way.
  */
 static int open_direct(NetClientState *netdev, const char *model)
 {
@@ -101,7 +102,8 @@ static int open_direct(NetClientState *netdev, const char *model)
     return fcntl(tap_get_fd(netdev), F_DUPFD_CLOEXEC, 0);
 }
 
-static FutQfilter *filter_attach(FutQvmm *qvmm, unsigned nic, unsigned queue, NetClientState *netdev, const char *model)
+static FutQfilter *filter_attach(FutQvmm *qvmm, unsigned nic, unsigned queue,
+                                 NetClientState *netdev, const char *model)
 {
     FutQfilter *self = FUT_QFILTER(object_new(TYPE_FUT_QFILTER));
     NetFilterState *filter = NETFILTER(self);
@@ -127,7 +129,8 @@ static void nic_attach(NICState *state, void *opaque)
     FutQnic nic = { .queues = MAX(state->conf->peers.queues, 1), .model = first->model };
     const uint8_t *mac = state->conf->macaddr.a;
 
-    nic.mac = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    nic.mac = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+                              mac[4], mac[5]);
     nic.filters = g_new0(FutQfilter *, nic.queues);
     for (unsigned queue = 0; queue < nic.queues; queue++) {
         NetClientState *netdev = qemu_get_subqueue(state, queue)->peer;
@@ -192,7 +195,8 @@ static void pass_on(FutQvmm *qvmm, const FutPacket *packet)
 
     if (self) {
         NetFilterState *filter = NETFILTER(self);
-        qemu_netfilter_pass_to_next(filter->netdev->peer, packet->flags & QEMU_FLAGS, &iov, 1, filter);
+        qemu_netfilter_pass_to_next(filter->netdev->peer, packet->flags & QEMU_FLAGS, &iov, 1,
+                                    filter);
     }
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What cannot be protected is refused, rather than protected halfway: a device whose state QEMU cannot save, one that
- * works past QEMU (the kernel or another process moves the guest's data), one that runs outside the BQL.
+ * What cannot be protected is refused, rather than protected halfway: a device whose state QEMU
+ * cannot save, one that works past QEMU (the kernel or another process moves the guest's data), one
+ * that runs outside the BQL.
  */
 #include "qvmm.h"
 
@@ -40,7 +41,8 @@ static bool check_mode(GError **error)
         return refuse(error, "a VM with -icount cannot be protected: leave it out");
     }
     if (replay_mode != REPLAY_MODE_NONE) {
-        return refuse(error, "a VM that records or replays (-icount rr=) cannot be protected: leave it out");
+        return refuse(
+            error, "a VM that records or replays (-icount rr=) cannot be protected: leave it out");
     }
     if (runstate_check(RUN_STATE_INMIGRATE)) {
         return refuse(error, "-incoming and futago exclude each other: leave out -incoming");
@@ -50,7 +52,8 @@ static bool check_mode(GError **error)
 
 static bool has_iothread(Object *object)
 {
-    if (object_property_find(object, "iothread") && object_property_get_link(object, "iothread", NULL)) {
+    if (object_property_find(object, "iothread") &&
+        object_property_get_link(object, "iothread", NULL)) {
         return true;
     }
     if (!object_property_find(object, "iothread-vq-mapping")) {
@@ -71,13 +74,17 @@ static bool check_device(Object *object, GError **error)
 
     for (size_t i = 0; i < G_N_ELEMENTS(passing_by); i++) {
         if (g_str_has_prefix(type, passing_by[i])) {
-            return refuse(error, "device \"%s\" (%s) works past QEMU and cannot be protected: use an emulated or virtio device",
-                          name, type);
+            return refuse(
+                error,
+                "device \"%s\" (%s) works past QEMU and cannot be protected: use an emulated or virtio device",
+                name, type);
         }
     }
     if (has_iothread(object)) {
-        return refuse(error, "device \"%s\" (%s) runs in an iothread, which is not supported yet: leave out iothread=", name,
-                      type);
+        return refuse(
+            error,
+            "device \"%s\" (%s) runs in an iothread, which is not supported yet: leave out iothread=",
+            name, type);
     }
     const VMStateDescription *state = qdev_get_vmsd(DEVICE(object));
     if (state && state->unmigratable) {
@@ -91,10 +98,13 @@ static bool check_netdev(NetClientState *netdev, GError **error)
     const char *kind = NetClientDriver_str(netdev->info->type);
 
     if (g_str_has_prefix(kind, "vhost-")) {
-        return refuse(error, "netdev \"%s\" (%s) moves packets past QEMU: use -netdev tap", netdev->name, kind);
+        return refuse(error, "netdev \"%s\" (%s) moves packets past QEMU: use -netdev tap",
+                      netdev->name, kind);
     }
     if (get_vhost_net(netdev)) {
-        return refuse(error, "netdev \"%s\" has vhost=on, which moves packets past QEMU: use vhost=off", netdev->name);
+        return refuse(error,
+                      "netdev \"%s\" has vhost=on, which moves packets past QEMU: use vhost=off",
+                      netdev->name);
     }
     return true;
 }
@@ -124,16 +134,20 @@ static int check_object(Object *object, void *opaque)
     return !check->ok;
 }
 
-/* Until disks are replicated: with a disk of its own the twin would lack what was written, with a shared one it would
- * find what was written after the last commit. */
+/*
+ * Until disks are replicated: with a disk of its own the twin would lack what was written, with a
+ * shared one it would find what was written after the last commit.
+ */
 static bool check_disks(GError **error)
 {
     for (BlockBackend *disk = blk_all_next(NULL); disk; disk = blk_all_next(disk)) {
         BlockDriverState *node = blk_bs(disk);
         if (node && blk_get_attached_dev(disk) && blk_supports_write_perm(disk)) {
             g_autofree char *device = blk_get_attached_dev_id(disk);
-            return refuse(error, "disk \"%s\" of device \"%s\" is writable, and disks are not replicated yet: use readonly=on",
-                          blk_name(disk)[0] ? blk_name(disk) : bdrv_get_device_or_node_name(node), device);
+            return refuse(
+                error,
+                "disk \"%s\" of device \"%s\" is writable, and disks are not replicated yet: use readonly=on",
+                blk_name(disk)[0] ? blk_name(disk) : bdrv_get_device_or_node_name(node), device);
         }
     }
     return true;
@@ -144,7 +158,8 @@ static bool check_blockers(GError **error)
     Error *reason = NULL;
 
     if (migration_is_blocked(&reason)) {
-        refuse(error, "QEMU cannot save this machine: %s: leave that device out", error_get_pretty(reason));
+        refuse(error, "QEMU cannot save this machine: %s: leave that device out",
+               error_get_pretty(reason));
         error_free(reason);
         return false;
     }
@@ -172,7 +187,9 @@ bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error)
 
 static bool no_hotplug(MachineState *machine, DeviceState *device, Error **errp)
 {
-    error_setg(errp, "futago: a protected VM takes no new device: give it on the command lines of both QEMUs");
+    error_setg(
+        errp,
+        "futago: a protected VM takes no new device: give it on the command lines of both QEMUs");
     return false;
 }
 

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Running a function while no vCPU executes. What is cheapest depends on how the vCPUs are threaded:
+ * Running a function while no vCPU executes. What is cheapest depends on how the vCPUs are
+ * threaded:
  *
- * - One vCPU, or all of them in one thread: as work of that thread. It runs between two translated blocks, with the
- *   BQL, and costs no handshake.
- * - Several TCG threads: as exclusive work. QEMU keeps the others out of the guest and drops the BQL for the waiting; it
- *   is taken again inside. That cannot deadlock: nobody waits for the end of exclusive work with the BQL held (vCPUs
- *   wait for it before they enter the guest, without the BQL), and whoever holds the BQL lets go of it without our help.
- * - Several KVM threads: from the main loop with all vCPUs paused, because reading their registers needs their threads.
+ * - One vCPU, or all of them in one thread: as work of that thread. It runs between two translated
+ *   blocks, with the BQL, and costs no handshake.
+ * - Several TCG threads: as exclusive work. QEMU keeps the others out of the guest and drops the
+ *   BQL for the waiting; it is taken again inside. That cannot deadlock: nobody waits for the end
+ *   of exclusive work with the BQL held (vCPUs wait for it before they enter the guest, without the
+ *   BQL), and whoever holds the BQL lets go of it without our help.
+ * - Several KVM threads: from the main loop with all vCPUs paused, because reading their registers
+ *   needs their threads.
  *
- * All three also work when the guest sleeps or the VM is paused: vCPU threads do their work even then.
+ * All three also work when the guest sleeps or the VM is paused: vCPU threads do their work even
+ * then.
  */
 #include "qvmm.h"
 
@@ -62,7 +66,10 @@ static void run_paused(void *opaque)
     FutQvmm *qvmm = stop->qvmm;
 
     if (current_cpu) {
-        /* A vCPU in the middle of an instruction polls for the main loop (a device waits for its disk): not now. */
+        /*
+         * A vCPU in the middle of an instruction polls for the main loop (a device waits for its
+         * disk): not now.
+         */
         aio_bh_schedule_oneshot(qemu_get_aio_context(), run_paused, stop);
         return;
     }
@@ -138,7 +145,8 @@ static bool waited_call_wait(WaitedCall *call, FutQvmm *qvmm)
 
     g_mutex_lock(&call->lock);
     while (!call->made && !qatomic_read(&qvmm->cut.ending)) {
-        g_cond_wait_until(&call->changed, &call->lock, g_get_monotonic_time() + ENDING_POLL_MS * 1000);
+        g_cond_wait_until(&call->changed, &call->lock,
+                          g_get_monotonic_time() + ENDING_POLL_MS * 1000);
     }
     made = call->made;
     g_mutex_unlock(&call->lock);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The QEMU implementation of FutVmmOps: its table, its object, and the lock that its operations share. */
+/*
+ * The QEMU implementation of FutVmmOps: its table, its object, and the lock that its operations
+ * share.
+ */
 #include "qvmm.h"
 
 static const FutVmmOps qvmm_ops = {
@@ -41,7 +44,10 @@ static void thread_ends(gpointer data)
 
 bool fut_qvmm_lock(void)
 {
-    /* QEMU's own threads are registered. They come here with the BQL held, but for vCPUs on their way out of the guest. */
+    /*
+     * QEMU's own threads are registered. They come here with the BQL held, but for vCPUs on their
+     * way out of the guest.
+     */
     static GPrivate registered = G_PRIVATE_INIT(thread_ends);
 
     if (bql_locked()) {

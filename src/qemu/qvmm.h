@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A QEMU process as a FutVmm. One object a process; it is never freed, because QEMU's threads use it until the process
- * ends. Each qX.c file beside this one holds the operations of one subject and the part of the object they need.
+ * A QEMU process as a FutVmm. One object a process; it is never freed, because QEMU's threads use
+ * it until the process ends. Each qX.c file beside this one holds the operations of one subject and
+ * the part of the object they need.
  *
- * Locks. "BQL" is QEMU's big lock: devices, memory maps, the run state. Operations are called by the engine's threads
- * without it and take it where they need it (fut_qvmm_lock). Order: BQL, then the engine's lock, then FutQnet.lock.
+ * Locks. "BQL" is QEMU's big lock: devices, memory maps, the run state. Operations are called by
+ * the engine's threads without it and take it where they need it (fut_qvmm_lock). Order: BQL, then
+ * the engine's lock, then FutQnet.lock.
  */
 #ifndef FUT_QVMM_H
 #define FUT_QVMM_H
@@ -27,7 +29,10 @@ typedef enum {
 typedef struct FutQstop FutQstop;
 struct FutQstop {
     FutQvmm *qvmm;
-    /* BQL held, no vCPU executes. True: make after() as well; the call is not touched any more if false. */
+    /*
+     * BQL held, no vCPU executes. True: make after() as well; the call is not touched any more if
+     * false.
+     */
     bool (*run)(FutQstop *stop);
     /* BQL held, same thread; other vCPUs may execute again, or vCPUs were kept stopped. */
     void (*after)(FutQstop *stop);
@@ -35,7 +40,12 @@ struct FutQstop {
     uint64_t begin_ns; /* when the stopping began */
 };
 
-typedef enum { FUT_QCUT_IDLE, FUT_QCUT_ASKED, FUT_QCUT_RUNNING, FUT_QCUT_AGAIN } FutQcutState;
+typedef enum {
+    FUT_QCUT_IDLE,
+    FUT_QCUT_ASKED,
+    FUT_QCUT_RUNNING,
+    FUT_QCUT_AGAIN
+} FutQcutState;
 
 typedef struct {
     FutQstop stop;
@@ -53,7 +63,7 @@ typedef struct {
 } FutQnic;
 
 typedef struct {
-    GMutex lock; /* for those who do not hold the BQL; the array itself is fixed once attached */
+    GMutex lock;  /* for those who do not hold the BQL; the array itself is fixed once attached */
     GArray *nics; /* FutQnic */
 } FutQnet;
 
@@ -70,7 +80,7 @@ struct FutQvmm {
     FutQcut cut;
     FutQnet net;
     FutQdevices devices;
-    bool closed;  /* BQL: QEMU takes no changes of the machine any more, so that it needs no second check */
+    bool closed;  /* BQL: QEMU takes no changes of the machine any more: no second check */
     bool halted;  /* BQL: never to run again in this process */
     bool standby; /* BQL: not to run before run() */
 };
@@ -78,7 +88,10 @@ struct FutQvmm {
 /* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
 FutQvmm *fut_qvmm_new(bool standby);
 
-/* Takes the BQL unless this thread has it; returns what fut_qvmm_unlock() wants to know. Registers the thread with QEMU's RCU. */
+/*
+ * Takes the BQL unless this thread has it; returns what fut_qvmm_unlock() wants to know. Registers
+ * the thread with QEMU's RCU.
+ */
 bool fut_qvmm_lock(void);
 void fut_qvmm_unlock(bool taken);
 
@@ -92,7 +105,10 @@ void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set);
 /* -- qstop.c -- */
 /* Queues the call; it is made soon, whether the VM runs or not. BQL held. */
 void fut_qstop_post(FutQstop *stop);
-/* Makes the call and waits for it. No BQL. False: QEMU ends, the call was not made and never will be. */
+/*
+ * Makes the call and waits for it. No BQL. False: QEMU ends, the call was not made and never will
+ * be.
+ */
 bool fut_qstop_call(FutQvmm *qvmm, void (*run)(FutQvmm *qvmm));
 
 /* -- qcut.c -- */
@@ -122,7 +138,10 @@ void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
 bool fut_qcheck_describe(FutVmm *vmm, char ***ret_lines, GError **error);
 /* False and FUT_ERR_UNSUPPORTED for what cannot be protected. BQL held. */
 bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error);
-/* From here on QEMU itself refuses hot-plug, migration and devices that come to be unmigratable. BQL held, after fut_qrefuse_machine(). */
+/*
+ * From here on QEMU itself refuses hot-plug, migration and devices that come to be unmigratable.
+ * BQL held, after fut_qrefuse_machine().
+ */
 bool fut_qrefuse_changes(FutQvmm *qvmm, GError **error);
 
 /* -- qlife.c -- */
