@@ -69,22 +69,15 @@ static void drain(Run *run)
     run->failed = status == -1;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Feeds the stream in pieces of `step` bytes. */
+static Run run_stream(const uint8_t *stream, size_t size, size_t step, uint32_t session)
 {
-    if (size == 0) {
-        return 0;
-    }
-    g_autofree uint8_t *stream = g_memdup2(data + 1, size - 1);
-    Run run = { .reader = fut_frame_reader_new(cap), .session = data[0] >> 4 };
-    size_t step = (size_t)1 << (data[0] >> 1 & 7) * 2; /* 1 to 16384, and not too many */
-    step = MAX(step, size / PIECES_MAX);
-    if (data[0] & 1) {
-        repair(stream, size - 1);
-    }
-    while (run.fed < size - 1) {
-        size_t room = 0, now = MIN(step, size - 1 - run.fed);
+    Run run = { .reader = fut_frame_reader_new(cap), .session = session };
+    while (run.fed < size) {
+        size_t room = 0;
         uint8_t *to = fut_frame_reader_space(run.reader, &room);
         g_assert(room >= 65536 && room <= MAX(65536, 2 * run.fed));
+        size_t now = MIN(MIN(step, room), size - run.fed);
         memcpy(to, stream + run.fed, now);
         fut_frame_reader_filled(run.reader, now);
         run.fed += now;
@@ -92,5 +85,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fut_frame_reader_trim(run.reader, 4096);
     }
     fut_frame_reader_free(run.reader);
+    return run;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0) {
+        return 0;
+    }
+    g_autofree uint8_t *stream = g_memdup2(data + 1, size - 1);
+    size_t step = (size_t)1 << (data[0] >> 1 & 7) * 2; /* 1 to 16384, and not too many */
+    if (data[0] & 1) {
+        repair(stream, size - 1);
+    }
+    Run pieces = run_stream(stream, size - 1, MAX(step, size / PIECES_MAX), data[0] >> 4);
+    Run whole = run_stream(stream, size - 1, size, data[0] >> 4);
+    g_assert(pieces.frames == whole.frames && pieces.failed == whole.failed);
     return 0;
 }
