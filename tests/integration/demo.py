@@ -74,15 +74,16 @@ class Demo:
     def watch(self, vm, seconds):
         """Shows for a while what happens; the counter must get on."""
         before, end = self.counter.count(), time.monotonic() + seconds
+        taken, looked = vm.status()["checkpoints"], time.monotonic()
         while time.monotonic() < end:
-            status, seen = vm.try_status(), self.counter.progress()
-            self.screen.progress(
-                f"{seen.get('n', 0)} counted, {seen.get('lost', 0)} lost, {seen.get('doubled', 0)} doubled   "
-                f"{vm.host.name} {status.get('state', '?')}  epoch {status.get('epoch', 0)}, "
-                f"{status.get('checkpoints_per_s', 0):.0f} checkpoints/s")
+            time.sleep(PROGRESS_EVERY_S)
+            status, seen, now = vm.status(), self.counter.progress(), time.monotonic()
+            rate, taken, looked = (status["checkpoints"] - taken) / (now - looked), status["checkpoints"], now
+            state = f"epoch {status['epoch']}, {rate:.0f} checkpoints/s" if status["state"] == "protected" else "unprotected"
+            self.screen.progress(f"{seen['n']} counted, {seen['lost']} lost, {seen['doubled']} doubled    "
+                                 f"{vm.host.name}: {state}")
             if not self.counter.process.alive:
                 raise RuntimeError(f"the counter ended: {self.counter.process.output()[-300:]}")
-            time.sleep(PROGRESS_EVERY_S)
         if self.counter.count() <= before:
             raise RuntimeError("the counter stands still")
 

@@ -4,6 +4,7 @@ what a VM answers. The VM here is a socket with a script."""
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import socket
@@ -104,6 +105,8 @@ def module(tmp_path):
     (["standby", "--name", "vm", "--listen", "0.0.0.0:7", "--", "qemu-system-x86_64"], ["0.0.0.0:7", "--insecure"]),
     (["standby", "--name", "vm", "--listen", "[::]:7", "--", "qemu-system-x86_64"], ["[::]:7", "--insecure"]),
     (["standby", "--name", "vm", "--listen", "localhost", "--", "qemu-system-x86_64"], ["localhost"]),
+    (["standby", "--name", "vm", "--listen", "localhost:7", "--", "qemu-system-x86_64"], ["--arbiter", "both hosts"]),
+    (["run", "--name", "vm", "--protect-to", "localhost:7", "--", "qemu-system-x86_64"], ["--arbiter", "both hosts"]),
 ])
 def test_wrong_words(rundir, module, args, culprits):
     check_refused(futago(rundir, *args, env=module), 2, *culprits)
@@ -150,8 +153,8 @@ def test_becomes_qemu(rundir, module):
     done = futago(rundir, "run", "--name", "vm", "--node", "n", "--", "echo", "-m", "a b", "--", "--name", env=module)
     plugin = f"file={module['FUTAGO_MODULE']},role=primary,name=vm,node=n"
     assert done.stdout == f"-plugin {plugin} -m a b -- --name\n", done
-    done = futago(rundir, "standby", "--name", "vm", "--listen", "unix:/a,b", "--", "echo", env=module)
-    assert done.stdout == f"-S -plugin file={module['FUTAGO_MODULE']},role=backup,name=vm,listen=unix:/a,,b\n", done
+    done = futago(rundir, "standby", "--name", "vm", "--listen", "unix:/a,b", "--arbiter", "file:/a", "--", "echo", env=module)
+    assert done.stdout == f"-S -plugin file={module['FUTAGO_MODULE']},role=backup,name=vm,arbiter=file:/a,listen=unix:/a,,b\n", done
 
 
 def test_keeps_its_process(rundir, module, tmp_path):
@@ -168,7 +171,7 @@ def test_print(rundir, module):
     assert done.returncode == 0
     words = shlex.split(done.stdout)
     assert words == ["-plugin", f"file={module['FUTAGO_MODULE']},role=primary,name=vm,arbiter=file:/with blank,insecure=on"]
-    done = futago(rundir, "standby", "--name", "vm", "--listen", "localhost:7", "--print", env=module)
+    done = futago(rundir, "standby", "--name", "vm", "--listen", "localhost:7", "--arbiter", "file:/a", "--print", env=module)
     assert shlex.split(done.stdout)[:2] == ["-S", "-plugin"]
     done = futago(rundir, "run", "--name", "vm", "--print", "--", "no-such-qemu", "-m", "5", env=module)
     assert done.returncode == 0 and "no-such-qemu" not in done.stdout and done.stdout.startswith("-plugin ")
@@ -480,3 +483,48 @@ def test_events_end_with_the_vm(rundir):
         out, err = process.communicate(timeout=10)
     assert process.returncode == 1 and out.decode().endswith("FUT-1 last words\n")
     assert err.decode().startswith("futago: VM 'vm' has ended")
+
+
+# -- what is written about it --
+
+def commands_and_options(rundir):
+    listed = [line.split()[0] for line in futago(rundir, "help").stdout.splitlines() if line.startswith("  ")]
+    for command in listed:
+        if command != "help":
+            text = futago(rundir, command, "--help").stdout
+            yield command, sorted(set(re.findall(r"--[a-z][a-z-]+", text)) - {"--help"})
+
+
+def test_manual_has_every_option(rundir):
+    pages = os.path.join(paths.ROOT, "docs", "man")
+    for command, options in commands_and_options(rundir):
+        with open(os.path.join(pages, f"futago-{command}.1"), encoding="ascii") as handle:
+            page = handle.read()
+        sections = re.findall(r"^\.SH (.+)$", page, re.M)
+        assert sections == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"], command
+        known = set(re.findall(r"--[a-z][a-z-]+", page.replace("\\-", "-"))) - {"--help"}
+        assert known >= set(options), command
+        assert known - set(options) <= {"--protect-to", "--insecure"}, f"{command}: options it does not have"
+
+
+def complete(rundir, *words):
+    """What bash offers for the last word."""
+    script = os.path.join(paths.ROOT, "packaging", "completion", "futago.bash")
+    program = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _futago; printf "%s\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", program, "bash", script, *words], env={**os.environ, "FUTAGO_RUNDIR": str(rundir)},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True, text=True, timeout=10)
+    assert not done.stderr, done
+    return done.stdout.split()
+
+
+def test_completion(rundir, fake):
+    fake(name="web")
+    for command, options in commands_and_options(rundir):
+        assert command in complete(rundir, "futago", "")
+        assert sorted(complete(rundir, "futago", command, "--")) == sorted(options + ["--help"]), command
+    assert complete(rundir, "futago", "st") == ["standby", "status", "stop"]
+    assert complete(rundir, "futago", "status", "") == ["web"]
+    assert complete(rundir, "futago", "protect", "web", "--to", "") == []
+    assert complete(rundir, "futago", "run", "--mode", "p") == ["pipeline"]
+    assert complete(rundir, "futago", "help", "sto") == ["stop"]
+    assert paths.FUTAGO in complete(rundir, "futago", "run", "--", "true", paths.FUTAGO[:-1])

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """./dev demo itself, from beginning to end and interrupted; and the benchmark's smoke run."""
-import glob
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import pytest
@@ -17,38 +15,39 @@ DEMO = os.path.join(paths.ROOT, "tests", "integration", "demo.py")
 BENCH = os.path.join(paths.ROOT, "bench", "run.py")
 
 
-def lab_folders():
-    return set(glob.glob(os.path.join(tempfile.gettempdir(), "futago-lab-*")))
+class Stage:
+    """Starts programs whose processes and files can be told from all others: by a temporary folder of their own."""
 
+    def __init__(self, folder):
+        self.folder = str(folder)
 
-def qemus():
-    """Process ids of all QEMUs on this machine."""
-    found = set()
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.path.basename(os.readlink(f"/proc/{name}/exe")).startswith("qemu-system"):
-                found.add(int(name))
-        except OSError:
-            pass
-    return found
+    def start(self, args, out=subprocess.PIPE):
+        return subprocess.Popen([sys.executable, "-B"] + args, stdout=out, stderr=subprocess.STDOUT, text=True,
+                                env=environment({"TMPDIR": self.folder}), stdin=subprocess.DEVNULL)
+
+    def processes(self):
+        mark, found = f"TMPDIR={self.folder}\0".encode(), []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/environ", "rb") as handle:
+                    found += [int(name)] if mark in handle.read() else []
+            except OSError:
+                pass
+        return found
 
 
 @pytest.fixture
-def nothing_left(lab):
-    """Whatever the test starts has left neither a QEMU nor a folder when it ends. (Namespaces have no life of their own.)"""
-    before = (lab_folders(), qemus())
-    yield
-    assert (lab_folders(), qemus()) == before
+def stage(lab, tmp_path_factory):
+    """What is started on it leaves neither a process nor a file. (Namespaces have no life of their own.)"""
+    made = Stage(tmp_path_factory.mktemp("stage"))
+    yield made
+    assert made.processes() == []
+    assert os.listdir(made.folder) == []
 
 
-def start(args):
-    return subprocess.Popen([sys.executable, "-B"] + args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=environment(), stdin=subprocess.DEVNULL)
-
-
-def test_demo(nothing_left):
+def test_demo(stage):
     began = time.monotonic()
-    demo = start([DEMO])
+    demo = stage.start([DEMO])
     said = demo.communicate(timeout=150)[0]
     assert demo.returncode == 0, said
     assert said.splitlines()[-1] == "demo: ok", said
@@ -59,21 +58,24 @@ def test_demo(nothing_left):
     assert time.monotonic() - began < 120
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_demo(nothing_left, number):
-    before = qemus()
-    demo = start([DEMO])
-    wait_for("the demo has two QEMUs", lambda: len(qemus() - before) == 2, 30)
+@pytest.mark.parametrize("number, when", [(signal.SIGINT, "waits as the standby"), (signal.SIGTERM, "protected:"),
+                                          (signal.SIGINT, "counted")])
+def test_interrupted_demo(stage, tmp_path, number, when):
+    """Ctrl-C or a termination at different moments: it says so, and cleans up."""
+    said = tmp_path / "said"
+    with open(said, "w", encoding="utf-8") as out:
+        demo = stage.start([DEMO], out)
+    wait_for(f"the demo says '{when}'", lambda: when in said.read_text(), 40)
+    assert len(stage.processes()) >= 2, "there is nothing to clean up: the test would prove nothing"
     demo.send_signal(number)
-    said = demo.communicate(timeout=20)[0]
-    assert demo.returncode != 0 and "demo: ok" not in said, said
-    assert "Traceback" not in said, said
+    assert demo.wait(20) != 0
+    assert "demo: ok" not in said.read_text() and "Traceback" not in said.read_text(), said.read_text()
 
 
-def test_bench_smoke(nothing_left, tmp_path):
+def test_bench_smoke(stage, tmp_path):
     """One quick round; the file has all the figures there must be, and none is nonsense."""
     out = tmp_path / "bench.json"
-    bench = start([BENCH, "--quick", "--json", str(out)])
+    bench = stage.start([BENCH, "--quick", "--json", str(out)])
     said = bench.communicate(timeout=150)[0]
     assert bench.returncode == 0, said
     figures = json.loads(out.read_text())
