@@ -112,13 +112,27 @@ static bool check_names(const FutStart *start, const FutCommand *command, GError
     return true;
 }
 
+/* Each host alone has a default, but two defaults are two arbiters: neither would grant a takeover
+ * of what it has no record of, and that would show only when a host is lost. */
+static bool check_arbiter(const FutStart *start, const FutCommand *command, GError **error)
+{
+    if (start->arbiter) {
+        return fut_arbiter_check(start->arbiter, error);
+    }
+    if (start->address) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "%s: --arbiter is missing: name the one that both hosts ask, file:DIR in a "
+                    "folder both see",
+                    command->name);
+        return false;
+    }
+    return true;
+}
+
 static bool check_values(const FutStart *start, GError **error)
 {
     if (start->mode && strcmp(start->mode, "pipeline") != 0 && strcmp(start->mode, "stop") != 0) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--mode %s: use pipeline or stop", start->mode);
-        return false;
-    }
-    if (start->arbiter && !fut_arbiter_check(start->arbiter, error)) {
         return false;
     }
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -198,7 +212,8 @@ bool fut_start_parse(FutStart *start, const FutCommand *command, bool backup, in
         return false;
     }
     return check_names(start, command, error) && check_address(start, error) &&
-           check_values(start, error) && check_command(start, command, error);
+           check_arbiter(start, command, error) && check_values(start, error) &&
+           check_command(start, command, error);
 }
 
 /* QEMU ends a value at a comma unless it is doubled. */

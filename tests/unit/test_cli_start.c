@@ -29,12 +29,12 @@ static void test_plugin(void)
     } cases[] = {
         { "run --name vm -- qemu", "file=/m.so,role=primary,name=vm" },
         { "run --name=vm -- qemu --name other", "file=/m.so,role=primary,name=vm" },
-        { "run --name vm --protect-to 127.0.0.1:7 -- qemu",
-          "file=/m.so,role=primary,name=vm,to=127.0.0.1:7" },
-        { "run --name vm --protect-to 10.0.0.1:7 --insecure -- qemu",
-          "file=/m.so,role=primary,name=vm,to=10.0.0.1:7,insecure=on" },
-        { "standby --name vm --listen unix:/a,b -- qemu",
-          "file=/m.so,role=backup,name=vm,listen=unix:/a,,b" },
+        { "run --name vm --protect-to 127.0.0.1:7 --arbiter file:/a -- qemu",
+          "file=/m.so,role=primary,name=vm,arbiter=file:/a,to=127.0.0.1:7" },
+        { "run --name vm --protect-to 10.0.0.1:7 --insecure --arbiter file:/a -- qemu",
+          "file=/m.so,role=primary,name=vm,arbiter=file:/a,to=10.0.0.1:7,insecure=on" },
+        { "standby --name vm --listen unix:/a,b --arbiter file:/a -- qemu",
+          "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,,b" },
         { "run --name vm --node n1 --arbiter file:/x,,y --mode stop --print",
           "file=/m.so,role=primary,name=vm,node=n1,arbiter=file:/x,,,,y,mode=stop" },
         { "run --name vm --epoch-max-us 1 --batch-max-us 2 --heartbeat-ms 3 --timeout-ms 4 "
@@ -78,6 +78,8 @@ static void test_bad_words(void)
         { "run --name vm --protect-to tcp:nowhere -- qemu", "nowhere" },
         { "run --name vm --protect-to 10.0.0.1:7 -- qemu", "--insecure" },
         { "standby --name vm -- qemu", "--listen" },
+        { "standby --name vm --listen localhost:7 -- qemu", "--arbiter" },
+        { "run --name vm --protect-to localhost:7 -- qemu", "--arbiter" },
         { "standby --name vm --listen 0.0.0.0:7 -- qemu", "--insecure" },
         { "standby --name vm --listen 127.0.0.1:99999 -- qemu", "99999" },
     };
@@ -111,8 +113,9 @@ static void test_command(void)
     check_command("run --name vm -- qemu", "qemu -plugin file=M,role=primary,name=vm");
     check_command("run --name vm -- qemu -m 5 -- x",
                   "qemu -plugin file=M,role=primary,name=vm -m 5 -- x");
-    check_command("standby --name vm --listen localhost:7 -- qemu -m 5",
-                  "qemu -S -plugin file=M,role=backup,name=vm,listen=localhost:7 -m 5");
+    check_command(
+        "standby --name vm --listen localhost:7 --arbiter file:/a -- qemu -m 5",
+        "qemu -S -plugin file=M,role=backup,name=vm,arbiter=file:/a,listen=localhost:7 -m 5");
 }
 
 static void test_module(void)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# bash completion for futago: commands, options, and the names of the VMs that run here.
+
+_futago_vms() {
+    local socket rundir=${FUTAGO_RUNDIR-}
+    if [ -z "$rundir" ]; then
+        if [ "$EUID" -eq 0 ]; then
+            rundir=/run/futago
+        elif [ -n "${XDG_RUNTIME_DIR-}" ]; then
+            rundir=$XDG_RUNTIME_DIR/futago
+        else
+            rundir=/tmp/futago-$EUID
+        fi
+    fi
+    for socket in "$rundir"/*.sock; do
+        [ -S "$socket" ] || continue
+        socket=${socket##*/}
+        printf '%s\n' "${socket%.sock}"
+    done
+}
+
+_futago_options() {
+    local common="--name --arbiter --node --mode --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
+        --verify --force-generation --insecure --print --help"
+    case $1 in
+    run) echo "--protect-to $common" ;;
+    standby) echo "--listen $common" ;;
+    protect) echo "--to --wait --help" ;;
+    failover) echo "--wait --help" ;;
+    status) echo "--json --watch --help" ;;
+    events) echo "--json --help" ;;
+    unprotect | stop) echo "--help" ;;
+    esac
+}
+
+_futago() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
+    local commands="run standby protect unprotect failover status events stop help" i
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
+        return
+    fi
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        if [ "${COMP_WORDS[i]}" = -- ]; then
+            # From here on it is QEMU's command line: its program first, then files.
+            if [ "$i" -eq $((COMP_CWORD - 1)) ]; then
+                mapfile -t COMPREPLY < <(compgen -c -- "${word:-qemu-system-}")
+            else
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
+            fi
+            return
+        fi
+    done
+    case $command:$before in
+    help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
+    run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
+    run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file:" -- "$word") ;;
+    *:--name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *-us | *-ms | protect:--wait) ;;
+    *)
+        if [[ $word == -* || $command == run || $command == standby ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")
+        fi ;;
+    esac
+}
+
+complete -F _futago futago
