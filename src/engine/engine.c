@@ -276,6 +276,7 @@ void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation,
     fut_pair_answer(engine->pair, answer, generation, text, now_ns);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
+    engine->host->wake(engine->opaque); /* when to ask again, for instance */
 }
 
 /* -- time -- */

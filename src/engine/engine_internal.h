@@ -64,10 +64,11 @@ struct FutEngine {
     GThread *actor; /* carries out actions now; NULL = nobody */
     bool
         cutting; /* between fut_engine_cut() and fut_engine_cut_done(), a checkpoint is being captured or sent */
-    bool cut_pending;  /* cut_request() was called, no cut came yet */
-    uint64_t asked_ns; /* when tick last asked again for a cut that does not come (guest paused) */
-    bool final_wanted; /* hand-over: keep asking for the cut until it comes */
-    bool staying;      /* the guest was left stopped (mode=stop) */
+    bool cut_pending;   /* cut_request() was called, no cut came yet */
+    uint64_t asked_ns;  /* when tick last asked again for a cut that does not come (guest paused) */
+    bool final_wanted;  /* hand-over: keep asking for the cut until it comes */
+    bool staying;       /* the guest was left stopped: until the commit (mode=stop) ... */
+    bool staying_final; /* ... or for a hand-over: until that came to nothing */
     bool exiting;
     bool act_wanted; /* actions wait and the thread that caused them must not carry them out */
     char *broken;    /* capture failed: protection has to end; owned */

@@ -30,6 +30,11 @@ void fut_pace_cut(FutPace *pace, uint64_t now_ns)
     pace->outputs = 0;
 }
 
+void fut_pace_resume(FutPace *pace, uint64_t now_ns)
+{
+    pace->last_cut_ns = now_ns;
+}
+
 uint64_t fut_pace_deadline(const FutPace *pace)
 {
     uint64_t longest = pace->last_cut_ns + pace->epoch_max_ns;

@@ -9,7 +9,7 @@
 
 typedef struct {
     uint64_t epoch_max_ns, batch_max_ns;
-    uint64_t last_cut_ns;     /* when the running epoch began */
+    uint64_t last_cut_ns;     /* when the guest began to run in this epoch */
     uint64_t first_output_ns; /* when the oldest output of the running epoch was made; 0 = none */
     unsigned outputs;         /* made in the running epoch */
     double load;              /* outputs a checkpoint, moving mean */
@@ -20,6 +20,8 @@ void fut_pace_start(FutPace *pace, uint64_t now_ns);
 void fut_pace_output(FutPace *pace, uint64_t now_ns);
 /* The epoch was cut. */
 void fut_pace_cut(FutPace *pace, uint64_t now_ns);
+/* The guest goes on after it was left stopped: only what it runs counts as the epoch's length. */
+void fut_pace_resume(FutPace *pace, uint64_t now_ns);
 /* Should a checkpoint be cut now? `idle`: the guest has nothing else to do. */
 bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns);
 /* When fut_pace_due() becomes true by itself. */

@@ -230,6 +230,7 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     FutCutVerdict verdict =
         final || engine->config.mode == FUT_MODE_STOP ? FUT_CUT_STAY : FUT_CUT_RESUME;
     engine->staying = verdict == FUT_CUT_STAY;
+    engine->staying_final = final;
     g_mutex_unlock(&engine->lock);
 
     engine->vmm->ops->dirty_collect(engine->vmm, &engine->capture.dirty);
@@ -395,9 +396,13 @@ static void let_packets_go(FutEngine *engine, FutPacket *take_packets)
 
 static void resume_if_staying(FutEngine *engine)
 {
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     bool resume = engine->staying;
     engine->staying = false;
+    if (resume) {
+        fut_pace_resume(&engine->pace, now_ns);
+    }
     g_mutex_unlock(&engine->lock);
     if (resume) {
         engine->vmm->ops->cut_resume(engine->vmm);
@@ -416,11 +421,10 @@ void fut_primary_release(FutEngine *engine, uint64_t upto)
 {
     g_mutex_lock(&engine->lock);
     FutPacket *packets = take_held(engine, upto);
-    FutPairStatus status;
-    fut_pair_status(engine->pair, &status);
+    bool resume = engine->staying && !engine->staying_final;
     g_mutex_unlock(&engine->lock);
     let_packets_go(engine, packets);
-    if (engine->config.mode == FUT_MODE_STOP && status.state != FUT_STATE_HANDING) {
+    if (resume) {
         resume_if_staying(engine);
     }
 
