@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Runs schedules of the simulator:
+ *
+ *   simulate [--schedules N] [--seed S] [--schedule I] [--fault F] [--verbose] [--long]
+ *
+ * A schedule is told by the seed and its number, and is the same in every run. --fault has the engine do something wrong on
+ * purpose (release-early, no-arbiter, ack-part): then the program succeeds only if the checks notice. */
+#include <locale.h>
+#include <stdlib.h>
+
+#include "sim.h"
+
+#define SCHEDULES_LONG 20000
+/* From here on a run must have reached what it is for. */
+#define SCHEDULES_TELLING 1000
+
+static struct {
+    gint64 schedules, seed, only;
+    char *fault;
+    gboolean verbose, lengthy;
+} options = { .schedules = 2000, .seed = 1, .only = -1 };
+
+static const GOptionEntry entries[] = {
+    { "schedules", 'n', 0, G_OPTION_ARG_INT64, &options.schedules, "how many", "N" },
+    { "seed", 's', 0, G_OPTION_ARG_INT64, &options.seed, "where chance begins", "S" },
+    { "schedule", 'i', 0, G_OPTION_ARG_INT64, &options.only, "only this one", "I" },
+    { "fault", 'f', 0, G_OPTION_ARG_STRING, &options.fault,
+      "none, release-early, no-arbiter or ack-part", "F" },
+    { "long", 'l', 0, G_OPTION_ARG_NONE, &options.lengthy, "at least 20000 schedules", NULL },
+    { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "print every step", NULL },
+    { NULL },
+};
+
+static bool parse_fault(const char *name, FutPairFault *ret)
+{
+    static const struct {
+        const char *name;
+        FutPairFault fault;
+    } faults[] = {
+        { "none", FUT_FAULT_NONE },
+        { "release-early", FUT_FAULT_RELEASE_EARLY },
+        { "no-arbiter", FUT_FAULT_NO_ARBITER },
+        { "ack-part", FUT_FAULT_ACK_PART },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
+        if (g_str_equal(name, faults[i].name)) {
+            *ret = faults[i].fault;
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t seed_of(gint64 schedule)
+{
+    return sim_mix((uint64_t)options.seed * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)schedule);
+}
+
+static void print_count(const SimCount *count, gint64 schedules, double seconds)
+{
+    g_print("%" G_GINT64_FORMAT " schedules in %.1f s (%.0f a second), %" PRIu64 " events\n",
+            schedules, seconds, (double)schedules / seconds, count->events);
+    g_print("  %" PRIu64 " cuts, %" PRIu64 " commits, %" PRIu64 " outputs, %" PRIu64
+            " seen outside\n",
+            count->cuts, count->commits, count->outputs, count->released);
+    g_print("  %" PRIu64 " times protected, %" PRIu64 " takeovers, %" PRIu64
+            " handed over, %" PRIu64 " fenced, %" PRIu64 " images discarded, %" PRIu64
+            " packets re-injected\n",
+            count->protected, count->takeovers, count->handovers, count->fenced, count->discards,
+            count->reinjected);
+    g_print("  %" PRIu64 " grants, %" PRIu64 " refusals, %" PRIu64 " bad streams, %" PRIu64
+            " VMs lost to several faults\n ",
+            count->grants, count->refusals, count->bad_streams, count->lost);
+    for (unsigned i = 0; i < sim_fault_kinds(); i++) {
+        g_print(" %s %" PRIu64 ";", sim_fault_name(i), count->faults[i]);
+    }
+    g_print("\n");
+}
+
+/* A run that never came to what it is about proves nothing. */
+static bool telling(const SimCount *count)
+{
+    bool all = count->takeovers && count->handovers && count->fenced && count->discards &&
+               count->bad_streams && count->reinjected && count->refusals && count->protected;
+
+    for (unsigned i = 0; i < sim_fault_kinds(); i++) {
+        all = all && count->faults[i] > 0;
+    }
+    return all;
+}
+
+static void print_violation(const char *violation, gint64 schedule, FutPairFault fault)
+{
+    SimCount ignored = { 0 };
+
+    if (!options.verbose) {
+        g_print("-- trace of schedule %" G_GINT64_FORMAT "\n", schedule);
+        g_free(sim_run(seed_of(schedule), fault, SIM_TRACING_TAIL, &ignored));
+    }
+    g_print("schedule %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n", schedule,
+            options.seed, violation);
+    g_print("again: simulate --seed %" G_GINT64_FORMAT " --schedule %" G_GINT64_FORMAT
+            " --fault %s --verbose\n",
+            options.seed, schedule, options.fault ? options.fault : "none");
+}
+
+/* Number of the schedule with the violation, or -1. */
+static gint64 run_all(FutPairFault fault, SimCount *count, char **ret_violation)
+{
+    gint64 first = options.only >= 0 ? options.only : 0;
+    gint64 end = options.only >= 0 ? options.only + 1 : options.schedules;
+
+    for (gint64 i = first; i < end; i++) {
+        *ret_violation =
+            sim_run(seed_of(i), fault, options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT, count);
+        if (*ret_violation) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static int judge(FutPairFault fault, gint64 schedule, const char *violation, const SimCount *count)
+{
+    if (fault != FUT_FAULT_NONE) {
+        if (violation) {
+            g_print("noticed in schedule %" G_GINT64_FORMAT ": %s\n", schedule, violation);
+            return EXIT_SUCCESS;
+        }
+        g_print("the fault %s was not noticed\n", options.fault);
+        return EXIT_FAILURE;
+    }
+    if (violation) {
+        print_violation(violation, schedule, fault);
+        return EXIT_FAILURE;
+    }
+    if (options.only < 0 && options.schedules >= SCHEDULES_TELLING && !telling(count)) {
+        g_print(
+            "some fault or some reaction to one never came up: these schedules prove nothing\n");
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GOptionContext) context =
+        g_option_context_new("- crashes, partitions and delays, thousands of times");
+    g_autofree char *violation = NULL;
+    SimCount count = { 0 };
+    FutPairFault fault = FUT_FAULT_NONE;
+
+    setlocale(LC_ALL, "C");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        g_printerr("simulate: %s\n", error->message);
+        return 2;
+    }
+    if (options.fault && !parse_fault(options.fault, &fault)) {
+        g_printerr("simulate: unknown fault %s: none, release-early, no-arbiter or ack-part\n",
+                   options.fault);
+        return 2;
+    }
+    options.schedules =
+        options.lengthy ? MAX(options.schedules, SCHEDULES_LONG) : options.schedules;
+    g_print("seed %" G_GINT64_FORMAT "\n", options.seed);
+    gint64 begin_us = g_get_monotonic_time();
+    gint64 schedule = run_all(fault, &count, &violation);
+    double seconds = (double)(g_get_monotonic_time() - begin_us) / G_USEC_PER_SEC;
+    gint64 made = options.only >= 0 ? 1 : schedule >= 0 ? schedule + 1 : options.schedules;
+    print_count(&count, made, MAX(seconds, 1e-6));
+    return judge(fault, schedule, violation, &count);
+}
