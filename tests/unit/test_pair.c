@@ -473,6 +473,20 @@ static void test_primary_blames(void)
     }
 }
 
+/* An acknowledgement of the epoch that still runs. */
+static void test_ack_of_running_epoch(void)
+{
+    World *world = world_protected();
+    uint8_t body[8] = { 2 };
+
+    world->arbiter_slow = true;
+    host_post(&world->a, FUT_MSG_ACK, 0, body, sizeof(body));
+    world_pump(world);
+    expect(&world->a, "BYE:1 close stop-copy FUT-105 ask:2");
+    g_assert_cmpuint(world->a.released, ==, 1);
+    world_free(world);
+}
+
 /* Before the copy is complete no epoch is accepted, and in the middle of one no copy. */
 static void test_copy_order(void)
 {
@@ -524,6 +538,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair/busy-bye", test_busy_bye);
     g_test_add_func("/pair/backup-blames", test_backup_blames);
     g_test_add_func("/pair/primary-blames", test_primary_blames);
+    g_test_add_func("/pair/ack-of-running-epoch", test_ack_of_running_epoch);
     g_test_add_func("/pair/copy-order", test_copy_order);
     return g_test_run();
 }

@@ -182,8 +182,37 @@ static void test_late_grant(void)
     fut_pair_answer(world->a.pair, FUT_ANSWER_GRANTED, 2, "echo", world->now_ns);
     fut_pair_answer(world->a.pair, FUT_ANSWER_GRANTED, 4, "not asked for", world->now_ns);
     world_pump(world);
+    fut_pair_answer(world->a.pair, FUT_ANSWER_GRANTED, 3, "older", world->now_ns);
+    world_pump(world);
     expect(&world->a, "");
     g_assert_cmpuint(host_status(&world->a).generation, ==, 4);
+    world_free(world);
+}
+
+/* Answers to other questions than the open one decide nothing. */
+static void test_stale_answers(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_slow = true;
+    world->unreachable = true;
+    break_link(world);
+    world_pump(world);
+    world_forget(world);
+    for (uint64_t generation = 0; generation < 4; generation++) {
+        if (generation != 2) {
+            fut_pair_answer(world->a.pair, FUT_ANSWER_REFUSED, generation, "?", world->now_ns);
+            fut_pair_answer(world->b.pair, FUT_ANSWER_REFUSED, generation, "?", world->now_ns);
+            fut_pair_answer(world->a.pair, FUT_ANSWER_UNKNOWN, generation, "?", world->now_ns);
+        }
+    }
+    fut_pair_answer(world->a.pair, FUT_ANSWER_GRANTED, 1, "?", world->now_ns);
+    fut_pair_answer(world->b.pair, FUT_ANSWER_GRANTED, 1, "?", world->now_ns);
+    world_pump(world);
+    expect(&world->a, "");
+    expect(&world->b, "");
+    expect_state(&world->a, FUT_STATE_ASKING);
+    expect_state(&world->b, FUT_STATE_CLAIMING);
     world_free(world);
 }
 
@@ -523,6 +552,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair-loss/primary-back-first", test_primary_back_first);
     g_test_add_func("/pair-loss/arbiter-down", test_arbiter_down);
     g_test_add_func("/pair-loss/late-grant", test_late_grant);
+    g_test_add_func("/pair-loss/stale-answers", test_stale_answers);
     g_test_add_func("/pair-loss/claiming-refuses", test_claiming_refuses);
     g_test_add_func("/pair-loss/stranger-while-claiming", test_stranger_while_claiming);
     g_test_add_func("/pair-loss/silence", test_silence);
