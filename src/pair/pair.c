@@ -176,6 +176,14 @@ void fut_pair_taken(FutPair *pair, bool ok, const char *why, uint64_t now_ns)
     fut_pair_dispatch(pair, EV_TAKEN, &in);
 }
 
+void fut_pair_image_bad(FutPair *pair, const char *why, uint64_t now_ns)
+{
+    FutPairInput in = { .why = why };
+
+    fut_pair_enter(pair, now_ns);
+    fut_pair_dispatch(pair, EV_IMAGE_BAD, &in);
+}
+
 void fut_pair_busy_bye(const FutPair *pair, FutBuf *out)
 {
     g_autofree char *text =

@@ -178,6 +178,11 @@ uint64_t fut_pair_output_epoch(const FutPair *pair);
  * it back. */
 void fut_pair_taken(FutPair *pair, bool ok, const char *why, uint64_t now_ns);
 
+/* Backup: its disks cannot follow the primary's. It gives its image up, tells the primary why and
+ * claims nothing. Of no effect while the VM is being claimed or taken over: fut_pair_taken() says
+ * what came of it then. */
+void fut_pair_image_bad(FutPair *pair, const char *why, uint64_t now_ns);
+
 /* Body of the BYE for a stranger while a live peer is connected. */
 void fut_pair_busy_bye(const FutPair *pair, FutBuf *out);
 

@@ -3,6 +3,8 @@
  * over. */
 #include "pair_impl.h"
 
+#include "wire_disk.h"
+
 /* -- image -- */
 
 static void discard(FutPair *pair)
@@ -133,6 +135,7 @@ static void accept_primary(FutPair *pair, const FutHello *hello)
     pair->image = true;
     pair->barrier_in = false;
     pair->asked_handover = false;
+    pair->disk_epoch = 0;
     start_epoch(pair);
     fut_pair_report(pair, FUT_REPORT_RECEIVING, hello->node, NULL, 0);
 }
@@ -287,6 +290,49 @@ static void take_inbound(FutPair *pair, const FutPairInput *in)
     }
 }
 
+/* -- disks; the driver keeps what is to be written -- */
+
+/* Epoch 0 is the copy: written at once. Later ones are written when their epoch is committed. */
+static void take_disk(FutPair *pair, const FutPairInput *in)
+{
+    g_autoptr(GError) error = NULL;
+    FutDiskHead head;
+
+    if (!fut_disk_head_decode(in->frame->body, in->frame->length, &head, &error)) {
+        fut_pair_blame(pair, "%s", error->message);
+        return;
+    }
+    bool copy = head.epoch == 0 && pair->committed == 0;
+    bool due = pair->barrier_in && head.epoch > pair->committed &&
+               head.epoch <= pair->committed + 1 + FUT_PAIR_WINDOW_MAX;
+
+    if ((!copy && !due) || head.epoch < pair->disk_epoch) {
+        fut_pair_blame(pair, "DISK of epoch %" PRIu64 " after %" PRIu64 ", committed is %" PRIu64,
+                       head.epoch, pair->disk_epoch, pair->committed);
+        return;
+    }
+    pair->disk_epoch = head.epoch;
+}
+
+static void take_disk_base(FutPair *pair, const FutPairInput *in)
+{
+    g_autoptr(GError) error = NULL;
+    FutDiskBase base;
+
+    if (!fut_disk_base_decode(in->frame->body, in->frame->length, &base, &error)) {
+        fut_pair_blame(pair, "%s", error->message);
+    }
+}
+
+static void image_bad(FutPair *pair, const FutPairInput *in)
+{
+    g_autofree char *who = g_strdup(pair->peer_node);
+
+    fut_act_bye(pair, FUT_BYE_REFUSED, in->why);
+    fut_pair_hang_up(pair, in->why);
+    back_to_waiting(pair, FUT_REPORT_DISCARDED, who, in->why);
+}
+
 /* -- losing the primary, claiming the VM -- */
 
 static void standby_lost(FutPair *pair, const FutPairInput *in)
@@ -372,12 +418,17 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_EPOCH_PART] = take_part,
         [EV_CHECKPOINT] = take_checkpoint,
         [EV_INBOUND] = take_inbound,
+        [EV_DISK] = take_disk,
+        [EV_DISK_BASE] = take_disk_base,
+        [EV_IMAGE_BAD] = image_bad,
         [EV_LOST] = receiving_lost,
     },
     [FUT_STATE_STANDBY] = {
         [EV_EPOCH_PART] = take_part,
         [EV_CHECKPOINT] = take_checkpoint,
         [EV_INBOUND] = take_inbound,
+        [EV_DISK] = take_disk,
+        [EV_IMAGE_BAD] = image_bad,
         [EV_LOST] = standby_lost,
         [EV_FAILOVER] = standby_failover,
     },

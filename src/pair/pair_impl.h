@@ -31,16 +31,20 @@ typedef enum {
     EV_FAILOVER,
     EV_COPIED,
     EV_TAKEN,
+    EV_IMAGE_BAD, /* the backup cannot keep its disks up to date */
     EV_HELLO, /* from here on: messages */
     EV_PAGES,
     EV_BARRIER,
     EV_EPOCH_PART,
     EV_CHECKPOINT,
     EV_INBOUND,
+    EV_DISK,
+    EV_DISK_BASE,
     EV_WELCOME,
     EV_BARRIER_DONE,
     EV_ACK,
     EV_HANDOVER,
+    EV_DISK_KEPT,
     EV_COUNT
 } FutPairEvent;
 
@@ -107,6 +111,7 @@ struct FutPair {
     bool image; /* memory was touched since the last DISCARD */
     bool barrier_in;
     bool asked_handover;
+    uint64_t disk_epoch; /* of the last DISK */
     bool acked_early;    /* FUT_FAULT_ACK_PART */
     uint32_t parts;      /* EPOCH_PARTs of committed + 1 so far */
     uint64_t part_bytes; /* their delta streams */

@@ -201,10 +201,13 @@ static FutPairEvent event_of(uint16_t type)
         { FUT_MSG_EPOCH_PART, EV_EPOCH_PART },
         { FUT_MSG_CHECKPOINT, EV_CHECKPOINT },
         { FUT_MSG_INBOUND, EV_INBOUND },
+        { FUT_MSG_DISK, EV_DISK },
+        { FUT_MSG_DISK_BASE, EV_DISK_BASE },
         { FUT_MSG_WELCOME, EV_WELCOME },
         { FUT_MSG_BARRIER_DONE, EV_BARRIER_DONE },
         { FUT_MSG_ACK, EV_ACK },
         { FUT_MSG_HANDOVER, EV_HANDOVER },
+        { FUT_MSG_DISK_KEPT, EV_DISK_KEPT },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(events); i++) {

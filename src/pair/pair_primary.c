@@ -128,6 +128,14 @@ static void greeting_welcome(FutPair *pair, const FutPairInput *in)
     }
 }
 
+/* The driver reads it. */
+static void copying_disk_kept(FutPair *pair, const FutPairInput *in)
+{
+    if (in->frame->length != 8) {
+        fut_pair_blame(pair, "bad DISK_KEPT from the peer: wrong length");
+    }
+}
+
 static void copying_copied(FutPair *pair, const FutPairInput *in)
 {
     fut_act_send(pair, FUT_MSG_BARRIER, 0, NULL, 0);
@@ -363,6 +371,7 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
     },
     [FUT_STATE_COPYING] = {
         [EV_COPIED] = copying_copied,
+        [EV_DISK_KEPT] = copying_disk_kept,
         [EV_LOST] = early_lost,
         [EV_UNPROTECT] = early_unprotect,
     },

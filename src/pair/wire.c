@@ -2,6 +2,7 @@
 /* Fixed-size message bodies, the table of message types, and texts. HELLO and WELCOME are in
  * wire_hello.c. */
 #include "wire.h"
+#include "wire_disk.h"
 
 #include "byteorder.h"
 #include "fut_error.h"
@@ -18,10 +19,13 @@ static const struct {
     { FUT_MSG_EPOCH_PART, false, 8 + FUT_WIRE_PART_MAX, "EPOCH_PART" },
     { FUT_MSG_CHECKPOINT, false, FUT_CHECKPOINT_SIZE + FUT_WIRE_PART_MAX, "CHECKPOINT" },
     { FUT_MSG_INBOUND, false, FUT_INBOUND_SIZE + FUT_WIRE_PACKET_MAX, "INBOUND" },
+    { FUT_MSG_DISK, false, FUT_DISK_HEAD_SIZE + FUT_WIRE_DISK_MAX, "DISK" },
+    { FUT_MSG_DISK_BASE, false, FUT_DISK_BASE_SIZE, "DISK_BASE" },
     { FUT_MSG_WELCOME, false, 24 + 2 + FUT_WIRE_NAME_MAX, "WELCOME" },
     { FUT_MSG_BARRIER_DONE, true, 1, "BARRIER_DONE" },
     { FUT_MSG_ACK, false, 8, "ACK" },
     { FUT_MSG_HANDOVER, true, 1, "HANDOVER" },
+    { FUT_MSG_DISK_KEPT, false, 8, "DISK_KEPT" },
     { FUT_MSG_HEARTBEAT, true, 1, "HEARTBEAT" },
     { FUT_MSG_BYE, false, FUT_WIRE_TEXT_MAX, "BYE" },
 };
