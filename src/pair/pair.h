@@ -136,8 +136,9 @@ void fut_pair_link_down(FutPair *pair, const char *why, uint64_t now_ns);
 void fut_pair_frame(FutPair *pair, const FutFrame *frame, uint64_t now_ns);
 /* The driver found fault with what the peer sent: BYE, close, and as if the link were lost. */
 void fut_pair_bad_peer(FutPair *pair, const char *why, uint64_t now_ns);
-/* Bytes arrived (a long frame under way counts as life). On a primary not when the silence before
- * was too long already: the link is lost then, whatever lay in the socket. */
+/* Bytes arrived. A long frame under way counts as life, for 20 time-outs at most. On a primary it
+ * counts not when the silence before was too long already: the link is lost then, whatever lay in
+ * the socket. */
 void fut_pair_alive(FutPair *pair, uint64_t now_ns);
 /* Something was sent by the driver itself (pages, checkpoint): no heartbeat is due for a while. */
 void fut_pair_sent(FutPair *pair, uint64_t now_ns);

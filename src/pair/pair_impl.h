@@ -18,6 +18,8 @@
 #define FUT_NEVER UINT64_MAX
 /* A backup that refused will hardly change its mind: ask it less often. */
 #define FUT_REFUSED_SLOWDOWN 10
+/* A message must be whole after so many time-outs of bytes trickling in. */
+#define FUT_MESSAGE_PATIENCE 20
 /* Above this no generation is sane; keeps generation + 1 from wrapping. */
 #define FUT_GENERATION_MAX (UINT64_C(1) << 62)
 
@@ -93,6 +95,7 @@ struct FutPair {
     bool connect_open; /* primary: CONNECT was not answered yet */
     uint64_t nonce;
     uint64_t heard_ns, sent_ns;
+    uint64_t partial_since_ns; /* bytes came that are no whole message yet; FUT_NEVER: none */
     uint32_t heartbeat_ms, timeout_ms; /* in force: own, or the primary's on a backup */
     char *peer_node;                   /* owned, never NULL */
     char *last_reason;                 /* owned, never NULL */

@@ -57,6 +57,7 @@ void fut_pair_start_session(FutPair *pair, uint32_t session, const char *peer_no
 {
     fut_act_number(pair, FUT_ACT_SESSION, session);
     pair->session_on = true;
+    pair->partial_since_ns = FUT_NEVER;
     pair->heard_ns = pair->now_ns;
     pair->sent_ns = pair->now_ns;
     pair->committed = 0;
@@ -99,10 +100,24 @@ void fut_pair_enter(FutPair *pair, uint64_t now_ns)
     }
 }
 
+/* Bytes arrived. Each may keep the link alive, but they have to become a message some time: after a
+ * damaged length all that follows would be taken for the body of one message. */
+static void expect_whole_message(FutPair *pair)
+{
+    uint64_t patience_ms = (uint64_t)pair->timeout_ms * FUT_MESSAGE_PATIENCE;
+
+    if (pair->partial_since_ns == FUT_NEVER) {
+        pair->partial_since_ns = pair->now_ns;
+    } else if (pair->now_ns >= after_ms(pair->partial_since_ns, patience_ms)) {
+        g_autofree char *why = g_strdup_printf("no whole message for %" PRIu64 " ms", patience_ms);
+        close_and_lose(pair, why, 0);
+    }
+}
+
 /* Something arrived. A backup that was slow itself (applying a large epoch) takes it as life: it
  * releases nothing, and takes over only with a grant. Before the session is agreed on only the
  * whole greeting counts, so that a stranger cannot keep the place by dribbling. */
-void fut_pair_alive(FutPair *pair, uint64_t now_ns)
+static void take_life(FutPair *pair, uint64_t now_ns)
 {
     set_now(pair, now_ns);
     if (pair->session_on && pair->role == FUT_ROLE_BACKUP) {
@@ -111,6 +126,14 @@ void fut_pair_alive(FutPair *pair, uint64_t now_ns)
     fut_pair_enter(pair, now_ns);
     if (pair->session_on) {
         pair->heard_ns = pair->now_ns;
+    }
+}
+
+void fut_pair_alive(FutPair *pair, uint64_t now_ns)
+{
+    take_life(pair, now_ns);
+    if (pair->session_on) {
+        expect_whole_message(pair);
     }
 }
 
@@ -247,7 +270,8 @@ static void take_message(FutPair *pair, const FutFrame *frame)
 
 void fut_pair_frame(FutPair *pair, const FutFrame *frame, uint64_t now_ns)
 {
-    fut_pair_alive(pair, now_ns);
+    take_life(pair, now_ns);
+    pair->partial_since_ns = FUT_NEVER;
     if (!pair->linked) {
         return;
     }

@@ -350,6 +350,26 @@ static void test_no_greeting(void)
     world_free(world);
 }
 
+/* Bytes that never become a message are no life for ever. A long message may take long. */
+static void test_endless_message(void)
+{
+    World *world = world_protected();
+    uint64_t end_ns = world->now_ns + 20 * TIMEOUT_MS * FUT_NS_PER_MS;
+
+    world->cut_off = true;
+    world->arbiter_slow = true;
+    while (world->now_ns < end_ns) {
+        expect_state(&world->b, FUT_STATE_STANDBY);
+        fut_pair_alive(world->b.pair, world->now_ns);
+        world->now_ns += TIMEOUT_MS / 2 * FUT_NS_PER_MS;
+    }
+    fut_pair_alive(world->b.pair, world->now_ns);
+    world_pump(world);
+    expect_state(&world->b, FUT_STATE_CLAIMING);
+    g_assert_cmpstr(host_status(&world->b).last_reason, ==, "no whole message for 10000 ms");
+    world_free(world);
+}
+
 /* -- before anything was cut -- */
 
 static void test_lost_while_copying(void)
@@ -560,6 +580,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair-loss/frozen-primary-tick", test_frozen_primary_tick);
     g_test_add_func("/pair-loss/slow-backup", test_slow_backup);
     g_test_add_func("/pair-loss/no-greeting", test_no_greeting);
+    g_test_add_func("/pair-loss/endless-message", test_endless_message);
     g_test_add_func("/pair-loss/while-copying", test_lost_while_copying);
     g_test_add_func("/pair-loss/after-first-cut", test_lost_after_first_cut);
     g_test_add_func("/pair-loss/unprotect-unheard", test_unprotect_unheard);
