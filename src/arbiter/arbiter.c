@@ -9,6 +9,8 @@
 
 static const FutArbiterOps *const kinds[] = {
     &fut_arbiter_file,
+    &fut_arbiter_command,
+    &fut_arbiter_manual,
 };
 
 static void set_unknown_kind(const char *address, GError **error)
@@ -88,6 +90,23 @@ bool fut_arbiter_read(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error
 bool fut_arbiter_release(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error)
 {
     return arbiter->ops->release(arbiter, generation, node, error);
+}
+
+bool fut_arbiter_grant(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error)
+{
+    if (!arbiter->ops->grant) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                    "a person grants nothing here: the arbiter '%s:' decides", arbiter->ops->kind);
+        return false;
+    }
+    if (!fut_arbiter_name_ok(node) || generation == 0 || generation == G_MAXUINT64) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "grant of generation %" G_GUINT64_FORMAT
+                    " to '%s': give a generation from 1 and the name of a node",
+                    generation, node);
+        return false;
+    }
+    return arbiter->ops->grant(arbiter, generation, node, error);
 }
 
 bool fut_arbiter_start(FutArbiter *arbiter, const char *node, bool force, uint64_t *ret_generation,

@@ -2,7 +2,8 @@
 /* Who may go on alone. An arbiter keeps one record a VM: generation, holder, and whether the holder
  * let go in an orderly way. A claim moves the generation from g - 1 to g for exactly one claimant,
  * whatever the race. Two hosts are told apart by their node names alone: these must differ.
- * Calls may block for some seconds: own thread. One arbiter object is used by one thread at a time.
+ * Calls may block for some seconds: own thread. An arbiter object is not changed after it was
+ * opened: any thread, also several at a time.
  */
 #ifndef FUT_ARBITER_H
 #define FUT_ARBITER_H
@@ -25,7 +26,7 @@ typedef struct {
 void fut_arbiter_record_clear(FutArbiterRecord *record);
 
 typedef struct FutArbiter FutArbiter;
-/* All members are mandatory. */
+/* All members are mandatory, except where said. */
 typedef struct {
     const char *kind;  /* prefix of the address: "file" */
     const char *usage; /* one line: form of the address */
@@ -39,6 +40,8 @@ typedef struct {
     bool (*read)(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error);
     /* Marks (generation, node) as released; nothing happens when the record has moved on. */
     bool (*release)(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error);
+    /* Optional. A person's word: the claim of (generation, node) is to be granted. */
+    bool (*grant)(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error);
     void (*close)(FutArbiter *arbiter);
 } FutArbiterOps;
 
@@ -57,6 +60,8 @@ FutClaim fut_arbiter_claim(FutArbiter *arbiter, uint64_t generation, const char 
 bool fut_arbiter_read(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error);
 bool fut_arbiter_release(FutArbiter *arbiter, uint64_t generation, const char *node,
                          GError **error);
+/* FUT_ERR_UNSUPPORTED for the kinds that ask nobody. */
+bool fut_arbiter_grant(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error);
 /* Whether the address has a known form: for those that only hand it on. Touches nothing. */
 bool fut_arbiter_check(const char *address, GError **error);
 

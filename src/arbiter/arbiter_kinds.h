@@ -5,6 +5,6 @@
 
 #include "arbiter.h"
 
-extern const FutArbiterOps fut_arbiter_file;
+extern const FutArbiterOps fut_arbiter_file, fut_arbiter_command, fut_arbiter_manual;
 
 #endif

@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "arbiter.h"
+#include "arbiter_check.h"
 #include "fut_error.h"
 #include "test_tmp.h"
 
@@ -36,32 +36,6 @@ static void tear_down(Fixture *fixture, gconstpointer unused)
     g_free(fixture->tmp);
     g_free(fixture->address);
     g_free(fixture->record);
-}
-
-static void check_claim(FutArbiter *arbiter, uint64_t generation, const char *node,
-                        FutClaim expected, const char *words)
-{
-    g_autofree char *text = NULL;
-
-    g_assert_cmpint(fut_arbiter_claim(arbiter, generation, node, &text), ==, expected);
-    g_assert_nonnull(text);
-    if (!strstr(text, words)) {
-        g_error("'%s' does not say '%s'", text, words);
-    }
-}
-
-static void check_record(FutArbiter *arbiter, uint64_t generation, const char *holder,
-                         bool released)
-{
-    g_autoptr(GError) error = NULL;
-    FutArbiterRecord record = { 0 };
-
-    g_assert_true(fut_arbiter_read(arbiter, &record, &error));
-    g_assert_no_error(error);
-    g_assert_cmpuint(record.generation, ==, generation);
-    g_assert_cmpstr(record.holder, ==, holder);
-    g_assert_cmpint(record.released, ==, released);
-    fut_arbiter_record_clear(&record);
 }
 
 static void write_record(Fixture *fixture, const char *text)
@@ -279,62 +253,9 @@ static void test_lock_held(Fixture *fixture, gconstpointer unused)
 
 #define GENERATIONS 400
 
-typedef struct {
-    int granted[2][GENERATIONS + 1]; /* by claimant and generation */
-    int unknown;
-} Tally;
-
-static Tally *tally_new(void)
-{
-    void *shared =
-        mmap(NULL, sizeof(Tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    g_assert_true(shared != MAP_FAILED);
-    return shared;
-}
-
-/* In a child: claims one generation after the other, whoever got the one before. */
-static void claim_all(const char *address, int claimant, Tally *tally)
-{
-    g_autoptr(FutArbiter) arbiter = fut_arbiter_open(address, "vm", NULL);
-    const char *node = claimant ? "hostB" : "hostA";
-
-    for (uint64_t generation = 1; generation <= GENERATIONS; generation++) {
-        g_autofree char *text = NULL;
-        FutClaim claim = fut_arbiter_claim(arbiter, generation, node, &text);
-        tally->granted[claimant][generation] = claim == FUT_CLAIM_GRANTED;
-        if (claim == FUT_CLAIM_UNKNOWN) {
-            g_atomic_int_inc(&tally->unknown);
-        }
-    }
-    _exit(0);
-}
-
 static void test_race(Fixture *fixture, gconstpointer unused)
 {
-    Tally *tally = tally_new();
-    int wins[2] = { 0 };
-    pid_t pids[2];
-
-    for (int claimant = 0; claimant < 2; claimant++) {
-        pids[claimant] = fork();
-        if (pids[claimant] == 0) {
-            claim_all(fixture->address, claimant, tally);
-        }
-    }
-    for (int claimant = 0; claimant < 2; claimant++) {
-        int status;
-        g_assert_cmpint(waitpid(pids[claimant], &status, 0), ==, pids[claimant]);
-        g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
-    for (int generation = 1; generation <= GENERATIONS; generation++) {
-        g_assert_cmpint(tally->granted[0][generation] + tally->granted[1][generation], ==, 1);
-        wins[0] += tally->granted[0][generation];
-        wins[1] += tally->granted[1][generation];
-    }
-    g_assert_cmpint(tally->unknown, ==, 0);
-    g_test_message("hostA got %d, hostB %d of %d", wins[0], wins[1], GENERATIONS);
-    munmap(tally, sizeof(*tally));
+    arbiter_race(fixture->address, GENERATIONS);
 }
 
 /* Two arbiters in one process exclude each other as two processes do. */
