@@ -306,10 +306,13 @@ static void test_types(void)
         { 4, (4 << 20) + 8, false, "EPOCH_PART" },
         { 5, (4 << 20) + 48, false, "CHECKPOINT" },
         { 6, (128 << 10) + 24, false, "INBOUND" },
+        { 7, (1 << 20) + 40, false, "DISK" },
+        { 8, 16, false, "DISK_BASE" },
         { 16, 89, false, "WELCOME" },
         { 17, 1, true, "BARRIER_DONE" },
         { 18, 8, false, "ACK" },
         { 19, 1, true, "HANDOVER" },
+        { 20, 8, false, "DISK_KEPT" },
         { 32, 1, true, "HEARTBEAT" },
         { 33, 511, false, "BYE" },
     };
