@@ -340,8 +340,13 @@ void *fut_link_thread(void *opaque)
         if (fds[0].revents) {
             fut_wake_drain(service->link_wake_fd);
         }
-        /* Time first: a process that was frozen past the time-out must not act on acknowledgements that were left in the socket. */
+        /* Time first: a process that was frozen past the time-out must not act on acknowledgements
+         * that were left in the socket. That something waits there is told even before: whether it
+         * counts as life is for the pair machine to say. */
         uint64_t now_ns = fut_now_ns();
+        if (reading.link && (fds[2].revents & POLLIN)) {
+            fut_engine_alive(service->engine, now_ns);
+        }
         if (now_ns >= fut_engine_deadline(service->engine)) {
             fut_engine_tick(service->engine, now_ns);
             close_listener_when_done(service);

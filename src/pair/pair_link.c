@@ -114,13 +114,14 @@ static void expect_whole_message(FutPair *pair)
     }
 }
 
-/* Something arrived. A backup that was slow itself (applying a large epoch) takes it as life: it
- * releases nothing, and takes over only with a grant. Before the session is agreed on only the
- * whole greeting counts, so that a stranger cannot keep the place by dribbling. */
+/* Something arrived. Whoever was slow itself takes it as life: a backup that applied a large epoch,
+ * which releases nothing and takes over only with a grant, and a primary that does not hold outputs
+ * yet. Before the session is agreed on only the whole greeting counts, so that a stranger cannot
+ * keep the place by dribbling. */
 static void take_life(FutPair *pair, uint64_t now_ns)
 {
     set_now(pair, now_ns);
-    if (pair->session_on && pair->role == FUT_ROLE_BACKUP) {
+    if (pair->session_on && !pair->holding) {
         pair->heard_ns = pair->now_ns;
     }
     fut_pair_enter(pair, now_ns);
