@@ -24,6 +24,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .rest_pages_max = 1024,
         .hold_max_bytes = 64u << 20,
         .log_max_bytes = 16u << 20,
+        .disk_unacked_max_bytes = 32u << 20,
+        .disk_queue_max_bytes = 64u << 20,
     };
 }
 
@@ -61,6 +63,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     if (config->role == FUT_ROLE_BACKUP && !fut_standby_open(engine, NULL)) {
         g_error("futago: no address space for a standby");
     }
+    fut_disks_open(engine);
     vmm->engine = engine;
     return engine;
 }
@@ -71,6 +74,7 @@ void fut_engine_free(FutEngine *engine)
         return;
     }
     fut_packets_clear(&engine->held);
+    fut_disks_close(engine);
     fut_standby_close(engine);
     fut_capture_done(&engine->capture);
     fut_pageset_done(&engine->copy.set);
@@ -206,6 +210,7 @@ void fut_engine_act(FutEngine *engine)
 void fut_engine_link_up(FutEngine *engine, uint64_t nonce, uint64_t now_ns)
 {
     g_mutex_lock(&engine->lock);
+    engine->nonce = nonce;
     fut_pair_link_up(engine->pair, nonce, now_ns);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
@@ -250,9 +255,16 @@ void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
     g_mutex_lock(&engine->lock);
     fut_pair_frame(engine->pair, frame, now_ns);
     fut_pair_status(engine->pair, &after);
+    if (!backup && frame->type == FUT_MSG_ACK) {
+        /* before the actions: one of them may wait for a thread that waits for this */
+        fut_disks_confirm(engine, after.committed);
+    }
     g_mutex_unlock(&engine->lock);
     if (backup && after.linked) {
         fut_standby_keep(engine, frame);
+    }
+    if (!backup && after.linked && frame->type == FUT_MSG_DISK_KEPT) {
+        fut_disks_kept(engine, frame);
     }
     fut_engine_act(engine);
     if (backup) {
@@ -343,8 +355,9 @@ uint64_t fut_engine_deadline(FutEngine *engine)
 
 bool fut_engine_protect(FutEngine *engine, GError **error)
 {
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_protect(engine->pair, fut_engine_now(engine), error);
+    bool ok = fut_pair_protect(engine->pair, now_ns, error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);
@@ -353,8 +366,9 @@ bool fut_engine_protect(FutEngine *engine, GError **error)
 
 bool fut_engine_unprotect(FutEngine *engine, GError **error)
 {
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_unprotect(engine->pair, fut_engine_now(engine), error);
+    bool ok = fut_pair_unprotect(engine->pair, now_ns, error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);
@@ -363,8 +377,9 @@ bool fut_engine_unprotect(FutEngine *engine, GError **error)
 
 bool fut_engine_failover(FutEngine *engine, GError **error)
 {
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_failover(engine->pair, fut_engine_now(engine), error);
+    bool ok = fut_pair_failover(engine->pair, now_ns, error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);

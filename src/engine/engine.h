@@ -34,6 +34,9 @@ typedef struct {
         part_pages_max; /* pages in one frame of a checkpoint; 0 = as many as the wire allows */
     uint32_t
         rest_pages_max; /* the initial copy ends when a pass left no more: the first checkpoint takes the rest */
+    uint64_t
+        disk_unacked_max_bytes; /* primary: disk writes not committed; the guest's further writes wait */
+    uint64_t disk_queue_max_bytes; /* backup: committed, not written yet; the link waits */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
 } FutEngineConfig;
 
@@ -55,6 +58,9 @@ typedef struct {
     void (*report)(void *opaque, const char *id, const char *text);
     /* Monotonic time. Every now_ns and every time of vmm.h that is handed in comes from this clock. */
     uint64_t (*now_ns)(void *opaque);
+    /* -- disks only -- */
+    size_t (*pending)(void *opaque); /* bytes that wait for the link */
+    void (*disk)(void *opaque);      /* call fut_engine_disk_step() until it says false */
 } FutEngineHost;
 
 FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine,
@@ -73,6 +79,9 @@ void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation,
                        uint64_t now_ns);
 /* Copies a bounded piece of memory. Returns bytes that were sent; 0 = nothing more to do now (all passes done, or not copying). */
 size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns);
+
+/* Writes what is ready, a bounded piece. False = nothing is. Backup; one thread of its own. */
+bool fut_engine_disk_step(FutEngine *engine);
 
 /* -- commands -- */
 bool fut_engine_protect(FutEngine *engine, GError **error);
@@ -96,9 +105,12 @@ typedef struct {
     double pause_us_p50, pause_us_p99, commit_us_p50, commit_us_p99;
     double pages_per_checkpoint, bytes_per_checkpoint;
     uint64_t outputs_held, outputs_released,
-        outputs_dropped; /* packets: waiting now / ever / ever */
-    uint64_t lag_us;     /* age of the oldest thing not yet committed */
-    double copy_share;   /* 0..1 of the initial copy */
+        outputs_dropped;         /* packets: waiting now / ever / ever */
+    uint64_t lag_us;             /* age of the oldest thing not yet committed */
+    double copy_share;           /* 0..1 of the initial copy, disks and memory */
+    double disk_share;           /* 0..1 of the disks' part of it */
+    uint64_t disk_unacked_bytes; /* primary: written by the guest, not committed */
+    uint64_t disk_queue_bytes;   /* backup: not yet on its disks */
     uint64_t copy_passes;
     /* backup */
     uint64_t applied, verified, verify_failed, inbound_logged;

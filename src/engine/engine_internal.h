@@ -8,6 +8,7 @@
 #define FUT_ENGINE_INTERNAL_H
 
 #include "capture.h"
+#include "disks.h"
 #include "engine.h"
 #include "histogram.h"
 #include "outputs.h"
@@ -42,6 +43,7 @@ typedef struct {
 typedef struct {
     uint64_t epoch;
     uint64_t begin_ns;
+    uint64_t disk_bytes; /* sent when it ended */
 } FutFlight;
 
 typedef struct {
@@ -80,6 +82,8 @@ struct FutEngine {
     FutCapture capture; /* cut thread; copy thread while copying */
     FutCopy copy;
     FutStandby standby;
+    FutDisks disks;
+    uint64_t nonce;                     /* of the newest link */
     FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;
 
@@ -99,6 +103,8 @@ static inline uint64_t fut_engine_now(const FutEngine *engine)
 void fut_engine_act(FutEngine *engine);
 
 /* primary.c */
+/* Something fails here that protection cannot do without. Copy or cut thread. */
+void fut_primary_broken(FutEngine *engine, GError *take_error);
 void fut_primary_start_copy(FutEngine *engine);
 void fut_primary_stop_copy(FutEngine *engine);
 void fut_primary_hold(FutEngine *engine);
@@ -119,6 +125,8 @@ bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error)
 void fut_standby_keep(FutEngine *engine, const FutFrame *frame);
 void fut_standby_apply(FutEngine *engine, uint64_t epoch);
 void fut_standby_discard(FutEngine *engine);
+/* Where the link thread works for long: tells the primary now and then that we are alive. */
+void fut_standby_sign_of_life(FutEngine *engine, uint64_t *last_ns);
 void fut_standby_take_over(FutEngine *engine);
 
 /* engine_status.c; lock held */

@@ -19,12 +19,13 @@ void fut_stats_tick(FutEngineStats *stats, uint64_t now_ns)
 
 void fut_engine_status_reset(FutEngine *engine)
 {
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     FutEngineStats *stats = &engine->stats;
     fut_histogram_clear(&stats->pause_ns);
     fut_histogram_clear(&stats->commit_ns);
     stats->checkpoints = stats->pages = stats->bytes = 0;
-    stats->sample_ns = fut_engine_now(engine);
+    stats->sample_ns = now_ns;
     stats->sample_checkpoints = stats->sample_bytes = 0;
     g_mutex_unlock(&engine->lock);
 }
@@ -61,14 +62,24 @@ static void stats_status(const FutEngineStats *stats, FutEngineStatus *ret)
     ret->bytes_per_checkpoint = (double)stats->bytes / count;
 }
 
+static double disk_share(const FutEngine *engine)
+{
+    uint64_t total, synced;
+    fut_disks_share(engine, &total, &synced);
+    return total > 0 ? (double)synced / (double)total : 1;
+}
+
 static double copy_share(const FutEngine *engine, FutPairState state)
 {
     const FutCopy *copy = &engine->copy;
     if (state == FUT_STATE_COPYING) {
         /* later passes are short: the first one is what a person waits for */
-        return copy->pass > 0 || copy->total_pages == 0
-                   ? 1
-                   : (double)copy->done_pages / (double)copy->total_pages;
+        uint64_t total, synced;
+        fut_disks_share(engine, &total, &synced);
+        uint64_t pages = copy->pass > 0 ? copy->total_pages : copy->done_pages;
+        total += copy->total_pages << FUT_PAGE_SHIFT;
+        synced += pages << FUT_PAGE_SHIFT;
+        return total > 0 ? (double)synced / (double)total : 1;
     }
     return state == FUT_STATE_SETTLING || state == FUT_STATE_PROTECTING ||
            state == FUT_STATE_PROTECTED;
@@ -102,6 +113,9 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     ret->outputs_released = engine->released;
     ret->outputs_dropped = engine->dropped;
     ret->copy_share = copy_share(engine, pair.state);
+    ret->disk_share = disk_share(engine);
+    ret->disk_unacked_bytes = engine->disks.sent_bytes - engine->disks.acked_bytes;
+    ret->disk_queue_bytes = engine->disks.queue.pending.bytes + engine->disks.queue.ready.bytes;
     ret->copy_passes = engine->copy.pass;
     ret->applied = engine->applied;
     ret->verified = engine->verified;

@@ -20,7 +20,7 @@ static uint64_t memory_pages(const FutMemory *memory)
     return pages;
 }
 
-static void protection_broken(FutEngine *engine, GError *take_error)
+void fut_primary_broken(FutEngine *engine, GError *take_error)
 {
     g_mutex_lock(&engine->lock);
     if (!engine->broken) {
@@ -37,7 +37,7 @@ void fut_primary_start_copy(FutEngine *engine)
     if (!fut_capture_open(&engine->capture, &error) ||
         !engine->vmm->ops->dirty_start(engine->vmm, &error)) {
         fut_capture_close(&engine->capture);
-        protection_broken(engine, error);
+        fut_primary_broken(engine, error);
         return;
     }
     const FutMemory *guest = engine->vmm->ops->memory(engine->vmm);
@@ -53,6 +53,7 @@ void fut_primary_start_copy(FutEngine *engine)
     fut_pageset_clear(&copy->set);
     fut_pageset_clear(&copy->next);
     g_mutex_unlock(&engine->lock);
+    fut_disks_start(engine);
     engine->host->copy(engine->opaque, true);
 }
 
@@ -68,6 +69,7 @@ void fut_primary_stop_copy(FutEngine *engine)
         g_cond_wait(&engine->changed, &engine->lock);
     }
     g_mutex_unlock(&engine->lock);
+    fut_disks_stop(engine);
     if (engine->capture.shadow.count > 0) {
         engine->vmm->ops->dirty_stop(engine->vmm);
         fut_capture_close(&engine->capture);
@@ -161,6 +163,11 @@ size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns)
     if (!active) {
         return 0;
     }
+    bool disks_done;
+    size_t sent = fut_disks_copy_step(engine, &disks_done);
+    if (!disks_done) {
+        return sent;
+    }
     size_t count = copy_keys(engine, keys);
     if (count == 0) {
         if (finish_pass(engine, now_ns)) {
@@ -220,7 +227,8 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     }
     uint64_t epoch = fut_pair_cut(engine->pair, &flags, begin_ns);
     fut_pace_cut(&engine->pace, begin_ns);
-    engine->flights[epoch % FUT_FLIGHTS_MAX] = (FutFlight){ epoch, begin_ns };
+    engine->flights[epoch % FUT_FLIGHTS_MAX] =
+        (FutFlight){ epoch, begin_ns, engine->disks.sent_bytes };
     engine->cut_begin_ns = begin_ns;
     engine->cut_epoch = epoch;
     bool final = flags & FUT_CHECKPOINT_FINAL;
@@ -261,7 +269,7 @@ FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
     }
     GError *error = NULL;
     if (!fut_capture_state(&engine->capture, engine->vmm, &error)) {
-        protection_broken(engine, error);
+        fut_primary_broken(engine, error);
         g_mutex_lock(&engine->lock);
         forget_cut(engine);
         g_mutex_unlock(&engine->lock);
@@ -308,6 +316,7 @@ void fut_primary_hold(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     fut_pace_start(&engine->pace, now_ns);
+    fut_disks_confirm(engine, 0);
     engine->cut_pending = true;
     g_mutex_unlock(&engine->lock);
     fut_engine_status_reset(engine);
@@ -368,8 +377,9 @@ void fut_engine_idle(FutEngine *engine)
     if (!g_atomic_pointer_get(&engine->outputs_waiting)) {
         return;
     }
+    uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    bool want = fut_primary_want_cut(engine, true, fut_engine_now(engine));
+    bool want = fut_primary_want_cut(engine, true, now_ns);
     g_mutex_unlock(&engine->lock);
     if (want) {
         engine->vmm->ops->cut_request(engine->vmm);

@@ -70,6 +70,16 @@ static uint64_t host_now(void *opaque)
     return fut_now_ns();
 }
 
+static size_t host_pending(void *opaque)
+{
+    return fut_link_host_pending(opaque);
+}
+
+static void host_disk(void *opaque)
+{
+    fut_disk_host_poke(opaque);
+}
+
 static const FutEngineHost service_host = {
     .send = host_send,
     .session = host_session,
@@ -80,6 +90,8 @@ static const FutEngineHost service_host = {
     .wake = host_wake,
     .report = host_report,
     .now_ns = host_now,
+    .pending = host_pending,
+    .disk = host_disk,
 };
 
 /* -- events -- */
@@ -115,6 +127,8 @@ static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
     g_mutex_init(&service->peer_lock);
     g_mutex_init(&service->copy_lock);
     g_cond_init(&service->copy_changed);
+    g_mutex_init(&service->disk_lock);
+    g_cond_init(&service->disk_changed);
     g_mutex_init(&service->events_lock);
     return service;
 }
@@ -171,9 +185,8 @@ static void start_threads(FutService *service)
         const char *name;
         GThreadFunc run;
     } threads[] = {
-        { "futago-link", fut_link_thread },
-        { "futago-copy", fut_copy_thread },
-        { "futago-ask", fut_ask_thread },
+        { "futago-link", fut_link_thread },       { "futago-copy", fut_copy_thread },
+        { "futago-disk", fut_disk_thread },       { "futago-ask", fut_ask_thread },
         { "futago-control", fut_control_thread },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The service's own structure and its threads: link_thread.c, copy_thread.c, ask_thread.c, control_thread.c. */
+/* The service's own structure and its threads: link_thread.c, copy_thread.c, disk_thread.c, ask_thread.c, control_thread.c.
+ */
 #ifndef FUT_SERVICE_INTERNAL_H
 #define FUT_SERVICE_INTERNAL_H
 
@@ -55,6 +56,11 @@ struct FutService {
     GCond copy_changed;
     bool copy_on, copy_stepping, copy_poked;
 
+    /* disk thread */
+    GMutex disk_lock;
+    GCond disk_changed;
+    bool disk_poked;
+
     /* ask thread: GAsyncQueue of generations (uint64_t *, owned) */
     GAsyncQueue *asks;
     int exiting; /* atomic */
@@ -69,6 +75,7 @@ struct FutService {
 
 void *fut_link_thread(void *service);
 void *fut_copy_thread(void *service);
+void *fut_disk_thread(void *service);
 void *fut_ask_thread(void *service);
 void *fut_control_thread(void *service);
 
@@ -81,6 +88,7 @@ size_t fut_link_host_pending(FutService *service);
 /* Waits (bounded) until everything sent is with the operating system. */
 void fut_link_host_drain(FutService *service, unsigned timeout_ms);
 void fut_copy_host_copy(FutService *service, bool on);
+void fut_disk_host_poke(FutService *service);
 void fut_wake_fd(int fd);
 void fut_wake_drain(int fd);
 

@@ -32,6 +32,8 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "outputs_released", status->outputs_released },
         { "outputs_dropped", status->outputs_dropped },
         { "lag_us", status->lag_us },
+        { "disk_unacked_bytes", status->disk_unacked_bytes },
+        { "disk_queue_bytes", status->disk_queue_bytes },
         { "copy_passes", status->copy_passes },
         { "applied", status->applied },
         { "verified", status->verified },
@@ -59,6 +61,7 @@ static void set_measures(json_t *object, const FutEngineStatus *status)
     json_object_set_new(object, "pages_per_checkpoint", json_real(status->pages_per_checkpoint));
     json_object_set_new(object, "bytes_per_checkpoint", json_real(status->bytes_per_checkpoint));
     json_object_set_new(object, "copy_share", json_real(status->copy_share));
+    json_object_set_new(object, "disk_share", json_real(status->disk_share));
     json_object_set_new(object, "takeover_us", json_real(status->takeover_us));
 }
 

@@ -116,6 +116,8 @@ bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error)
         return check_part(engine, frame, error);
     case FUT_MSG_CHECKPOINT:
         return check_checkpoint(engine, frame, error);
+    case FUT_MSG_DISK:
+        return fut_disks_check(engine, frame, error);
     case FUT_MSG_INBOUND:
         return fut_inbound_decode(frame->body, frame->length, &inbound, error);
     default:
@@ -170,6 +172,12 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
     case FUT_MSG_INBOUND:
         keep_inbound(engine, frame);
         break;
+    case FUT_MSG_DISK:
+        fut_disks_keep(engine, frame);
+        break;
+    case FUT_MSG_DISK_BASE:
+        fut_disks_keep_base(engine, frame);
+        break;
     default:
         break;
     }
@@ -178,7 +186,7 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
 /* -- commit -- */
 
 /* Applying a large epoch takes a while: the primary must not take that for death. */
-static void sign_of_life(FutEngine *engine, uint64_t *last_ns)
+void fut_standby_sign_of_life(FutEngine *engine, uint64_t *last_ns)
 {
     uint64_t now_ns = fut_engine_now(engine);
     if (now_ns - *last_ns < engine->config.heartbeat_ms * FUT_NS_PER_MS) {
@@ -215,10 +223,11 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
         uint64_t length = fut_get_le64(standby->parts.data + at);
         fut_delta_apply(standby->parts.data + at + KEPT_HEAD, length, &standby->memory);
         at += KEPT_HEAD + length;
-        sign_of_life(engine, &last_ns);
+        fut_standby_sign_of_life(engine, &last_ns);
     }
     fut_delta_apply(standby->last, standby->last_length, &standby->memory);
     standby->last = NULL;
+    fut_disks_commit(engine, epoch);
     fut_buf_clear(&standby->parts);
     fut_buf_trim(&standby->parts, FUT_WIRE_PART_MAX);
 
@@ -235,6 +244,7 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
 void fut_standby_discard(FutEngine *engine)
 {
     FutStandby *standby = &engine->standby;
+    fut_disks_discard(engine);
     fut_buf_clear(&standby->parts);
     standby->last = NULL;
     standby->head = (FutCheckpoint){ 0 };
@@ -283,7 +293,8 @@ void fut_standby_take_over(FutEngine *engine)
     g_autoptr(GError) error = NULL;
     note_taken_image(engine);
     uint64_t begin_ns = fut_engine_now(engine);
-    bool ok = vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error) &&
+    bool ok = fut_disks_settle(engine, &error) &&
+              vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error) &&
               vmm->ops->run(vmm, &error);
     uint64_t now_ns = fut_engine_now(engine);
     if (ok) {

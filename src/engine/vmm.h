@@ -12,8 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "disk_map.h"
 #include "fut_buf.h"
 #include "pageset.h"
+#include "wire_disk.h"
 
 typedef struct FutEngine FutEngine;
 typedef struct FutVmm FutVmm;
@@ -27,6 +29,21 @@ struct FutPacket {
     uint32_t flags;  /* the implementation's own, carried along */
     uint32_t length; /* bytes of data */
     uint8_t data[];
+};
+
+/* A writable disk of the guest. */
+typedef struct {
+    char *name;      /* as describe() calls it */
+    uint64_t length; /* bytes, > 0; never changes */
+} FutDiskInfo;
+#define FUT_DISKS_MAX 32
+
+/* Something to be done to a backup's disk. */
+typedef struct FutDiskRecord FutDiskRecord;
+struct FutDiskRecord {
+    FutDiskRecord *next;
+    FutDiskHead head;
+    uint8_t data[]; /* head.length bytes with FUT_DISK_WRITE */
 };
 
 typedef struct {
@@ -71,6 +88,16 @@ typedef struct {
     void (*packets_out)(FutVmm *vmm, const FutPacket *list);
     /* Gives the guest a packet that came in earlier. Any thread without the big lock. */
     void (*packet_in)(FutVmm *vmm, const FutPacket *packet);
+
+    /* -- disks of each host's own; all or none. They may block as long as the disk does: any thread without the big lock -- */
+    /* At most FUT_DISKS_MAX; valid as long as the VM lives. */
+    const FutDiskInfo *(*disks)(FutVmm *vmm, unsigned *ret_count);
+    /* Primary, guest running: reads from a chunk's start on. *length (whole chunks, or up to the disk's end) becomes what was read,
+     * again whole chunks or up to the end: one chunk of data, or with *ret_zero any number of chunks that are zeroes. */
+    bool (*disk_read)(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length,
+                      uint8_t *buffer, bool *ret_zero, GError **error);
+    /* Backup: does what the list says, in order. The error names the disk. */
+    bool (*disk_write)(FutVmm *vmm, const FutDiskRecord *list, GError **error);
 } FutVmmOps;
 
 /* Implementations put this first into their own structure. */
@@ -103,6 +130,15 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
 /* The guest is about to receive a packet: logs it to the backup when protected. Big lock may be held. */
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
                       int count);
+/* The guest is about to write to a disk (or zeroes, or discards). False: not yet, try again in a millisecond, with `hurry` if
+ * something waits for the disk to be quiet. `write` stays where it is until fut_engine_disk_end(). Both calls with the big lock. */
+bool fut_engine_disk_begin(FutEngine *engine, unsigned disk, FutDiskWrite *write, bool hurry);
+/* It was done (or failed: !ok), before the guest hears of it. With FUT_DISK_WRITE, data is what reached the disk, byte for byte; it
+ * may be NULL if begin did not set write->sending. No cut may come while this runs. */
+void fut_engine_disk_end(FutEngine *engine, unsigned disk, FutDiskWrite *write, FutDiskKind kind,
+                         const uint8_t *data, bool ok);
+/* The guest's flush of a disk succeeded. Big lock held. */
+void fut_engine_disk_flushed(FutEngine *engine, unsigned disk);
 /* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
 void fut_engine_idle(FutEngine *engine);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A backup's disks: what came over the link is kept until its epoch is committed, and then written by the disk thread, in order. */
+#include <sys/uio.h>
+
+#include "byteorder.h"
+#include "disks.h"
+#include "engine_internal.h"
+#include "fut_error.h"
+
+/* Written in one go. */
+#define BATCH_BYTES (4u << 20)
+/* What a primary may send without a commit: its own cap, and what its guest's queues hold beyond it. More is a peer gone wrong. */
+#define PENDING_MAX_BYTES (1ull << 30)
+/* Between looks at a clock while waiting for the disk thread. */
+#define LOOK_US 10000
+
+/* -- frames, before the pair machine -- */
+
+bool fut_disks_check(FutEngine *engine, const FutFrame *frame, GError **error)
+{
+    const FutDisks *disks = &engine->disks;
+    FutDiskHead head;
+    if (!fut_disk_head_decode(frame->body, frame->length, &head, error)) {
+        return false;
+    }
+    if (head.disk >= disks->count) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "a write to disk %u, there are %u", head.disk,
+                    disks->count);
+        return false;
+    }
+    uint64_t length = disks->info[head.disk].length;
+    if (head.length > length || head.offset > length - head.length) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "a write beyond the end of disk %s",
+                    disks->info[head.disk].name);
+        return false;
+    }
+    if (disks->queue.pending.bytes > PENDING_MAX_BYTES) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "more disk writes in an epoch than allowed");
+        return false;
+    }
+    return true;
+}
+
+/* -- frames, after it -- */
+
+/* The disk cannot follow: the link has to wait, and with it the primary. Its guest's writes wait in turn. */
+static void wait_for_room(FutEngine *engine)
+{
+    FutDisks *disks = &engine->disks;
+    uint64_t last_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    while (disks->queue.ready.bytes > engine->config.disk_queue_max_bytes && !disks->failed) {
+        g_cond_wait_until(&engine->changed, &engine->lock, g_get_monotonic_time() + LOOK_US);
+        g_mutex_unlock(&engine->lock);
+        fut_standby_sign_of_life(engine, &last_ns);
+        g_mutex_lock(&engine->lock);
+    }
+    g_mutex_unlock(&engine->lock);
+}
+
+static void poke_writer(FutEngine *engine)
+{
+    if (engine->host->disk) {
+        engine->host->disk(engine->opaque);
+    }
+}
+
+void fut_disks_keep(FutEngine *engine, const FutFrame *frame)
+{
+    FutDisks *disks = &engine->disks;
+    FutDiskHead head;
+    g_assert(fut_disk_head_decode(frame->body, frame->length, &head, NULL));
+    g_mutex_lock(&engine->lock);
+    if (!disks->failed) {
+        fut_disk_queue_add(&disks->queue, &head, frame->body + FUT_DISK_HEAD_SIZE);
+    }
+    bool full = disks->queue.ready.bytes > engine->config.disk_queue_max_bytes;
+    g_mutex_unlock(&engine->lock);
+    if (head.epoch == 0) {
+        poke_writer(engine);
+    }
+    if (full) {
+        wait_for_room(engine);
+    }
+}
+
+void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame)
+{
+    FutDisks *disks = &engine->disks;
+    FutDiskBase base;
+    g_assert(fut_disk_base_decode(frame->body, frame->length, &base, NULL));
+    g_mutex_lock(&engine->lock);
+    bool kept = base.base != 0 && base.base == disks->image && !disks->failed;
+    g_clear_pointer(&disks->failed, g_free);
+    disks->image = base.next;
+    g_mutex_unlock(&engine->lock);
+    uint8_t answer[8];
+    fut_put_le64(answer, kept ? base.base : 0);
+    struct iovec iov = { answer, sizeof(answer) };
+    engine->host->send(engine->opaque, FUT_MSG_DISK_KEPT, 0, &iov, 1);
+}
+
+void fut_disks_commit(FutEngine *engine, uint64_t epoch)
+{
+    FutDisks *disks = &engine->disks;
+    g_mutex_lock(&engine->lock);
+    bool any = disks->queue.pending.first != NULL;
+    fut_disk_queue_commit(&disks->queue, epoch);
+    g_mutex_unlock(&engine->lock);
+    if (any) {
+        poke_writer(engine);
+    }
+}
+
+/* What was committed is still written: with it the image is the one that the primary remembers. */
+void fut_disks_discard(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    fut_disk_queue_discard(&engine->disks.queue);
+    g_mutex_unlock(&engine->lock);
+}
+
+/* -- the disk thread -- */
+
+/* The flag first: who waits for the writing must not wait for the actions below, nor they for him. */
+static void image_failed(FutEngine *engine, GError *take_error)
+{
+    FutDisks *disks = &engine->disks;
+    g_autoptr(GError) error = take_error;
+    g_mutex_lock(&engine->lock);
+    disks->failed = g_strdup(error->message);
+    disks->image = 0;
+    disks->writing = false;
+    fut_disk_queue_clear(&disks->queue);
+    g_cond_broadcast(&engine->changed);
+    bool exiting = engine->exiting;
+    g_mutex_unlock(&engine->lock);
+    if (exiting) {
+        return;
+    }
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    fut_pair_image_bad(engine->pair, error->message, now_ns);
+    g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
+}
+
+bool fut_engine_disk_step(FutEngine *engine)
+{
+    FutDisks *disks = &engine->disks;
+    g_mutex_lock(&engine->lock);
+    FutDiskRecord *records = fut_disk_queue_take(&disks->queue, BATCH_BYTES);
+    disks->writing = records != NULL;
+    g_cond_broadcast(&engine->changed);
+    g_mutex_unlock(&engine->lock);
+    if (!records) {
+        return false;
+    }
+    GError *error = NULL;
+    bool written = engine->vmm->ops->disk_write(engine->vmm, records, &error);
+    fut_disk_records_free(records);
+    if (!written) {
+        image_failed(engine, error);
+    }
+    return true;
+}
+
+bool fut_disks_settle(FutEngine *engine, GError **error)
+{
+    FutDisks *disks = &engine->disks;
+    g_mutex_lock(&engine->lock);
+    fut_disk_queue_discard(&disks->queue);
+    while (!disks->failed && (disks->queue.ready.first || disks->writing)) {
+        g_cond_wait(&engine->changed, &engine->lock);
+    }
+    disks->image = 0; /* the guest writes to it from now on */
+    bool ok = !disks->failed;
+    if (!ok) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s", disks->failed);
+    }
+    g_mutex_unlock(&engine->lock);
+    return ok;
+}
