@@ -17,7 +17,7 @@ import sys
 
 # Only headers of these folders are kept.
 FOLDERS = ["accel", "block", "chardev", "crypto", "disas", "host/include", "hw", "include", "io",
-           "linux-headers", "migration", "monitor", "net", "target/i386", "tcg", "util"]
+           "linux-headers", "migration", "monitor", "net", "softmmu", "target/i386", "tcg", "util"]
 SUFFIXES = (".h", ".h.inc", ".def")
 
 # What Debian's amd64 packages of every supported version are built with.

@@ -123,7 +123,7 @@ static bool cut_run(FutQstop *stop)
         return false;
     }
     qatomic_xchg(&qvmm->cut.state, FUT_QCUT_RUNNING);
-    cpu_disable_ticks();
+    fut_qclock_stop(&qvmm->cut.clock);
     if (blk_all_next(NULL)) {
         /* Requests on their way are not part of the device state. */
         bdrv_drain_all();
@@ -131,7 +131,7 @@ static bool cut_run(FutQstop *stop)
     if (fut_engine_cut(qvmm->vmm.engine, stop->begin_ns) == FUT_CUT_STAY) {
         keep_stopped(qvmm);
     } else {
-        cpu_enable_ticks();
+        fut_qclock_go_on(&qvmm->cut.clock);
     }
     return true;
 }
@@ -165,7 +165,7 @@ void fut_qcut_resume(FutVmm *vmm)
     if (qvmm->cut.staying) {
         qvmm->cut.staying = false;
         if (runstate_is_running()) {
-            cpu_enable_ticks();
+            fut_qclock_go_on(&qvmm->cut.clock);
             resume_all_vcpus();
             fut_qcut_running(qvmm);
         }

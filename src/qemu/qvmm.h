@@ -47,8 +47,14 @@ typedef enum {
     FUT_QCUT_AGAIN
 } FutQcutState;
 
+/* Where the clocks stand against the host's while they run. */
+typedef struct {
+    int64_t ticks_offset, time_offset;
+} FutQclock;
+
 typedef struct {
     FutQstop stop;
+    FutQclock clock;
     int state;    /* FutQcutState, atomic: at most one cut is under way */
     bool wanted;  /* BQL: asked for while the guest could not be cut; ask again when it goes on */
     bool staying; /* BQL: vCPUs are kept stopped for the engine */
@@ -110,6 +116,10 @@ void fut_qstop_post(FutQstop *stop);
  * be.
  */
 bool fut_qstop_call(FutQvmm *qvmm, void (*run)(FutQvmm *qvmm));
+
+/* -- qclock.c; BQL held -- */
+void fut_qclock_stop(FutQclock *clock);
+void fut_qclock_go_on(const FutQclock *clock);
 
 /* -- qcut.c -- */
 void fut_qcut_init(FutQvmm *qvmm);

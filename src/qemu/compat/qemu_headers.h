@@ -17,6 +17,7 @@
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
+#include "qemu/seqlock.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "qom/object.h"
@@ -50,6 +51,13 @@
 #include "sysemu/runstate.h"
 #include "sysemu/sysemu.h"
 #include "sysemu/tcg.h"
+#endif
+
+/* The clocks' private state. */
+#if __has_include("system/cpu-timers-internal.h")
+#include "system/cpu-timers-internal.h"
+#else
+#include "softmmu/timers-state.h"
 #endif
 
 #include "exec/exec-all.h"
