@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Refuse rather than pretend: twins that differ, and configurations that cannot be protected."""
 import contextlib
+import os
 
 import pytest
 from lab.machine import Machine
+from lab.vhost_user import VhostUserBackend
 from lab.vm import FutagoVm, address, primary, standby
 
 DIFFERENT = {
@@ -76,5 +78,18 @@ def test_what_cannot_be_protected(pairs, what):
     machine, culprit = UNPROTECTABLE[what]
     vm = FutagoVm(pairs["lab"].hosts[2], machine, "unprotectable")
     assert vm.process.wait(10) != 0
-    lines = [line for line in vm.process.output().splitlines() if culprit in line]
-    assert lines, vm.process.output()
+    refusal = [line for line in vm.process.output().splitlines() if line.startswith("futago: ")]
+    assert len(refusal) == 1 and culprit in refusal[0], vm.process.output()
+
+
+def test_vhost_is_refused(pairs):
+    """A NIC whose packets another process (or the kernel) moves past QEMU cannot be held back."""
+    lab = pairs["lab"]
+    path = os.path.join(lab.hosts[2].folder, "vhost")
+    lab.keep(VhostUserBackend(path))
+    machine = Machine(kind="q35", extra=("-chardev", f"socket,id=c0,path={path}", "-netdev", "vhost-user,id=fast,chardev=c0",
+                                         "-device", "virtio-net-pci,netdev=fast"))
+    vm = FutagoVm(lab.hosts[2], machine, "unprotectable")
+    assert vm.process.wait(10) != 0
+    refusal = [line for line in vm.process.output().splitlines() if line.startswith("futago: ")]
+    assert len(refusal) == 1 and "fast" in refusal[0] and "vhost" in refusal[0], vm.process.output()

@@ -12,6 +12,8 @@ CLIENTS = os.path.join(BUILD, "tests", "integration", "client")
 FUT_RR = os.path.join(CLIENTS, "fut-rr")
 FUT_COUNT = os.path.join(CLIENTS, "fut-count")
 FUT_BADPEER = os.path.join(CLIENTS, "fut-badpeer")
+FUT_ARBITER = os.path.join(CLIENTS, "fut-arbiter")
+ETCD = os.path.join(ROOT, "build", "etcd", "usr", "bin", "etcd")
 
 
 def missing():
