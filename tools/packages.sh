@@ -5,11 +5,13 @@ PACKAGES=(
     qemu-system-x86                                       # the QEMU that is protected
     gcc libc6-dev meson ninja-build pkg-config            # compiling
     libglib2.0-dev libjansson-dev libxxhash-dev           # libraries
+    libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
     liburing-dev                                          # is inside QEMU's own structures
     dpkg-dev                                              # unpacks QEMU's source package
     python3 python3-pytest clang-format                   # tests and style
     busybox-static cpio iproute2                          # the test guest and its networks
 )
+TEST_PACKAGES=(openssl) # makes the certificates of a test
 BENCH_PACKAGES=(python3-matplotlib)
 SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
 LISTS_MAX_AGE_DAYS=7

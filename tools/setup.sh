@@ -61,27 +61,48 @@ setup_headers() {
     mark_done headers "$state"
 }
 
-# download_kernel FOLDER: Debian's cloud kernel as a package file. Fails where the lists are too old for the mirror.
+# download_package FOLDER PACKAGE: as a package file. Fails where the lists are too old for the mirror.
+download_package() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    (cd "$1" && apt-get -o "APT::Sandbox::User=$(id -un)" -qq download "$2")
+}
+
+# Debian's cloud kernel.
 download_kernel() {
     local package
     package=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
     [ -n "$package" ] || die "apt knows no linux-image-cloud-amd64: add Debian's main archive and run apt-get update"
-    rm -rf "$1"
-    mkdir -p "$1"
-    (cd "$1" && apt-get -o "APT::Sandbox::User=$(id -un)" -qq download "$package")
+    download_package "$1" "$package"
 }
 
-# The kernel is unpacked into build/kernel; the host's /boot is left alone.
-fetch_kernel() {
-    local package=$BUILD/kernel/package
+download_etcd() {
+    download_package "$1" etcd-server
+}
+
+# fetch_package WHAT FOLDER PATTERN...: runs download_WHAT; what matches is unpacked into FOLDER. Nothing is installed.
+fetch_package() {
+    local what=$1 folder=$2 package=$2/package
     need_lists
-    download_kernel "$package" || {
+    "download_$what" "$package" || {
         update_lists
-        download_kernel "$package" || die "cannot fetch Debian's cloud kernel: see apt's message above"
+        "download_$what" "$package" || die "cannot fetch Debian's package of $what: see apt's message above"
     }
-    dpkg-deb --fsys-tarfile "$package"/*.deb | tar -x -C "$BUILD/kernel" --wildcards \
-        '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' '*failover.ko*'
+    dpkg-deb --fsys-tarfile "$package"/*.deb | tar -x -C "$folder" --wildcards "${@:3}"
     rm -rf "$package"
+}
+
+# The host's /boot is left alone.
+fetch_kernel() {
+    fetch_package kernel "$BUILD/kernel" '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' '*failover.ko*'
+}
+
+# Tests of the arbiter want etcd, but not as a service of this machine.
+setup_etcd() {
+    [ -x "$BUILD/etcd/usr/bin/etcd" ] && return
+    say "fetching etcd for the tests"
+    mkdir -p "$BUILD/etcd"
+    fetch_package etcd "$BUILD/etcd" '*/usr/bin/etcd'
 }
 
 setup_guest() {

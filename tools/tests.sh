@@ -45,6 +45,10 @@ lint_suite() {
 }
 
 integration_suite() {
+    need_packages "${TEST_PACKAGES[@]}"
+    hold_lock
+    setup_etcd
+    release_lock
     say "integration"
     expect_results integration
     "${NAMESPACES[@]}" /usr/bin/python3 -B -m pytest -p no:cacheprovider --junitxml="$RESULTS/integration.junit.xml" \

@@ -9,6 +9,7 @@
 
 static const FutArbiterOps *const kinds[] = {
     &fut_arbiter_file,
+    &fut_arbiter_etcd,
     &fut_arbiter_command,
     &fut_arbiter_manual,
 };

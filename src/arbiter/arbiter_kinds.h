@@ -5,6 +5,7 @@
 
 #include "arbiter.h"
 
-extern const FutArbiterOps fut_arbiter_file, fut_arbiter_command, fut_arbiter_manual;
+extern const FutArbiterOps fut_arbiter_file, fut_arbiter_etcd, fut_arbiter_command,
+    fut_arbiter_manual;
 
 #endif

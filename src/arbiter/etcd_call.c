@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Addresses of etcd, and requests to it by libcurl. QEMU may have loaded libcurl as well: Debian's
+ * GnuTLS flavour, which is ours too. */
+#include "etcd_call.h"
+
+#include <curl/curl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fut_clock.h"
+#include "fut_error.h"
+
+#define PREFIX_DEFAULT "/futago"
+#define PORT_DEFAULT "2379"
+#define SERVERS_MAX 16
+#define CONNECT_MS 1000
+/* A member that has lost its majority does not answer: the next one may have one. */
+#define REQUEST_MS 1500
+
+/* -- address -- */
+
+static void set_bad(const char *part, const char *remedy, GError **error)
+{
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "arbiter etcd: '%s': %s", part, remedy);
+}
+
+static char *url_part(CURLU *url, CURLUPart part)
+{
+    char *text = NULL;
+
+    if (curl_url_get(url, part, &text, 0) != CURLUE_OK) {
+        return NULL;
+    }
+    char *copy = g_strdup(text);
+    curl_free(text);
+    return copy;
+}
+
+static bool has_part(CURLU *url, CURLUPart part)
+{
+    g_autofree char *text = url_part(url, part);
+
+    return text != NULL;
+}
+
+static bool good_prefix(const char *prefix)
+{
+    for (const char *at = prefix; *at; at++) {
+        if (!g_ascii_isalnum(*at) && !strchr("/._-", *at)) {
+            return false;
+        }
+    }
+    return strlen(prefix) <= 256;
+}
+
+/* `text` goes into messages. */
+static bool take_url(FutEtcd *etcd, CURLU *url, const char *text, GError **error)
+{
+    g_autofree char *scheme = url_part(url, CURLUPART_SCHEME);
+    g_autofree char *host = url_part(url, CURLUPART_HOST);
+    g_autofree char *port = url_part(url, CURLUPART_PORT);
+    g_autofree char *path = url_part(url, CURLUPART_PATH);
+
+    if (!scheme || !host || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)) {
+        set_bad(text, "use http://HOST:PORT or https://HOST:PORT", error);
+        return false;
+    }
+    if (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD) ||
+        has_part(url, CURLUPART_QUERY) || has_part(url, CURLUPART_FRAGMENT)) {
+        set_bad(text, "a URL has HOST:PORT and, the last one, /PREFIX only", error);
+        return false;
+    }
+    if (etcd->prefix || etcd->servers->len == SERVERS_MAX) {
+        set_bad(text, "/PREFIX ends the list of at most 16 URLs", error);
+        return false;
+    }
+    if (path && strcmp(path, "/") != 0) {
+        if (!good_prefix(path)) {
+            set_bad(text, "a prefix has letters, digits, '/', '.', '_' and '-'", error);
+            return false;
+        }
+        while (g_str_has_suffix(path, "/")) {
+            path[strlen(path) - 1] = '\0';
+        }
+        etcd->prefix = g_steal_pointer(&path);
+    }
+    g_ptr_array_add(etcd->servers,
+                    g_strdup_printf("%s://%s:%s", scheme, host, port ? port : PORT_DEFAULT));
+    return true;
+}
+
+static bool add_url(FutEtcd *etcd, const char *text, GError **error)
+{
+    CURLU *url = curl_url();
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+    bool ok = code == CURLUE_OK && take_url(etcd, url, text, error);
+
+    if (code != CURLUE_OK) {
+        set_bad(text, "use http://HOST:PORT or https://HOST:PORT", error);
+    }
+    curl_url_cleanup(url);
+    return ok;
+}
+
+static bool add_option(FutEtcd *etcd, const char *text, GError **error)
+{
+    const struct {
+        const char *key;
+        char **file;
+    } options[] = {
+        { "cacert=", &etcd->cacert },
+        { "cert=", &etcd->cert },
+        { "key=", &etcd->key },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+        if (!g_str_has_prefix(text, options[i].key)) {
+            continue;
+        }
+        /* The process may change its folder later on. */
+        g_free(*options[i].file);
+        *options[i].file = g_canonicalize_filename(text + strlen(options[i].key), NULL);
+        if (!g_file_test(*options[i].file, G_FILE_TEST_IS_REGULAR) ||
+            access(*options[i].file, R_OK) < 0) {
+            set_bad(text, "that file cannot be read", error);
+            return false;
+        }
+        return true;
+    }
+    set_bad(text, "there are URLs, cacert=FILE, cert=FILE and key=FILE", error);
+    return false;
+}
+
+static bool check_tls(const FutEtcd *etcd, GError **error)
+{
+    bool any = etcd->cacert || etcd->cert || etcd->key;
+
+    if (!etcd->cert != !etcd->key) {
+        set_bad(etcd->cert ? etcd->cert : etcd->key, "cert= and key= go together", error);
+        return false;
+    }
+    for (guint i = 0; any && i < etcd->servers->len; i++) {
+        const char *server = g_ptr_array_index(etcd->servers, i);
+        if (!g_str_has_prefix(server, "https:")) {
+            set_bad(server, "certificates need https://", error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void *init_curl(void *unused)
+{
+    return GINT_TO_POINTER(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+}
+
+bool fut_etcd_init(FutEtcd *etcd, const char *where, GError **error)
+{
+    static GOnce once = G_ONCE_INIT;
+    g_auto(GStrv) parts = g_strsplit(where, ",", -1);
+    bool ok = true;
+
+    if (!g_once(&once, init_curl, NULL)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "arbiter etcd: libcurl does not start");
+        return false;
+    }
+    *etcd = (FutEtcd){ .servers = g_ptr_array_new_with_free_func(g_free) };
+    for (char **part = parts; ok && *part; part++) {
+        ok = strstr(*part, "://") ? add_url(etcd, *part, error) : add_option(etcd, *part, error);
+    }
+    if (ok && etcd->servers->len == 0) {
+        set_bad(where, "name a member: http://HOST:PORT", error);
+        ok = false;
+    }
+    if (!ok || !check_tls(etcd, error)) {
+        fut_etcd_done(etcd);
+        return false;
+    }
+    etcd->prefix = etcd->prefix ? etcd->prefix : g_strdup(PREFIX_DEFAULT);
+    return true;
+}
+
+void fut_etcd_done(FutEtcd *etcd)
+{
+    g_ptr_array_unref(etcd->servers);
+    g_free(etcd->prefix);
+    g_free(etcd->cacert);
+    g_free(etcd->cert);
+    g_free(etcd->key);
+}
+
+/* -- requests -- */
+
+static size_t collect(char *bytes, size_t size, size_t count, void *opaque)
+{
+    GString *answer = opaque;
+
+    if (answer->len + count > FUT_ETCD_ANSWER_MAX) {
+        return 0; /* ends the transfer */
+    }
+    g_string_append_len(answer, bytes, (gssize)count);
+    return count;
+}
+
+static void set_options(CURL *curl, const FutEtcd *etcd, long wait_ms, char *reason)
+{
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L); /* the signals of the process are QEMU's */
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever the environment says */
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, MIN(wait_ms, CONNECT_MS));
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, wait_ms);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
+    if (etcd->cacert) {
+        curl_easy_setopt(curl, CURLOPT_CAINFO, etcd->cacert);
+    }
+    if (etcd->cert) {
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, etcd->cert);
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, etcd->key);
+    }
+}
+
+/* What etcd says of itself when it cannot: {"error": "..."}. */
+static bool check_status(CURL *curl, const char *server, const json_t *object, GError **error)
+{
+    long status = 0;
+    const char *said = json_string_value(json_object_get(object, "error"));
+
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200 && json_is_object(json_object_get(object, "header"))) {
+        return true;
+    }
+    if (said) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: %.120s", server, said);
+    } else {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: does not answer as etcd does (status %ld)",
+                    server, status);
+    }
+    return false;
+}
+
+static json_t *take_answer(CURL *curl, CURLcode code, const char *server, const char *reason,
+                           const GString *answer, GError **error)
+{
+    if (code == CURLE_WRITE_ERROR) {
+        reason = "the answer is too long for etcd's";
+    }
+    if (code != CURLE_OK) {
+        g_set_error(error, FUT_ERROR,
+                    code == CURLE_OPERATION_TIMEDOUT ? FUT_ERR_TIMEOUT : FUT_ERR_IO, "%s: %s",
+                    server, *reason ? reason : curl_easy_strerror(code));
+        return NULL;
+    }
+    json_t *object = json_loadb(answer->str, answer->len, JSON_REJECT_DUPLICATES, NULL);
+    if (!check_status(curl, server, object, error)) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+static json_t *post(CURL *curl, const FutEtcd *etcd, const char *server, const char *url,
+                    const char *body, uint64_t left_ms, GError **error)
+{
+    g_autoptr(GString) answer = g_string_new(NULL);
+    char reason[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+
+    set_options(curl, etcd, (long)MIN(left_ms, REQUEST_MS), reason);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
+    CURLcode code = curl_easy_perform(curl);
+    json_t *object = take_answer(curl, code, server, reason, answer, error);
+    curl_slist_free_all(headers);
+    return object;
+}
+
+json_t *fut_etcd_call(const FutEtcd *etcd, guint server, const char *verb, json_t *take_request,
+                      uint64_t deadline_ns, GError **error)
+{
+    const char *name = g_ptr_array_index(etcd->servers, server);
+    g_autofree char *url = g_strdup_printf("%s/v3/kv/%s", name, verb);
+    uint64_t now_ns = fut_now_ns();
+    char *body = json_dumps(take_request, JSON_COMPACT);
+    json_t *answer = NULL;
+
+    json_decref(take_request);
+    if (now_ns + FUT_NS_PER_MS >= deadline_ns) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT, "%s: no time left to ask", name);
+    } else {
+        CURL *curl = curl_easy_init();
+        g_assert(curl);
+        answer = post(curl, etcd, name, url, body, (deadline_ns - now_ns) / FUT_NS_PER_MS, error);
+        curl_easy_cleanup(curl);
+    }
+    free(body);
+    return answer;
+}
