@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 # Only headers of these folders are kept.
-FOLDERS = ["accel", "block", "chardev", "crypto", "disas", "host/include", "hw", "include", "io",
+FOLDERS = ["accel", "block", "chardev", "crypto", "disas", "ebpf", "host/include", "hw", "include", "io",
            "linux-headers", "migration", "monitor", "net", "softmmu", "target/i386", "tcg", "util"]
 SUFFIXES = (".h", ".h.inc", ".def")
 

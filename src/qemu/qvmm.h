@@ -144,6 +144,10 @@ bool fut_qnet_has_header(FutQfilter *filter);
 void fut_qnet_out(FutVmm *vmm, const FutPacket *list);
 void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
 
+/* -- qtx.c -- */
+/* Lets virtio-net send at the guest's kick. BQL held, guest not started. */
+void fut_qtx_attach(void);
+
 /* -- qcheck.c, qrefuse.c -- */
 bool fut_qcheck_describe(FutVmm *vmm, char ***ret_lines, GError **error);
 /* False and FUT_ERR_UNSUPPORTED for what cannot be protected. BQL held. */
