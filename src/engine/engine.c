@@ -279,6 +279,7 @@ void fut_engine_alive(FutEngine *engine, uint64_t now_ns)
     g_mutex_lock(&engine->lock);
     fut_pair_alive(engine->pair, now_ns);
     g_mutex_unlock(&engine->lock);
+    fut_engine_act(engine);
 }
 
 void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text,

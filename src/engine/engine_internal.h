@@ -36,7 +36,8 @@ typedef struct {
     uint64_t parts_epoch;
     const uint8_t *last; /* stream of the CHECKPOINT being handled */
     size_t last_length;
-    FutCheckpoint head; /* of the CHECKPOINT being handled, then of the committed one */
+    FutCheckpoint next; /* of the CHECKPOINT being handled: the pair machine may still refuse it */
+    FutCheckpoint head; /* of the committed one */
     FutPacketList log;  /* inbound packets the guest saw in epochs not yet committed; `lock` */
 } FutStandby;
 

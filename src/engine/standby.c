@@ -100,7 +100,7 @@ static bool check_checkpoint(FutEngine *engine, const FutFrame *frame, GError **
     if (!fut_delta_check(stream, length, &standby->memory, NULL, error)) {
         return false;
     }
-    standby->head = head;
+    standby->next = head;
     standby->last = stream;
     standby->last_length = length;
     return true;
@@ -217,7 +217,8 @@ static void compare_hash(FutEngine *engine)
 void fut_standby_apply(FutEngine *engine, uint64_t epoch)
 {
     FutStandby *standby = &engine->standby;
-    g_assert(standby->head.epoch == epoch);
+    g_assert(standby->next.epoch == epoch);
+    standby->head = standby->next;
     uint64_t last_ns = fut_engine_now(engine);
     for (size_t at = 0; at < standby->parts.len;) {
         uint64_t length = fut_get_le64(standby->parts.data + at);
