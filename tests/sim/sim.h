@@ -5,6 +5,7 @@
  *   sim_run.c      one schedule from start to end         sim_faults.c   what goes wrong, and when
  *   sim_events.c   what happens next                      sim_manager.c  an operator who restarts and protects again
  *   sim_host.c     a host's life and its link thread      sim_host_ops.c what the engine asks of its host
+ *   sim_threads.c  who waits while others go on
  *   sim_vm.c       the VMM (vmm.h)                        sim_guest.c    the program in the VM
  *   sim_net.c      links                                  sim_strangers.c who else connects
  *   sim_arbiter.c  who may go on alone                    sim_world.c    the VM's clients
@@ -50,6 +51,7 @@ typedef enum {
     SIM_EVENT_ANSWER,    /* host, number: generation, detail: FutAnswer */
     SIM_EVENT_PACKET,    /* host, number: request, detail: client */
     SIM_EVENT_UNPAUSE,   /* host */
+    SIM_EVENT_COMMAND,   /* host, detail: SimCommand */
     /* from here on: not done by a host's own threads */
     SIM_EVENT_DELIVER, /* link, detail: sending end */
     SIM_EVENT_HANG_UP, /* link, detail: end (a stranger's) */
@@ -59,6 +61,12 @@ typedef enum {
     SIM_EVENT_HEAL,    /* detail: fault that ends; SIM_FAULTS_MAX: all, for good */
     SIM_EVENT_MANAGER,
 } SimEventKind;
+
+typedef enum {
+    SIM_COMMAND_PROTECT,
+    SIM_COMMAND_UNPROTECT,
+    SIM_COMMAND_FAILOVER
+} SimCommand;
 
 typedef struct {
     uint64_t at_ns;
@@ -213,10 +221,10 @@ bool sim_guest_load(SimVm *vm, const uint8_t *state, size_t length);
 /* -- sim_host.c, sim_host_ops.c -- */
 
 typedef enum {
-    SIM_DEAD,
-    SIM_DARK,
     SIM_LIVE,
-    SIM_FROZEN
+    SIM_FROZEN,
+    SIM_DEAD,
+    SIM_DARK
 } SimLiving; /* DARK: dead, and nothing answers for it */
 typedef enum {
     SIM_TRIP_NONE,
@@ -252,15 +260,20 @@ struct SimHost {
     GQueue questions; /* generations waiting to be asked, one at a time */
     bool asking;
 
-    GArray *deferred; /* SimEvent: came while frozen */
-    GQueue limbo;     /* SimEffect, owned: effects of a call in whose middle the host froze */
-    SimTrip trip;     /* what happens at the trip_ops'th effect from now */
+    GArray *deferred; /* SimEvent: came while nobody could take them */
+    unsigned
+        depth; /* calls into this host under way: events happen while one of them is kept waiting */
+    bool waking;    /* frozen in one of them, and may go on */
+    bool link_busy; /* its link thread is in one */
+    bool in_link;   /* the innermost is the link thread's */
+    SimTrip trip;   /* what happens at the trip_ops'th effect from now */
     unsigned trip_ops;
-    bool dying;
+    SimLiving dying; /* how, at the end of the call under way; SIM_LIVE: not */
 
     SimProtection *protection; /* as a primary: the last one */
     GQueue held;               /* SimHeld, owned: outputs the engine holds */
     SimProtection *backing;    /* as a backup: whose image it holds; NULL: none */
+    bool commit_unseen;        /* a commit whose image was not looked at yet */
     FutPairState last_state;
 };
 
@@ -269,9 +282,8 @@ void sim_host_free(SimHost *host);
 void sim_host_die(SimHost *host, SimLiving how);
 void sim_host_freeze(SimHost *host);
 void sim_host_thaw(SimHost *host);
+void sim_host_catch_up(SimHost *host);
 void sim_host_event(SimHost *host, const SimEvent *event);
-/* Ends a call into the host: what the call set off is noticed. */
-void sim_host_after(SimHost *host);
 void sim_host_look(SimHost *host); /* its link thread goes round once, soon */
 uint64_t sim_host_now(const SimHost *host);
 void sim_host_detach(SimHost *host);
@@ -281,8 +293,15 @@ extern const FutEngineHost sim_host_ops;
 void sim_host_packets(SimHost *host, const FutPacket *list);
 void sim_host_passes(SimHost *host, const SimPacket *packet);
 void sim_host_announce(SimHost *host);
-void sim_host_leave_limbo(SimHost *host);
-void sim_host_forget_limbo(SimHost *host);
+
+/* -- sim_threads.c -- */
+
+/* A place where a thread of a host may be kept waiting, and the host freeze or die. False: it is dead, nothing it does has any
+ * effect. No lock of the engine may be held. */
+bool sim_gate(SimHost *host);
+/* A call into the host, by its link thread or by another. enter: false when the event has to wait. */
+bool sim_enter(SimHost *host, const SimEvent *event);
+void sim_leave(SimHost *host, const SimEvent *event);
 
 /* -- sim_arbiter.c -- */
 
@@ -334,7 +353,8 @@ void sim_check_step(Sim *sim);
 void sim_check_pass(SimHost *host, const SimPacket *packet);
 void sim_check_release(SimHost *host, const SimPacket *packet);
 void sim_check_seen(SimHost *host, const SimPacket *packet);
-void sim_check_commit(SimHost *host, SimLink *link);
+void sim_note_commit(SimHost *host);
+void sim_check_commit(SimHost *host);
 void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length);
 /* Is all as it should be when nothing goes wrong? Or is the VM gone, and that nobody's mistake? */
 bool sim_check_well(Sim *sim);
@@ -370,6 +390,7 @@ typedef struct {
     unsigned choppy;    /* percent of messages that arrive in pieces */
     unsigned timer;     /* percent of steps with an output of their own */
     unsigned broadcast; /* percent of requests that reach all who run the VM */
+    unsigned waiting;   /* percent of gates where the link thread is kept waiting, times ten */
     unsigned faults;
 } SimProfile;
 
@@ -407,7 +428,8 @@ struct Sim {
     SimFault fault[SIM_FAULTS_MAX];
     bool healing;                 /* nothing goes wrong any more */
     uint64_t healing_ns, lost_ns; /* since when; lost_ns 0: not lost */
-    bool done;
+    bool over;
+    unsigned events;
     uint64_t healed_acks[SIM_CLIENTS];
     FutPairFault wrong; /* fault that the engine was told to have */
     SimTracing tracing;
@@ -418,6 +440,8 @@ struct Sim {
 
 /* Runs one schedule. Returns NULL, or what went wrong (caller frees). */
 char *sim_run(uint64_t seed, FutPairFault wrong, SimTracing tracing, SimCount *count);
+/* Lets the next thing happen. */
+void sim_step(Sim *sim);
 void sim_trace(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
 #define SIM_TRACE(sim, ...)                                                                        \
     do {                                                                                           \

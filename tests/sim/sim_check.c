@@ -78,6 +78,7 @@ static void check_discard(SimHost *host, FutPairState state)
     }
     host->sim->count->discards++;
     host->backing = NULL;
+    host->commit_unseen = false;
     bool outlived = arbiter->generation > protection->generation && !sim_arbiter_holds(host);
     if (!protection->given_up && !outlived) {
         sim_violation(host->sim, "image",
@@ -180,13 +181,14 @@ static void check_memory(SimHost *host, const char *when)
     }
 }
 
-void sim_check_commit(SimHost *host, SimLink *link)
+/* The backup's machine has all of an epoch. Its memory follows when the engine has applied it. */
+void sim_note_commit(SimHost *host)
 {
     SimSight sight = sim_sight(host);
-    SimProtection *protection = link->protection;
+    SimProtection *protection = host->link ? host->link->protection : NULL;
 
     if (sight.pair.role != FUT_ROLE_BACKUP || sight.pair.committed == 0 || !protection ||
-        sight.pair.committed == protection->committed || sight.pair.state == FUT_STATE_WAITING) {
+        sight.pair.committed == protection->committed) {
         return;
     }
     if (sight.pair.committed != protection->committed + 1 ||
@@ -198,8 +200,20 @@ void sim_check_commit(SimHost *host, SimLink *link)
     }
     protection->committed = sight.pair.committed;
     host->backing = protection;
+    host->commit_unseen = true;
     host->sim->count->commits++;
-    check_memory(host, "at its commit");
+}
+
+/* Between two frames: what was committed is in place. */
+void sim_check_commit(SimHost *host)
+{
+    sim_note_commit(host);
+    if (host->commit_unseen) {
+        host->commit_unseen = false;
+        if (!host->vm.started) { /* else it was looked at when it was taken over */
+            check_memory(host, "at its commit");
+        }
+    }
 }
 
 void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length)

@@ -48,7 +48,7 @@ static void set_trip(Sim *sim, const SimFault *fault, SimTrip trip)
 
     if (host) {
         host->trip = trip;
-        host->trip_ops = (unsigned)sim_below(&sim->random, 12);
+        host->trip_ops = (unsigned)sim_below(&sim->random, 30);
     }
 }
 
@@ -229,27 +229,27 @@ static void give_answers(Sim *sim, SimFault *fault)
 
 /* -- people -- */
 
-static void unprotect(Sim *sim, SimFault *fault)
+static void push_command(Sim *sim, const SimFault *fault, SimCommand command)
 {
     SimHost *host = host_a(sim, fault);
 
-    if (host && host->living == SIM_LIVE && fut_engine_unprotect(host->engine, NULL) &&
-        host->protection) {
-        SIM_TRACE(sim, "%s: protection ended by a person", host->node);
-        host->protection->given_up = true;
-        sim_host_after(host);
+    if (host) {
+        sim_push(sim, 0,
+                 (SimEvent){ .kind = SIM_EVENT_COMMAND,
+                             .host = host->index,
+                             .life = host->life,
+                             .detail = command });
     }
+}
+
+static void unprotect(Sim *sim, SimFault *fault)
+{
+    push_command(sim, fault, SIM_COMMAND_UNPROTECT);
 }
 
 static void fail_over(Sim *sim, SimFault *fault)
 {
-    SimHost *host = host_a(sim, fault);
-
-    if (host && host->living == SIM_LIVE) {
-        bool accepted = fut_engine_failover(host->engine, NULL);
-        SIM_TRACE(sim, "%s: failover by a person: %s", host->node, accepted ? "yes" : "no");
-        sim_host_after(host);
-    }
+    push_command(sim, fault, SIM_COMMAND_FAILOVER);
 }
 
 /* -- the VMM -- */

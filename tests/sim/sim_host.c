@@ -37,7 +37,6 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     host->clock_offset_ns = sim_below(&host->sim->random, 1000 * FUT_NS_PER_S);
     host->deferred = g_array_new(FALSE, FALSE, sizeof(SimEvent));
     host->tick_event_ns = SIM_NEVER;
-    g_queue_init(&host->limbo);
     g_queue_init(&host->questions);
     g_queue_init(&host->held);
     sim_vm_init(&host->vm, host);
@@ -74,7 +73,6 @@ void sim_host_free(SimHost *host)
     g_clear_pointer(&host->engine, fut_engine_free);
     g_clear_pointer(&host->reader, fut_frame_reader_free);
     sim_vm_done(&host->vm);
-    sim_host_forget_limbo(host);
     g_queue_clear_full(&host->questions, g_free);
     g_queue_clear_full(&host->held, g_free);
     g_array_unref(host->deferred);
@@ -84,6 +82,12 @@ void sim_host_die(SimHost *host, SimLiving how)
 {
     SimHost fresh = { .sim = host->sim, .index = host->index, .life = host->life };
 
+    if (host->depth > 0) {
+        host->dying =
+            how; /* its engine is in use up the stack: nothing it does has any effect from here on */
+        host->waking = true;
+        return;
+    }
     SIM_TRACE(host->sim, "%s: %s", host->node, how == SIM_DARK ? "loses its power" : "dies");
     if (how == SIM_DEAD) {
         sim_host_detach(host);
@@ -98,19 +102,28 @@ void sim_host_freeze(SimHost *host)
 {
     SIM_TRACE(host->sim, "%s: freezes", host->node);
     host->living = SIM_FROZEN;
+    host->waking = false;
 }
 
-void sim_host_thaw(SimHost *host)
+/* What came meanwhile has its turn now. */
+void sim_host_catch_up(SimHost *host)
 {
-    SIM_TRACE(host->sim, "%s: wakes", host->node);
-    host->living = SIM_LIVE;
-    sim_host_leave_limbo(host);
-    sim_host_look(host);
     for (guint i = 0; i < host->deferred->len; i++) {
         sim_push_again(host->sim, &g_array_index(host->deferred, SimEvent, i));
     }
     g_array_set_size(host->deferred, 0);
-    sim_host_after(host);
+}
+
+void sim_host_thaw(SimHost *host)
+{
+    if (host->depth > 0) {
+        host->waking = true; /* and wakes as soon as the stack comes back to it */
+        return;
+    }
+    SIM_TRACE(host->sim, "%s: wakes", host->node);
+    host->living = SIM_LIVE;
+    sim_host_look(host);
+    sim_host_catch_up(host);
 }
 
 /* -- the link -- */
@@ -228,8 +241,8 @@ static bool read_frames(SimHost *host, SimLink *link)
         SIM_TRACE(host->sim, "%s: link %u: gets %s", host->node, link->number,
                   fut_wire_type_name(frame.type));
         fut_engine_frame(host->engine, &frame, sim_host_now(host));
-        sim_check_commit(host, link);
-        if (host->link != link || host->living != SIM_LIVE || host->dying) {
+        sim_check_commit(host);
+        if (host->link != link || host->dying != SIM_LIVE) {
             return false;
         }
     }
@@ -293,12 +306,10 @@ static void go_round(SimHost *host)
         fut_engine_tick(host->engine, sim_host_now(host));
         host->listening &= sim_sight(host).pair.role == FUT_ROLE_BACKUP;
     }
-    if (host->link && host->living == SIM_LIVE && !host->dying) {
+    if (sim_gate(host) && host->link) {
         read_link(host);
     }
-    if (!host->dying) {
-        set_alarm(host);
-    }
+    set_alarm(host);
 }
 
 /* -- the other threads -- */
@@ -335,6 +346,29 @@ static void guest_step(SimHost *host)
         sim_guest_step(&host->vm);
     }
     sim_vm_wake(&host->vm);
+}
+
+/* The control thread's work. */
+static void command(SimHost *host, SimCommand what)
+{
+    static const char *const names[] = { "protect", "unprotect", "failover" };
+    bool accepted = false;
+
+    switch (what) {
+    case SIM_COMMAND_PROTECT:
+        accepted = fut_engine_protect(host->engine, NULL);
+        break;
+    case SIM_COMMAND_UNPROTECT:
+        if (host->protection) {
+            host->protection->given_up = true;
+        }
+        accepted = fut_engine_unprotect(host->engine, NULL);
+        break;
+    case SIM_COMMAND_FAILOVER:
+        accepted = fut_engine_failover(host->engine, NULL);
+        break;
+    }
+    SIM_TRACE(host->sim, "%s: %s: %s", host->node, names[what], accepted ? "yes" : "not now");
 }
 
 static void unpause(SimHost *host)
@@ -382,6 +416,9 @@ static void dispatch(SimHost *host, const SimEvent *event)
     case SIM_EVENT_PACKET:
         sim_world_packet(host, event);
         break;
+    case SIM_EVENT_COMMAND:
+        command(host, (SimCommand)event->detail);
+        break;
     default:
         g_assert(event->kind == SIM_EVENT_UNPAUSE);
         unpause(host);
@@ -389,22 +426,10 @@ static void dispatch(SimHost *host, const SimEvent *event)
     }
 }
 
-void sim_host_after(SimHost *host)
-{
-    if (host->dying) {
-        sim_host_die(host, sim_chance(&host->sim->random, 50) ? SIM_DEAD : SIM_DARK);
-    }
-}
-
 void sim_host_event(SimHost *host, const SimEvent *event)
 {
-    if (event->life != host->life || !sim_host_up(host)) {
-        return;
+    if (sim_enter(host, event)) {
+        dispatch(host, event);
+        sim_leave(host, event);
     }
-    if (host->living == SIM_FROZEN) {
-        g_array_append_val(host->deferred, *event);
-        return;
-    }
-    dispatch(host, event);
-    sim_host_after(host);
 }

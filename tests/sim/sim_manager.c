@@ -72,8 +72,11 @@ static void protect(Sim *sim)
     } else if (state == FUT_STATE_ALONE) {
         SIM_TRACE(sim, "%s: to be protected by %s", active->node, standby->node);
         active->peer = standby->index;
-        fut_engine_protect(active->engine, NULL);
-        sim_host_after(active);
+        sim_push(sim, 0,
+                 (SimEvent){ .kind = SIM_EVENT_COMMAND,
+                             .host = active->index,
+                             .life = active->life,
+                             .detail = SIM_COMMAND_PROTECT });
     }
 }
 

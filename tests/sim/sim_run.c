@@ -63,6 +63,7 @@ static void choose_profile(Sim *sim)
         .choppy = (unsigned)(sim_chance(random, 30) ? 40 : 3),
         .timer = (unsigned)sim_below(random, 20),
         .broadcast = (unsigned)sim_below(random, 60),
+        .waiting = (unsigned)(sim_chance(random, 50) ? sim_between(random, 1, 60) : 0),
         .faults = (unsigned)sim_between(random, 1, SIM_FAULTS_MAX),
     };
     profile->timeout_ms = profile->heartbeat_ms * (uint32_t)sim_between(random, 4, 6);
@@ -90,7 +91,10 @@ static void set_up(Sim *sim)
     sim_guest_boot(&sim->host[0].vm);
     sim->world.survivor = sim->host[0].vm.branch;
     sim_world_start(sim);
-    fut_engine_protect(sim->host[0].engine, NULL);
+    sim_push(sim, 0,
+             (SimEvent){ .kind = SIM_EVENT_COMMAND,
+                         .life = sim->host[0].life,
+                         .detail = SIM_COMMAND_PROTECT });
     sim_push(sim, sim->profile.manager_ns, (SimEvent){ .kind = SIM_EVENT_MANAGER });
     sim_faults_plan(sim);
     uint64_t troubles_ns = sim_between(&sim->random, 100, 250) * FUT_NS_PER_MS;
@@ -163,7 +167,7 @@ static void handle(Sim *sim, const SimEvent *event)
 /* Is the schedule over? */
 static bool at_end(Sim *sim, const SimEvent *event)
 {
-    if (sim->violation) {
+    if (sim->violation || sim->over) {
         return true;
     }
     if (!sim->healing || event->kind != SIM_EVENT_MANAGER) {
@@ -187,11 +191,25 @@ static bool at_end(Sim *sim, const SimEvent *event)
     return sim->violation != NULL;
 }
 
+void sim_step(Sim *sim)
+{
+    SimEvent event;
+    bool some = sim_pop(sim, &event);
+
+    g_assert(some && event.at_ns >= sim->now_ns);
+    sim->now_ns = event.at_ns;
+    handle(sim, &event);
+    sim_check_step(sim);
+    if (++sim->events > EVENTS_MAX) {
+        sim_violation(sim, "liveness", "%u events and no end: something runs in circles",
+                      sim->events);
+    }
+    sim->over = at_end(sim, &event);
+}
+
 char *sim_run(uint64_t seed, FutPairFault wrong, SimTracing tracing, SimCount *count)
 {
     Sim *sim = g_new0(Sim, 1);
-    SimEvent event = { 0 };
-    unsigned events = 0;
 
     g_queue_init(&sim->trace);
     sim->random.state = seed;
@@ -200,18 +218,10 @@ char *sim_run(uint64_t seed, FutPairFault wrong, SimTracing tracing, SimCount *c
     sim->count = count;
     choose_profile(sim);
     set_up(sim);
-    do {
-        bool some = sim_pop(sim, &event);
-        g_assert(some && event.at_ns >= sim->now_ns);
-        sim->now_ns = event.at_ns;
-        handle(sim, &event);
-        sim_check_step(sim);
-        if (++events > EVENTS_MAX) {
-            sim_violation(sim, "liveness", "%u events and no end: something runs in circles",
-                          events);
-        }
-    } while (!at_end(sim, &event));
-    count->events += events;
+    while (!sim->over) {
+        sim_step(sim);
+    }
+    count->events += sim->events;
     char *violation = sim->violation;
     print_tail(sim);
     tear_down(sim);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Who else connects to a standby: somebody who says nothing, or nonsense, or who greets for another VM or from the past, or who
+/* Who else connects to a standby: somebody who says nothing, or nonsense, or who greets for another VM or from the past, or does not greet, or who
  * repeats word by word what a primary said in an earlier connection. */
 #include "sim.h"
 
@@ -41,6 +41,18 @@ static void greet(Sim *sim, SimLink *link, const char *vm, uint64_t generation)
     fut_buf_done(&body);
 }
 
+/* Does not greet at all, but sends a checkpoint: nothing of it may reach the image. */
+static void send_checkpoint(Sim *sim, SimLink *link)
+{
+    uint8_t head[FUT_FRAME_HEADER_SIZE], body[FUT_CHECKPOINT_SIZE];
+    FutCheckpoint checkpoint = { .epoch = sim_between(&sim->random, 1, 50),
+                                 .state_length = (uint32_t)sim_between(&sim->random, 1, 5000) };
+
+    fut_checkpoint_encode(body, &checkpoint);
+    fut_frame_header_encode(head, FUT_MSG_CHECKPOINT, 0, 0, 0, body, sizeof(body));
+    sim_link_send(sim, link, 0, head, sizeof(head), body, sizeof(body));
+}
+
 static void replay(Sim *sim, SimLink *link)
 {
     const SimLink *old = sim->links->pdata[sim_below(&sim->random, sim->links->len)];
@@ -63,7 +75,7 @@ void sim_stranger(Sim *sim, unsigned to)
                  .kind = SIM_EVENT_ACCEPT, .host = to, .life = host->life, .link = link->number });
     sim_push(sim, sim_below(&sim->random, STAY_MAX_NS),
              (SimEvent){ .kind = SIM_EVENT_HANG_UP, .link = link->number });
-    switch (sim_below(&sim->random, 5)) {
+    switch (sim_below(&sim->random, 6)) {
     case 0:
         break;
     case 1:
@@ -73,7 +85,10 @@ void sim_stranger(Sim *sim, unsigned to)
         greet(sim, link, "another", sim->arbiter.generation);
         break;
     case 3:
-        greet(sim, link, "vm", sim_below(&sim->random, sim->arbiter.generation + 1));
+        greet(sim, link, "vm", sim_below(&sim->random, sim->arbiter.generation));
+        break;
+    case 4:
+        send_checkpoint(sim, link);
         break;
     default:
         replay(sim, link);
