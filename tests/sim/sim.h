@@ -2,14 +2,14 @@
 /* A simulated data centre for one VM: three hosts that run the real engine and pair machine, the links between them,
  * an arbiter, and the outside world that talks to the VM. One thread, simulated time; a seed repeats a run exactly.
  *
- *   sim_run.c      one schedule from start to end         sim_faults.c   what goes wrong, and when
- *   sim_events.c   what happens next                      sim_manager.c  an operator who restarts and protects again
- *   sim_host.c     a host's life and its link thread      sim_host_ops.c what the engine asks of its host
- *   sim_threads.c  who waits while others go on
- *   sim_vm.c       the VMM (vmm.h)                        sim_guest.c    the program in the VM
- *   sim_net.c      links                                  sim_strangers.c who else connects
- *   sim_arbiter.c  who may go on alone                    sim_world.c    the VM's clients
- *   sim_check.c    the four rules, and that life goes on
+ *   sim_run.c      one schedule from start to end    sim_events.c      what happens next
+ *   sim_plan.c     when something goes wrong         sim_faults.c      what can go wrong
+ *   sim_manager.c  an operator, who restarts         sim_strangers.c   who else connects
+ *   sim_host.c     a host's life and threads         sim_link_thread.c the most important of them
+ *   sim_threads.c  who waits while others go on      sim_host_ops.c    what the engine asks of its host
+ *   sim_vm.c       the VMM (vmm.h)                   sim_guest.c       the program in the VM
+ *   sim_net.c      links                             sim_arbiter.c     who may go on alone
+ *   sim_world.c    the VM's clients                  sim_check.c       the rules, and that life goes on
  */
 #ifndef SIM_H
 #define SIM_H
@@ -110,198 +110,9 @@ typedef struct {
     SimImage image[SIM_IMAGES];
 } SimProtection;
 
-/* -- sim_net.c -- */
+#include "sim_net.h"
 
-typedef struct {
-    uint64_t due_ns;
-    uint32_t length;
-    bool fin; /* the stream ends here */
-    uint8_t *bytes;
-} SimSegment;
-
-/* One direction of a link. */
-typedef struct {
-    GQueue segments; /* SimSegment, owned */
-    uint64_t last_due_ns;
-    size_t waiting; /* bytes in segments */
-    bool stalled;   /* the path was cut when something was due */
-    FutBuf arrived; /* received and not read */
-    bool fin;       /* received */
-} SimPipe;
-
-typedef struct {
-    unsigned number;
-    unsigned end[2], life[2]; /* hosts: [0] connected, [1] listens */
-    bool closed[2];
-    SimPipe pipe[2]; /* [i]: sent by end i */
-    FutBuf record;   /* what end 0 said first, for those who replay it */
-    SimProtection *protection;
-} SimLink;
-
-typedef enum {
-    SIM_MANGLE_NONE,
-    SIM_MANGLE_FLIP,
-    SIM_MANGLE_GARBAGE,
-    SIM_MANGLE_DOUBLE,
-    SIM_MANGLE_SHORTEN,
-    SIM_MANGLE_COUNT
-} SimMangle;
-
-/* The way from one host to another. */
-typedef struct {
-    unsigned cuts;    /* faults that cut it now */
-    unsigned slow;    /* faults that make it slow now */
-    SimMangle mangle; /* what happens to the next segment */
-} SimPath;
-
-SimLink *sim_link_new(Sim *sim, unsigned from, unsigned to);
-void sim_link_free(SimLink *link);
-void sim_link_send(Sim *sim, SimLink *link, unsigned end, const void *head, size_t head_length,
-                   const void *body, size_t length);
-void sim_link_close(Sim *sim, SimLink *link, unsigned end);
-void sim_link_deliver(Sim *sim, SimLink *link, unsigned end);
-uint64_t sim_path_delay(Sim *sim, unsigned from, unsigned to);
-bool sim_path_cut(const Sim *sim, unsigned from, unsigned to);
-void sim_path_healed(Sim *sim, unsigned from, unsigned to);
-
-/* -- sim_vm.c, sim_guest.c -- */
-
-/* The guest's registers: with its memory, all there is of it. */
-typedef struct {
-    uint64_t steps, outputs, sum;
-} SimRegisters;
-
-typedef struct {
-    unsigned client;
-    uint64_t number;
-} SimRequest;
-
-typedef struct {
-    FutVmm base;
-    SimHost *host;
-    FutMemory memory;
-    uint8_t *ram; /* owned; all blocks one after the other */
-    unsigned pages;
-    uint8_t *dirty; /* owned; a byte a page */
-    bool logging;
-    SimRegisters registers;
-    bool started, halted, paused, staying;
-    bool stepping; /* a GUEST event is on its way */
-    bool step_due; /* one came while the guest was stopped */
-    bool cut_asked, cut_kept;
-    GQueue arrived;    /* SimRequest, owned: in front of the VM's network card */
-    SimBranch *branch; /* NULL: never ran */
-    unsigned fail_save, fail_start, fail_load; /* calls that will fail */
-} SimVm;
-
-/* What the guest sends. */
-typedef struct {
-    uint64_t output; /* number, 1.. */
-    uint64_t chain;  /* hash over all outputs so far and the state they came from */
-    uint64_t acked;  /* request; 0: a timer's output */
-    uint32_t client;
-    uint32_t flags;
-} SimPacket;
-
-extern const FutVmmOps sim_vm_ops;
-void sim_vm_init(SimVm *vm, SimHost *host);
-void sim_vm_done(SimVm *vm);
-bool sim_vm_moving(const SimVm *vm);
-void sim_vm_cut(SimVm *vm);
-void sim_vm_wake(SimVm *vm);
-
-SimBranch *sim_branch_new(Sim *sim, const SimBranch *from, uint64_t outputs);
-
-void sim_guest_boot(SimVm *vm);
-void sim_guest_step(SimVm *vm);
-uint64_t sim_guest_done(const SimVm *vm, unsigned client);
-uint32_t sim_guest_state(const SimVm *vm, uint8_t *at);
-bool sim_guest_load(SimVm *vm, const uint8_t *state, size_t length);
-
-/* -- sim_host.c, sim_host_ops.c -- */
-
-typedef enum {
-    SIM_LIVE,
-    SIM_FROZEN,
-    SIM_DEAD,
-    SIM_DARK
-} SimLiving; /* DARK: dead, and nothing answers for it */
-typedef enum {
-    SIM_TRIP_NONE,
-    SIM_TRIP_DIE,
-    SIM_TRIP_FREEZE
-} SimTrip;
-
-typedef struct {
-    uint64_t output, epoch;
-    SimProtection *protection;
-} SimHeld;
-
-struct SimHost {
-    Sim *sim;
-    unsigned index, life;
-    SimLiving living;
-    char node[8];
-    uint64_t clock_offset_ns;
-    SimVm vm;
-    FutEngine *engine;
-    bool listening;
-    unsigned peer; /* where it connects */
-
-    SimLink *link;
-    unsigned end;
-    uint32_t session;
-    uint64_t sequence;
-    FutFrameReader *reader;
-    uint64_t tick_event_ns; /* earliest TICK on its way */
-    bool loop_scheduled;
-
-    bool copy_on, copy_scheduled;
-    GQueue questions; /* generations waiting to be asked, one at a time */
-    bool asking;
-
-    GArray *deferred; /* SimEvent: came while nobody could take them */
-    unsigned
-        depth; /* calls into this host under way: events happen while one of them is kept waiting */
-    bool waking;    /* frozen in one of them, and may go on */
-    bool link_busy; /* its link thread is in one */
-    bool in_link;   /* the innermost is the link thread's */
-    SimTrip trip;   /* what happens at the trip_ops'th effect from now */
-    unsigned trip_ops;
-    SimLiving dying; /* how, at the end of the call under way; SIM_LIVE: not */
-
-    SimProtection *protection; /* as a primary: the last one */
-    GQueue held;               /* SimHeld, owned: outputs the engine holds */
-    SimProtection *backing;    /* as a backup: whose image it holds; NULL: none */
-    bool commit_unseen;        /* a commit whose image was not looked at yet */
-    FutPairState last_state;
-};
-
-void sim_host_start(SimHost *host, FutRole role, uint64_t generation);
-void sim_host_free(SimHost *host);
-void sim_host_die(SimHost *host, SimLiving how);
-void sim_host_freeze(SimHost *host);
-void sim_host_thaw(SimHost *host);
-void sim_host_catch_up(SimHost *host);
-void sim_host_event(SimHost *host, const SimEvent *event);
-void sim_host_look(SimHost *host); /* its link thread goes round once, soon */
-uint64_t sim_host_now(const SimHost *host);
-void sim_host_detach(SimHost *host);
-bool sim_host_up(const SimHost *host);
-
-extern const FutEngineHost sim_host_ops;
-void sim_host_packets(SimHost *host, const FutPacket *list);
-void sim_host_passes(SimHost *host, const SimPacket *packet);
-void sim_host_announce(SimHost *host);
-
-/* -- sim_threads.c -- */
-
-/* A place where a thread of a host may be kept waiting, and the host freeze or die. False: it is dead, nothing it does has any
- * effect. No lock of the engine may be held. */
-bool sim_gate(SimHost *host);
-/* A call into the host, by its link thread or by another. enter: false when the event has to wait. */
-bool sim_enter(SimHost *host, const SimEvent *event);
-void sim_leave(SimHost *host, const SimEvent *event);
+#include "sim_host.h"
 
 /* -- sim_arbiter.c -- */
 
@@ -361,16 +172,30 @@ bool sim_check_well(Sim *sim);
 bool sim_check_lost(Sim *sim);
 void sim_check_late(Sim *sim); /* it should be well by now */
 
-/* -- sim_faults.c, sim_strangers.c, sim_manager.c -- */
+/* -- sim_plan.c, sim_faults.c, sim_strangers.c, sim_manager.c -- */
 
 #define SIM_FAULTS_MAX 8
+typedef struct {
+    unsigned kind;
+    unsigned a, b; /* hosts */
+    uint64_t after_ns, last_ns;
+    bool on;
+    unsigned life; /* of host a when it began */
+} SimFault;
+
 void sim_faults_plan(Sim *sim);
 void sim_fault_begin(Sim *sim, unsigned number);
 void sim_fault_end(Sim *sim, unsigned number);
 /* Nothing is wrong any more, and nothing goes wrong again. */
 void sim_faults_heal(Sim *sim);
-const char *sim_fault_name(unsigned kind);
-unsigned sim_fault_kinds(void);
+#define SIM_FAULT_KINDS 22
+typedef struct {
+    const char *name;
+    unsigned weight;
+    void (*begin)(Sim *sim, SimFault *fault);
+    void (*end)(Sim *sim, SimFault *fault); /* NULL: nothing to mend */
+} SimFaultKind;
+extern const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS];
 void sim_stranger(Sim *sim, unsigned to);
 void sim_manager(Sim *sim);
 SimHost *sim_active(Sim *sim);
@@ -394,18 +219,10 @@ typedef struct {
     unsigned faults;
 } SimProfile;
 
-typedef struct {
-    unsigned kind;
-    unsigned a, b; /* hosts */
-    uint64_t after_ns, last_ns;
-    bool on;
-    unsigned life; /* of host a when it began */
-} SimFault;
-
 /* What happened; summed up over schedules to show that they reach what they are for. */
 typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
-        fenced, protected, discards, bad_streams, reinjected, lost, faults[64];
+        fenced, protected, discards, bad_streams, reinjected, lost, faults[SIM_FAULT_KINDS];
 } SimCount;
 
 typedef enum {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What goes wrong, and when. Faults prefer the host that runs the VM and its twin, and often come in pairs close together:
- * a protocol breaks in the narrow places. */
+/* What can go wrong. When, and to whom: sim_plan.c. */
 #include "sim.h"
 
 #define ALL_HOSTS SIM_HOSTS
@@ -285,12 +284,7 @@ static void mend_vmm(Sim *sim, SimFault *fault)
 
 /* -- all of them -- */
 
-static const struct {
-    const char *name;
-    unsigned weight;
-    void (*begin)(Sim *sim, SimFault *fault);
-    void (*end)(Sim *sim, SimFault *fault);
-} kinds[] = {
+const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS] = {
     { "die", 8, die, NULL },
     { "power loss", 6, go_dark, NULL },
     { "die within", 10, die_within, NULL },
@@ -314,114 +308,3 @@ static const struct {
     { "start fails", 1, break_start, mend_vmm },
     { "load fails", 2, break_load, mend_vmm },
 };
-
-const char *sim_fault_name(unsigned kind)
-{
-    return kinds[kind].name;
-}
-
-unsigned sim_fault_kinds(void)
-{
-    return G_N_ELEMENTS(kinds);
-}
-
-static unsigned choose_kind(SimRandom *random)
-{
-    unsigned total = 0, kind = 0;
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        total += kinds[i].weight;
-    }
-    uint64_t at = sim_below(random, total);
-    while (at >= kinds[kind].weight) {
-        at -= kinds[kind++].weight;
-    }
-    return kind;
-}
-
-void sim_faults_plan(Sim *sim)
-{
-    uint64_t at_ns = sim_below(&sim->random, 30 * FUT_NS_PER_MS);
-
-    for (unsigned i = 0; i < sim->profile.faults; i++) {
-        SimFault *fault = &sim->fault[i];
-        uint64_t timeout_ns = sim->profile.timeout_ms * FUT_NS_PER_MS;
-        fault->kind = choose_kind(&sim->random);
-        fault->last_ns = sim_chance(&sim->random, 50)
-                             ? sim_below(&sim->random, timeout_ns)
-                             : sim_between(&sim->random, timeout_ns, 4 * timeout_ns);
-        sim_push(sim, at_ns, (SimEvent){ .kind = SIM_EVENT_FAULT, .detail = i });
-        at_ns += sim_chance(&sim->random, 40) ? sim_below(&sim->random, 2 * FUT_NS_PER_MS)
-                                              : sim_below(&sim->random, 2 * timeout_ns);
-    }
-}
-
-/* The active host, its twin, or anybody. */
-static unsigned choose_host(Sim *sim)
-{
-    SimHost *active = sim_active(sim);
-
-    if (!active || sim_chance(&sim->random, 15)) {
-        return (unsigned)sim_below(&sim->random, SIM_HOSTS);
-    }
-    return sim_chance(&sim->random, 50) ? active->index : active->peer;
-}
-
-static unsigned choose_other(Sim *sim, unsigned than)
-{
-    SimHost *active = sim_active(sim);
-
-    if (active && active->index != than) {
-        return active->index;
-    }
-    if (active && sim_chance(&sim->random, 85)) {
-        return active->peer;
-    }
-    return (than + 1 + (unsigned)sim_below(&sim->random, SIM_HOSTS - 1)) % SIM_HOSTS;
-}
-
-void sim_fault_begin(Sim *sim, unsigned number)
-{
-    SimFault *fault = &sim->fault[number];
-
-    if (sim->healing) {
-        return;
-    }
-    fault->a = choose_host(sim);
-    fault->b = choose_other(sim, fault->a);
-    fault->life = sim->host[fault->a].life;
-    fault->on = true;
-    sim->count->faults[fault->kind]++;
-    SIM_TRACE(sim, "FAULT %s: %s, %s, for %.3f ms", kinds[fault->kind].name,
-              sim->host[fault->a].node, sim->host[fault->b].node,
-              kinds[fault->kind].end ? (double)fault->last_ns / FUT_NS_PER_MS : 0);
-    kinds[fault->kind].begin(sim, fault);
-    sim_push(sim, fault->last_ns, (SimEvent){ .kind = SIM_EVENT_HEAL, .detail = number });
-}
-
-void sim_fault_end(Sim *sim, unsigned number)
-{
-    SimFault *fault = &sim->fault[number];
-
-    if (fault->on) {
-        fault->on = false;
-        if (kinds[fault->kind].end) {
-            SIM_TRACE(sim, "END of %s: %s, %s", kinds[fault->kind].name, sim->host[fault->a].node,
-                      sim->host[fault->b].node);
-            kinds[fault->kind].end(sim, fault);
-        }
-    }
-}
-
-void sim_faults_heal(Sim *sim)
-{
-    SIM_TRACE(sim, "HEALING");
-    sim->healing = true;
-    sim->healing_ns = sim->now_ns;
-    for (unsigned i = 0; i < sim->profile.faults; i++) {
-        sim_fault_end(sim, i);
-    }
-    for (unsigned i = 0; i < SIM_HOSTS; i++) {
-        sim->host[i].trip = SIM_TRIP_NONE;
-    }
-}

@@ -72,8 +72,8 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
     g_print("  %" PRIu64 " grants, %" PRIu64 " refusals, %" PRIu64 " bad streams, %" PRIu64
             " VMs lost to several faults\n ",
             count->grants, count->refusals, count->bad_streams, count->lost);
-    for (unsigned i = 0; i < sim_fault_kinds(); i++) {
-        g_print(" %s %" PRIu64 ";", sim_fault_name(i), count->faults[i]);
+    for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
+        g_print(" %s %" PRIu64 ";", sim_fault_kinds[i].name, count->faults[i]);
     }
     g_print("\n");
 }
@@ -84,7 +84,7 @@ static bool telling(const SimCount *count)
     bool all = count->takeovers && count->handovers && count->fenced && count->discards &&
                count->bad_streams && count->reinjected && count->refusals && count->protected;
 
-    for (unsigned i = 0; i < sim_fault_kinds(); i++) {
+    for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         all = all && count->faults[i] > 0;
     }
     return all;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A host and the VM on it. Included by sim.h, after what it needs. */
+#ifndef SIM_HOST_H
+#define SIM_HOST_H
+
+/* -- sim_vm.c, sim_guest.c -- */
+
+/* The guest's registers: with its memory, all there is of it. */
+typedef struct {
+    uint64_t steps, outputs, sum;
+} SimRegisters;
+
+typedef struct {
+    unsigned client;
+    uint64_t number;
+} SimRequest;
+
+typedef struct {
+    FutVmm base;
+    SimHost *host;
+    FutMemory memory;
+    uint8_t *ram; /* owned; all blocks one after the other */
+    unsigned pages;
+    uint8_t *dirty; /* owned; a byte a page */
+    bool logging;
+    SimRegisters registers;
+    bool started, halted, paused, staying;
+    bool stepping; /* a GUEST event is on its way */
+    bool step_due; /* one came while the guest was stopped */
+    bool cut_asked, cut_kept;
+    GQueue arrived;    /* SimRequest, owned: in front of the VM's network card */
+    SimBranch *branch; /* NULL: never ran */
+    unsigned fail_save, fail_start, fail_load; /* calls that will fail */
+} SimVm;
+
+/* What the guest sends. */
+typedef struct {
+    uint64_t output; /* number, 1.. */
+    uint64_t chain;  /* hash over all outputs so far and the state they came from */
+    uint64_t acked;  /* request; 0: a timer's output */
+    uint32_t client;
+    uint32_t flags;
+} SimPacket;
+
+extern const FutVmmOps sim_vm_ops;
+void sim_vm_init(SimVm *vm, SimHost *host);
+void sim_vm_done(SimVm *vm);
+bool sim_vm_moving(const SimVm *vm);
+void sim_vm_cut(SimVm *vm);
+void sim_vm_wake(SimVm *vm);
+
+SimBranch *sim_branch_new(Sim *sim, const SimBranch *from, uint64_t outputs);
+
+void sim_guest_boot(SimVm *vm);
+void sim_guest_step(SimVm *vm);
+uint64_t sim_guest_done(const SimVm *vm, unsigned client);
+uint32_t sim_guest_state(const SimVm *vm, uint8_t *at);
+bool sim_guest_load(SimVm *vm, const uint8_t *state, size_t length);
+
+/* -- sim_host.c, sim_host_ops.c -- */
+
+typedef enum {
+    SIM_LIVE,
+    SIM_FROZEN,
+    SIM_DEAD,
+    SIM_DARK
+} SimLiving; /* DARK: dead, and nothing answers for it */
+typedef enum {
+    SIM_TRIP_NONE,
+    SIM_TRIP_DIE,
+    SIM_TRIP_FREEZE
+} SimTrip;
+
+typedef struct {
+    uint64_t output, epoch;
+    SimProtection *protection;
+} SimHeld;
+
+struct SimHost {
+    Sim *sim;
+    unsigned index, life;
+    SimLiving living;
+    char node[8];
+    uint64_t clock_offset_ns;
+    SimVm vm;
+    FutEngine *engine;
+    bool listening;
+    unsigned peer; /* where it connects */
+
+    SimLink *link;
+    unsigned end;
+    uint32_t session;
+    uint64_t sequence;
+    FutFrameReader *reader;
+    uint64_t tick_event_ns; /* earliest TICK on its way */
+    bool loop_scheduled;
+
+    bool copy_on, copy_scheduled;
+    GQueue questions; /* generations waiting to be asked, one at a time */
+    bool asking;
+
+    GArray *deferred; /* SimEvent: came while nobody could take them */
+    unsigned depth;   /* calls into this host under way: one may be kept waiting */
+    bool waking;      /* frozen in one of them, and may go on */
+    bool link_busy;   /* its link thread is in one */
+    bool in_link;     /* the innermost is the link thread's */
+    SimTrip trip;     /* what happens at the trip_ops'th gate from now */
+    unsigned trip_ops;
+    SimLiving dying; /* how, at the end of the call under way; SIM_LIVE: not */
+
+    SimProtection *protection; /* as a primary: the last one */
+    GQueue held;               /* SimHeld, owned: outputs the engine holds */
+    SimProtection *backing;    /* as a backup: whose image it holds; NULL: none */
+    bool commit_unseen;        /* a commit whose image was not looked at yet */
+    FutPairState last_state;
+};
+
+void sim_host_start(SimHost *host, FutRole role, uint64_t generation);
+void sim_host_free(SimHost *host);
+void sim_host_die(SimHost *host, SimLiving how);
+void sim_host_freeze(SimHost *host);
+void sim_host_thaw(SimHost *host);
+void sim_host_catch_up(SimHost *host);
+void sim_host_event(SimHost *host, const SimEvent *event);
+uint64_t sim_host_now(const SimHost *host);
+bool sim_host_up(const SimHost *host);
+
+extern const FutEngineHost sim_host_ops;
+void sim_host_packets(SimHost *host, const FutPacket *list);
+void sim_host_passes(SimHost *host, const SimPacket *packet);
+void sim_host_announce(SimHost *host);
+
+/* -- sim_link_thread.c -- */
+
+void sim_link_round(SimHost *host);
+void sim_link_connect(SimHost *host);
+void sim_link_adopt(SimHost *host, SimLink *link, unsigned end);
+void sim_link_accept(SimHost *host, SimLink *link);
+void sim_host_look(SimHost *host); /* the link thread goes round once, soon */
+void sim_host_detach(SimHost *host);
+
+/* -- sim_threads.c -- */
+
+/* A place where a thread of a host may be kept waiting, and the host freeze or die. False: it is dead, nothing it does has any
+ * effect. No lock of the engine may be held. */
+bool sim_gate(SimHost *host);
+/* A call into the host, by its link thread or by another. enter: false when the event has to wait. */
+bool sim_enter(SimHost *host, const SimEvent *event);
+void sim_leave(SimHost *host, const SimEvent *event);
+
+#endif
