@@ -48,12 +48,18 @@ static void pair_status(const FutPairStatus *pair, FutEngineStatus *ret)
     g_strlcpy(ret->reason, pair->last_reason, sizeof(ret->reason));
 }
 
-static void stats_status(const FutEngineStats *stats, FutEngineStatus *ret)
+static void stats_status(const FutEngineStats *stats, uint64_t now_ns, FutEngineStatus *ret)
 {
     double count = stats->checkpoints ? (double)stats->checkpoints : 1;
     ret->checkpoints = stats->checkpoints;
     ret->checkpoints_per_s = stats->checkpoints_per_s;
     ret->bytes_per_s = stats->bytes_per_s;
+    if (stats->sample_checkpoints == 0 && now_ns > stats->sample_ns) {
+        /* the first second is not over yet */
+        double span_s = (double)(now_ns - stats->sample_ns) / FUT_NS_PER_S;
+        ret->checkpoints_per_s = (double)stats->checkpoints / span_s;
+        ret->bytes_per_s = (double)stats->bytes / span_s;
+    }
     ret->pause_us_p50 = microseconds(&stats->pause_ns, 50);
     ret->pause_us_p99 = microseconds(&stats->pause_ns, 99);
     ret->commit_us_p50 = microseconds(&stats->commit_ns, 50);
@@ -104,7 +110,8 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     FutPairStatus pair;
     fut_pair_status(engine->pair, &pair);
     pair_status(&pair, ret);
-    stats_status(&engine->stats, ret);
+    fut_stats_tick(&engine->stats, now_ns); /* under load no timer may have run for long */
+    stats_status(&engine->stats, now_ns, ret);
     if (pair.role == FUT_ROLE_PRIMARY && fut_pair_output_epoch(engine->pair) != 0) {
         uint64_t oldest_ns = oldest_uncommitted_ns(engine, &pair);
         ret->lag_us = now_ns > oldest_ns ? (now_ns - oldest_ns) / FUT_NS_PER_US : 0;
