@@ -21,6 +21,7 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .heartbeat_ms = 50,
         .timeout_ms = 500,
         .retry_ms = 1000,
+        .commit_ms = 10000,
         .rest_pages_max = 1024,
         .hold_max_bytes = 64u << 20,
         .log_max_bytes = 16u << 20,
@@ -40,6 +41,7 @@ static FutPair *new_pair(const FutEngineConfig *config, char *const *machine, ui
         .heartbeat_ms = config->heartbeat_ms,
         .timeout_ms = config->timeout_ms,
         .retry_ms = config->retry_ms,
+        .commit_ms = config->commit_ms,
         .window = 1,
     };
     return fut_pair_new(&pair, now_ns);

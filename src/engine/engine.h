@@ -27,6 +27,7 @@ typedef struct {
     uint32_t epoch_max_us; /* longest epoch while protected */
     uint32_t batch_max_us; /* longest wait of an output for company under load */
     uint32_t heartbeat_ms, timeout_ms, retry_ms;
+    uint32_t commit_ms; /* longest wait for the acknowledgement of a checkpoint; 0 = for ever */
     uint32_t
         verify_every; /* hash all memory every n-th checkpoint and compare on the backup; 0 = never (debug, slow) */
     uint64_t hold_max_bytes; /* held outputs; more are dropped, as a full queue would */

@@ -22,6 +22,7 @@ FutPair *fut_pair_new(const FutPairConfig *config, uint64_t now_ns)
     pair->own_heartbeat_ms = pair->heartbeat_ms = config->heartbeat_ms;
     pair->own_timeout_ms = pair->timeout_ms = config->timeout_ms;
     pair->retry_ms = config->retry_ms;
+    pair->commit_ms = config->commit_ms;
     pair->window = config->window;
     pair->state = config->role == FUT_ROLE_PRIMARY ? FUT_STATE_ALONE : FUT_STATE_WAITING;
     pair->peer_node = g_strdup("");

@@ -102,6 +102,8 @@ typedef struct {
     uint32_t heartbeat_ms; /* send something at least this often */
     uint32_t timeout_ms;   /* silence after which the peer is lost */
     uint32_t retry_ms;     /* between attempts to reach backup or arbiter */
+    uint32_t commit_ms; /* an epoch not acknowledged for this long: the backup is lost, alive or
+                           not; 0 = never */
     unsigned window;       /* checkpoints under way at most; 1 or more */
 } FutPairConfig;
 

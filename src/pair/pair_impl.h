@@ -80,7 +80,7 @@ struct FutPair {
     FutRole role;
     char *vm, *node;
     char **machine;
-    uint32_t own_heartbeat_ms, own_timeout_ms, retry_ms;
+    uint32_t own_heartbeat_ms, own_timeout_ms, retry_ms, commit_ms;
     unsigned window;
     FutPairFault fault;
 
@@ -106,6 +106,7 @@ struct FutPair {
     bool copying;                /* START_COPY without STOP_COPY */
     bool holding;                /* HOLD without RELEASE_ALL or DROP_ALL */
     bool final_cut, final_acked; /* hand-over */
+    uint64_t unacked_since_ns;   /* since when the oldest epoch under way is; while in flight */
     uint64_t epoch;              /* the running one; 0 before HOLD */
     /* both: last epoch acknowledged. Of this session. */
     uint64_t committed;

@@ -87,6 +87,15 @@ static void set_now(FutPair *pair, uint64_t now_ns)
     pair->now_ns = MAX(pair->now_ns, now_ns);
 }
 
+/* When a backup that lives but does not acknowledge is given up. */
+static uint64_t commit_deadline(const FutPair *pair)
+{
+    bool waiting = pair->linked && pair->holding && pair->epoch > pair->committed + 1;
+
+    return waiting && pair->commit_ms ? after_ms(pair->unacked_since_ns, pair->commit_ms)
+                                      : FUT_NEVER;
+}
+
 /* Every event first lets silence count: a primary that was frozen must not act on acknowledgements
  * that lay in its socket meanwhile. */
 void fut_pair_enter(FutPair *pair, uint64_t now_ns)
@@ -141,6 +150,11 @@ void fut_pair_alive(FutPair *pair, uint64_t now_ns)
 void fut_pair_tick(FutPair *pair, uint64_t now_ns)
 {
     fut_pair_enter(pair, now_ns);
+    if (pair->now_ns >= commit_deadline(pair)) {
+        g_autofree char *why = g_strdup_printf(
+            "the backup did not acknowledge a checkpoint for %u ms", pair->commit_ms);
+        close_and_lose(pair, why, 0);
+    }
     if (pair->session_on && pair->now_ns >= after_ms(pair->sent_ns, pair->heartbeat_ms)) {
         fut_act_send(pair, FUT_MSG_HEARTBEAT, 0, NULL, 0);
     }
@@ -161,7 +175,7 @@ uint64_t fut_pair_deadline(const FutPair *pair)
     if (pair->session_on) {
         at = MIN(at, after_ms(pair->sent_ns, pair->heartbeat_ms));
     }
-    return at;
+    return MIN(at, commit_deadline(pair));
 }
 
 void fut_pair_retry_after(FutPair *pair, unsigned times)

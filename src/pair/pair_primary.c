@@ -186,6 +186,7 @@ static void take_ack(FutPair *pair, const FutPairInput *in)
         return;
     }
     pair->committed = epoch;
+    pair->unacked_since_ns = pair->now_ns;
     fut_act_number(pair, FUT_ACT_RELEASE, epoch);
     if (pair->state == FUT_STATE_PROTECTING) {
         fut_pair_set_state(pair, FUT_STATE_PROTECTED);
@@ -342,6 +343,9 @@ uint64_t fut_pair_cut(FutPair *pair, uint32_t *ret_flags, uint64_t now_ns)
     *ret_flags = pair->final_cut ? FUT_CHECKPOINT_FINAL : 0;
     if (pair->fault == FUT_FAULT_RELEASE_EARLY) {
         fut_act_number(pair, FUT_ACT_RELEASE, pair->epoch);
+    }
+    if (pair->epoch == pair->committed + 1) {
+        pair->unacked_since_ns = pair->now_ns;
     }
     return pair->epoch++;
 }

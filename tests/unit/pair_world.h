@@ -11,6 +11,7 @@
 
 #define HEARTBEAT_MS 50
 #define TIMEOUT_MS 500
+#define COMMIT_MS 5000
 #define RETRY_MS 1000
 
 typedef struct {
@@ -338,6 +339,7 @@ static FutPairConfig host_config(FutRole role, const char *name)
         .heartbeat_ms = HEARTBEAT_MS,
         .timeout_ms = TIMEOUT_MS,
         .retry_ms = RETRY_MS,
+        .commit_ms = COMMIT_MS,
         .window = 2,
     };
 }

@@ -69,6 +69,25 @@ static void test_backup_dies(void)
     world_free(world);
 }
 
+/* Heartbeats alone do not keep a backup: outputs would wait for ever. */
+static void test_backup_never_acknowledges(void)
+{
+    World *world = world_protected();
+    FutFrame heartbeat = { .type = FUT_MSG_HEARTBEAT };
+
+    host_cut(&world->a);
+    world->b.frozen = true;
+    world->unreachable = true;
+    for (unsigned ms = 0; ms < COMMIT_MS; ms += 10) {
+        g_assert_cmpuint(fut_pair_output_epoch(world->a.pair), ==, 3);
+        fut_pair_frame(world->a.pair, &heartbeat, world->now_ns);
+        world_advance(world, 10);
+    }
+    g_assert_nonnull(strstr(world->a.trace->str, "stop-copy FUT-105 ask:2 release-all FUT-107"));
+    g_assert_cmpuint(host_status(&world->a).generation, ==, 2);
+    world_free(world);
+}
+
 static void check_race(bool primary_first)
 {
     World *world = world_protected();
@@ -568,6 +587,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair-loss/primary-dies", test_primary_dies);
     g_test_add_func("/pair-loss/primary-dies-in-epoch", test_primary_dies_in_epoch);
     g_test_add_func("/pair-loss/backup-dies", test_backup_dies);
+    g_test_add_func("/pair-loss/backup-never-acknowledges", test_backup_never_acknowledges);
     g_test_add_func("/pair-loss/race", test_race);
     g_test_add_func("/pair-loss/primary-back-first", test_primary_back_first);
     g_test_add_func("/pair-loss/arbiter-down", test_arbiter_down);
