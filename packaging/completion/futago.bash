@@ -27,6 +27,7 @@ _futago_options() {
     standby) echo "--listen $common" ;;
     protect) echo "--to --wait --help" ;;
     failover) echo "--wait --help" ;;
+    grant) echo "--generation --arbiter --node --help" ;;
     status) echo "--json --watch --help" ;;
     events) echo "--json --help" ;;
     unprotect | stop) echo "--help" ;;
@@ -35,7 +36,7 @@ _futago_options() {
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby protect unprotect failover status events stop help" i
+    local commands="run standby protect unprotect failover grant status events stop help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -55,8 +56,9 @@ _futago() {
     case $command:$before in
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
-    run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file:" -- "$word") ;;
-    *:--name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *-us | *-ms | protect:--wait) ;;
+    run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;
+    grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;
+    *:--name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *-us | *-ms | grant:--generation | protect:--wait) ;;
     *)
         if [[ $word == -* || $command == run || $command == standby ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")

@@ -52,7 +52,7 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
                 ? word_option("listen", &start->address, "Where the primary connects to", "ADDR")
                 : word_option("protect-to", &start->address, "Where the standby listens", "ADDR");
     *at++ = word_option("arbiter", &start->arbiter, "Who decides which host may go on alone",
-                        "file:DIR");
+                        "KIND:WHERE");
     *at++ = word_option("node", &start->node, "Name of this host (default: its host name)", "NODE");
     *at++ = word_option("mode", &start->mode, "Whether the guest waits for each commit",
                         "pipeline|stop");

@@ -94,6 +94,31 @@ static json_t *verb_failover(FutService *service, Client *client, json_t *args, 
     return fut_engine_failover(service->engine, error) ? json_object() : NULL;
 }
 
+/* A person's word, for arbiters that ask one. It is written down; the ask thread finds it there when
+ * it asks again. */
+static json_t *verb_grant(FutService *service, Client *client, json_t *args, GError **error)
+{
+    json_int_t generation = json_integer_value(json_object_get(args, "generation"));
+    FutEngineStatus status;
+    fut_engine_status(service->engine, &status);
+    if (status.state != FUT_STATE_ASKING && status.state != FUT_STATE_CLAIMING) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
+                    "nothing waits for a grant here (state %s): see futago status",
+                    fut_state_name(status.state));
+        return NULL;
+    }
+    if (generation <= 0 || (uint64_t)generation != status.generation + 1) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "generation %" JSON_INTEGER_FORMAT
+                    " is not waited for: this host asks for %" G_GUINT64_FORMAT,
+                    generation, status.generation + 1);
+        return NULL;
+    }
+    return fut_arbiter_grant(service->arbiter, (uint64_t)generation, service->options->node, error)
+               ? json_object()
+               : NULL;
+}
+
 static json_t *verb_stop(FutService *service, Client *client, json_t *args, GError **error)
 {
     service->vmm->ops->quit(service->vmm);
@@ -116,13 +141,10 @@ static const struct {
     const char *name;
     VerbRun run;
 } verbs[] = {
-    { "status", verb_status },
-    { "protect", verb_protect },
-    { "unprotect", verb_unprotect },
-    { "failover", verb_failover },
-    { "stop", verb_stop },
-    { "events", verb_events },
-    { "reset-stats", verb_reset_stats },
+    { "status", verb_status },       { "protect", verb_protect },
+    { "unprotect", verb_unprotect }, { "failover", verb_failover },
+    { "grant", verb_grant },         { "stop", verb_stop },
+    { "events", verb_events },       { "reset-stats", verb_reset_stats },
 };
 
 static json_t *run_verb(FutService *service, Client *client, const char *name, json_t *args,

@@ -2,7 +2,7 @@
 /* The service: an engine with its threads, socket, arbiter and control socket, set up from key=value options.
  * One per VMM process.
  *
- * Options: role=primary|backup (mandatory), name=VM (mandatory), node=, arbiter=file:DIR, listen=ADDR (backup), to=ADDR (primary),
+ * Options: role=primary|backup (mandatory), name=VM (mandatory), node=, arbiter=KIND:WHERE, listen=ADDR (backup), to=ADDR (primary),
  * mode=pipeline|stop, epoch_max_us=, batch_max_us=, heartbeat_ms=, timeout_ms=, retry_ms=, verify=N, force_generation=on, insecure=on. */
 #ifndef FUT_SERVICE_H
 #define FUT_SERVICE_H

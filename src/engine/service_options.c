@@ -90,7 +90,7 @@ static const OptionRule rules[] = {
     { "role", set_role, 0, 0, 0, "primary|backup" },
     { "name", set_name, FIELD(vm), 0, 0, "VM" },
     { "node", set_name, FIELD(node), 0, 0, "HOST" },
-    { "arbiter", set_text, FIELD(arbiter), 0, 0, "file:DIR" },
+    { "arbiter", set_text, FIELD(arbiter), 0, 0, "KIND:WHERE" },
     { "listen", set_address, FIELD(listen), 0, 0, "ADDR" },
     { "to", set_address, FIELD(to), 0, 0, "ADDR" },
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },

@@ -70,6 +70,14 @@ def module(tmp_path):
     (["stop"], ["stop"]),
     (["stop", "vm", "other"], ["other"]),
     (["failover", "../vm"], ["../vm"]),
+    (["grant"], ["grant"]),
+    (["grant", "vm"], ["--generation"]),
+    (["grant", "vm", "--generation", "0"], ["--generation 0"]),
+    (["grant", "vm", "--generation", "two"], ["two"]),
+    (["grant", "vm", "--generation", "2", "--node", "a"], ["--node a", "--arbiter"]),
+    (["grant", "vm", "--generation", "2", "--arbiter", "manual:"], ["manual:DIR"]),
+    (["grant", "vm", "--generation", "2", "--arbiter", "manual:/none/such/folder"], ["/none/such/folder"]),
+    (["grant", "vm", "--generation", "2", "--arbiter", "manual:/tmp", "--node", "a b"], ["--node", "a b"]),
     (["unprotect", "x" * 64], ["x" * 64]),
     (["unprotect", ""], ["''"]),
     (["protect"], ["protect"]),
@@ -123,7 +131,7 @@ def test_help_and_version(rundir):
         done = futago(rundir, *words)
         assert done.returncode == 0 and not done.stderr
         commands = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert {"run", "standby", "protect", "unprotect", "failover", "status", "events", "stop"} < set(commands)
+    assert {"run", "standby", "protect", "unprotect", "failover", "grant", "status", "events", "stop"} < set(commands)
     for command in set(commands) - {"help"}:
         for words in (["help", command], [command, "--help"]):
             done = futago(rundir, *words)
@@ -186,7 +194,7 @@ def test_full_output(rundir):
 # -- without a VM --
 
 COMMANDS = [["status", "vm"], ["events", "vm"], ["stop", "vm"], ["failover", "vm"], ["unprotect", "vm"],
-            ["protect", "vm", "--to", "localhost:7"]]
+            ["grant", "vm", "--generation", "2"], ["protect", "vm", "--to", "localhost:7"]]
 
 
 @pytest.mark.parametrize("args", COMMANDS)
@@ -422,6 +430,23 @@ def test_failover_asked_of_the_backup(rundir, fake):
 def test_failover_fails_on_the_backup(rundir, fake):
     fake(states("standby", "taking", "failed", role="backup", running=False, reason="device state: virtio-net"))
     check_refused(futago(rundir, "failover", "vm", "--wait"), 1, "not taken over", "virtio-net")
+
+
+def test_grant(rundir, fake):
+    vm = fake(lambda verb, args, count: [{"ok": {}}])
+    assert futago(rundir, "grant", "vm", "--generation", "7").returncode == 0
+    assert vm.calls == [("grant", {"generation": 7})]
+
+
+def test_grant_before_the_start(rundir, tmp_path):
+    """It goes into the arbiter's folder, for this host unless said; other arbiters ask nobody."""
+    arbiter = f"manual:{tmp_path}/arbiter"
+    for words, node in (((), socket.gethostname()), (("--node", "hostA"), "hostA")):
+        done = futago(rundir, "grant", "vm", "--generation", "3", "--arbiter", arbiter, *words)
+        assert done.returncode == 0 and not done.stdout and not done.stderr
+        grant = (tmp_path / "arbiter" / "vm.grant").read_text(encoding="ascii")
+        assert grant.startswith(f"futago-grant 1 generation=3 node={node} until=")
+    check_refused(futago(rundir, "grant", "vm", "--generation", "3", "--arbiter", f"file:{tmp_path}/arbiter"), 1, "file:", "decides")
 
 
 def test_stop_waits_for_the_end(rundir, fake):
