@@ -11,7 +11,7 @@ PACKAGES=(
     python3 python3-pytest clang-format                   # tests and style
     busybox-static cpio iproute2                          # the test guest and its networks
 )
-TEST_PACKAGES=(openssl) # makes the certificates of a test
+TEST_PACKAGES=(openssl qemu-utils) # make the certificates and disk images of tests
 BENCH_PACKAGES=(python3-matplotlib)
 SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
 LISTS_MAX_AGE_DAYS=7

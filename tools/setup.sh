@@ -94,7 +94,8 @@ fetch_package() {
 
 # The host's /boot is left alone.
 fetch_kernel() {
-    fetch_package kernel "$BUILD/kernel" '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' '*failover.ko*'
+    fetch_package kernel "$BUILD/kernel" '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' '*failover.ko*' \
+        '*/kernel/drivers/scsi/s*' '*/kernel/drivers/ata/*'
 }
 
 # Tests of the arbiter want etcd, but not as a service of this machine.
@@ -112,7 +113,7 @@ setup_guest() {
         return
     fi
     say "making the test guest: Debian's cloud kernel and busybox"
-    compgen -G "$BUILD/kernel/boot/vmlinuz-*" >/dev/null || fetch_kernel
+    compgen -G "$BUILD/kernel/lib/modules/*/kernel/drivers/scsi/sd_mod.ko*" >/dev/null || fetch_kernel
     /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel" "$BUILD/guest"
     mark_done guest "$state"
 }

@@ -158,7 +158,6 @@ bool fut_engine_disk_step(FutEngine *engine)
     }
     GError *error = NULL;
     bool written = engine->vmm->ops->disk_write(engine->vmm, records, &error);
-    fut_disk_records_free(records);
     if (!written) {
         image_failed(engine, error);
     }

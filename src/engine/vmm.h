@@ -96,8 +96,8 @@ typedef struct {
      * again whole chunks or up to the end: one chunk of data, or with *ret_zero any number of chunks that are zeroes. */
     bool (*disk_read)(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length,
                       uint8_t *buffer, bool *ret_zero, GError **error);
-    /* Backup: does what the list says, in order. The error names the disk. */
-    bool (*disk_write)(FutVmm *vmm, const FutDiskRecord *list, GError **error);
+    /* Backup: does what the list says, in order; frees it with fut_disk_records_free(). The error names the disk. */
+    bool (*disk_write)(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
 } FutVmmOps;
 
 /* Implementations put this first into their own structure. */

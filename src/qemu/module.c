@@ -52,6 +52,7 @@ static void machine_ready(Notifier *notifier, void *data)
     check_or_exit(check_start(role, &error), &error);
     FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP);
     check_or_exit(fut_qrefuse_machine(qvmm, &error), &error);
+    check_or_exit(fut_qblock_attach(qvmm, &error), &error);
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
     module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
     check_or_exit(module.service != NULL, &error);
@@ -96,6 +97,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         module.argv[i] = g_strdup(argv[i]);
     }
     fut_qnet_register();
+    fut_qblock_register();
     qemu_add_machine_init_done_notifier(&ready);
     qemu_register_shutdown_notifier(&ends);
     qemu_plugin_register_vcpu_idle_cb(id, vcpu_sleeps);

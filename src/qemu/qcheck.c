@@ -113,6 +113,7 @@ bool fut_qcheck_describe(FutVmm *vmm, char ***ret_lines, GError **error)
         describe_machine(lines);
         describe_memory(lines, qvmm);
         describe_nics(lines, qvmm);
+        fut_qblock_describe(qvmm, lines);
         describe_devices(lines);
         g_ptr_array_add(lines, NULL);
         *ret_lines = (char **)g_ptr_array_free(lines, FALSE);

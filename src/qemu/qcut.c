@@ -124,10 +124,8 @@ static bool cut_run(FutQstop *stop)
     }
     qatomic_xchg(&qvmm->cut.state, FUT_QCUT_RUNNING);
     fut_qclock_stop(&qvmm->cut.clock);
-    if (blk_all_next(NULL)) {
-        /* Requests on their way are not part of the device state. */
-        bdrv_drain_all();
-    }
+    /* Requests on their way are not part of the device state. */
+    fut_qblock_drain(qvmm);
     if (fut_engine_cut(qvmm->vmm.engine, stop->begin_ns) == FUT_CUT_STAY) {
         keep_stopped(qvmm);
     } else {

@@ -68,7 +68,8 @@ static bool has_iothread(Object *object)
 
 static bool check_device(Object *object, GError **error)
 {
-    static const char *const passing_by[] = { "vfio-", "vhost-", "x-vfio-", "pci-assign" };
+    static const char *const passing_by[] = { "vfio-",      "vhost-",     "x-vfio-",
+                                              "pci-assign", "scsi-block", "scsi-generic" };
     const char *type = object_get_typename(object);
     g_autofree char *name = device_name(object);
 
@@ -134,25 +135,6 @@ static int check_object(Object *object, void *opaque)
     return !check->ok;
 }
 
-/*
- * Until disks are replicated: with a disk of its own the twin would lack what was written, with a
- * shared one it would find what was written after the last commit.
- */
-static bool check_disks(GError **error)
-{
-    for (BlockBackend *disk = blk_all_next(NULL); disk; disk = blk_all_next(disk)) {
-        BlockDriverState *node = blk_bs(disk);
-        if (node && blk_get_attached_dev(disk) && blk_supports_write_perm(disk)) {
-            g_autofree char *device = blk_get_attached_dev_id(disk);
-            return refuse(
-                error,
-                "disk \"%s\" of device \"%s\" is writable, and disks are not replicated yet: use readonly=on",
-                blk_name(disk)[0] ? blk_name(disk) : bdrv_get_device_or_node_name(node), device);
-        }
-    }
-    return true;
-}
-
 static bool check_blockers(GError **error)
 {
     Error *reason = NULL;
@@ -180,7 +162,7 @@ bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error)
     if (check.ok) {
         object_child_foreach_recursive(qdev_get_machine(), check_object, &check);
     }
-    return check.ok && check_disks(error) && check_blockers(error);
+    return check.ok && fut_qblock_check(error) && check_blockers(error);
 }
 
 /* -- from now on -- */

@@ -78,6 +78,13 @@ typedef struct {
     QEMUFile *file;
 } FutQdevices;
 
+/* Fixed once attached. */
+typedef struct {
+    unsigned count;
+    FutDiskInfo disks[FUT_DISKS_MAX];
+    BlockDriverState *nodes[FUT_DISKS_MAX]; /* the filters */
+} FutQblock;
+
 struct FutQvmm {
     FutVmm vmm;
     FutMemory memory;
@@ -86,6 +93,7 @@ struct FutQvmm {
     FutQcut cut;
     FutQnet net;
     FutQdevices devices;
+    FutQblock block;
     bool closed;  /* BQL: QEMU takes no changes of the machine any more: no second check */
     bool halted;  /* BQL: never to run again in this process */
     bool standby; /* BQL: not to run before run() */
@@ -143,6 +151,21 @@ void fut_qnet_attach(FutQvmm *qvmm);
 bool fut_qnet_has_header(FutQfilter *filter);
 void fut_qnet_out(FutVmm *vmm, const FutPacket *list);
 void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
+
+/* -- qblock.c, qblock_filter.c, qblock_io.c -- */
+/* Registers the filter: before the machine exists. */
+void fut_qblock_register(void);
+/* False and FUT_ERR_UNSUPPORTED for disks that cannot be protected. BQL held. */
+bool fut_qblock_check(GError **error);
+/* Puts a filter above each writable disk. BQL held, guest not started, disks were checked. */
+bool fut_qblock_attach(FutQvmm *qvmm, GError **error);
+const FutDiskInfo *fut_qblock_disks(FutVmm *vmm, unsigned *ret_count);
+void fut_qblock_describe(const FutQvmm *qvmm, GPtrArray *lines);
+/* Waits until no request is under way. BQL held, guest stopped. */
+void fut_qblock_drain(const FutQvmm *qvmm);
+bool fut_qblock_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length, uint8_t *buffer,
+                     bool *ret_zero, GError **error);
+bool fut_qblock_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
 
 /* -- qtx.c -- */
 /* Lets virtio-net send at the guest's kick. BQL held, guest not started. */

@@ -13,6 +13,7 @@
  *   7004  memory writer, lines: "DIRTY <mb> <mb_per_s>" writes over a buffer of that size at that
  *         rate (0: no limit), "STOP" ends it; "POWEROFF" ends the guest; each line is answered
  *         with "OK" or "ERR <reason>"
+ *   7005  disks, lines: see guest_disk.c
  */
 #include <endian.h>
 #include <errno.h>
@@ -29,6 +30,8 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "guest_disk.h"
 
 #define PAGE_BYTES 4096
 #define PAGES_PER_MB ((1 << 20) / PAGE_BYTES)
@@ -281,7 +284,7 @@ int main(void)
 {
     static const Service services[] = {
         { 7000, serve_echo },   { 7001, serve_counter }, { 7002, serve_sink },
-        { 7003, serve_source }, { 7004, serve_writer },
+        { 7003, serve_source }, { 7004, serve_writer },  { 7005, serve_disk },
     };
     static Connection listeners[sizeof(services) / sizeof(services[0])];
 

@@ -85,6 +85,13 @@ static inline void fut_qemu_dirty_log_sync(void)
 #define FUT_QEMU_GRAPH_RDLOCK_GUARD() ((void)0)
 #endif
 
+/* The same, for coroutines. */
+#if FUT_QEMU_AT_LEAST(8, 1)
+#define FUT_QEMU_GRAPH_CO_RDLOCK_GUARD() GRAPH_RDLOCK_GUARD()
+#else
+#define FUT_QEMU_GRAPH_CO_RDLOCK_GUARD() ((void)0)
+#endif
+
 /*
  * 10.0, object_type_get_instance_size() is gone: the size stands third in QEMU's private type
  * record. 0 if there is no such type, or if the record is not what it was.

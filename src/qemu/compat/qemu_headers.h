@@ -16,6 +16,7 @@
 #include "qemu/cutils.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
+#include "qemu/memalign.h"
 #include "qemu/rcu.h"
 #include "qemu/seqlock.h"
 #include "qemu/thread.h"

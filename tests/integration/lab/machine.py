@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU command lines of the test guests."""
 import dataclasses
+import os
 import re
 
 from . import paths
@@ -30,6 +31,7 @@ class Machine:
     extra: tuple = ()      # further QEMU arguments
     netdev: str = ""       # further properties of each netdev, with a leading comma
     append: str = ""       # further words on the kernel's command line
+    disks: tuple = ()      # of disks.Disk
 
     def _kind_args(self):
         kinds = {"microvm": "microvm,x-option-roms=off,rtc=on", "q35": "q35", "pc": "pc"}
@@ -43,6 +45,10 @@ class Machine:
                      "-device", f"{device},id=nic{number},netdev=net{number},mac={guest_mac(number)}"]
         return args
 
+    def _disk_args(self, folder):
+        """Images lie where the host keeps its logs."""
+        return [word for number, disk in enumerate(self.disks) for word in disk.args(number, folder, self.kind)]
+
     def _append(self):
         words = ["console=ttyS0", "quiet", "panic=-1", f"tsc_early_khz={tsc_khz()}", f"futip={GUEST_IP}/24"]
         if self.nics > 1:
@@ -55,4 +61,5 @@ class Machine:
                 ["-accel", "tcg", "-cpu", self.cpu, "-m", str(self.memory_mb), "-smp", str(self.vcpus),
                  "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                  "-kernel", paths.KERNEL, "-initrd", paths.INITRD, "-append", self._append(),
-                 "-serial", f"file:{serial}"] + self._nic_args(taps) + list(self.extra))
+                 "-serial", f"file:{serial}"] + self._nic_args(taps) +
+                self._disk_args(os.path.dirname(serial)) + list(self.extra))

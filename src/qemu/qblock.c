@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which disks the guest has, what of them can be protected, and the filters above them. */
+#include "qblock.h"
+
+#include "fut_error.h"
+
+static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool refuse(GError **error, const char *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    g_autofree char *text = g_strdup_vprintf(format, list);
+    va_end(list);
+    g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, text);
+    return false;
+}
+
+/* Drives without a device, or without a medium, are nothing to the guest. */
+static bool is_disk(BlockBackend *blk)
+{
+    return blk_bs(blk) && blk_get_attached_dev(blk);
+}
+
+static bool is_writable(BlockBackend *blk)
+{
+    return is_disk(blk) && blk_supports_write_perm(blk);
+}
+
+/* -- what cannot be protected -- */
+
+static bool check_disk(BlockBackend *blk, GError **error)
+{
+    g_autofree char *name = blk_get_attached_dev_id(blk);
+
+    if (blk_get_aio_context(blk) != qemu_get_aio_context()) {
+        return refuse(error,
+                      "disk \"%s\" runs in an iothread, which is not supported yet: leave out "
+                      "iothread=",
+                      name);
+    }
+    if (blk_dev_has_removable_media(blk)) {
+        return refuse(error, "disk \"%s\" is writable and can be taken out: use readonly=on", name);
+    }
+    if (blk_getlength(blk) <= 0) {
+        return refuse(error, "disk \"%s\" is empty: make its image larger", name);
+    }
+    return true;
+}
+
+bool fut_qblock_check(GError **error)
+{
+    unsigned count = 0;
+
+    for (BlockBackend *blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
+        if (is_writable(blk) && !check_disk(blk, error)) {
+            return false;
+        }
+        count += is_writable(blk);
+    }
+    if (count > FUT_DISKS_MAX) {
+        return refuse(error, "%u writable disks: at most %d can be protected", count,
+                      FUT_DISKS_MAX);
+    }
+    return true;
+}
+
+/* -- the filters -- */
+
+static int compare_names(const void *a, const void *b)
+{
+    g_autofree char *one = blk_get_attached_dev_id(*(BlockBackend *const *)a);
+    g_autofree char *other = blk_get_attached_dev_id(*(BlockBackend *const *)b);
+
+    return strcmp(one, other);
+}
+
+/* By name: the order of the command line says nothing. */
+static GPtrArray *writable_disks(void)
+{
+    GPtrArray *disks = g_ptr_array_new();
+
+    for (BlockBackend *blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
+        if (is_writable(blk)) {
+            g_ptr_array_add(disks, blk);
+        }
+    }
+    qsort(disks->pdata, disks->len, sizeof(*disks->pdata), compare_names);
+    return disks;
+}
+
+/* Nobody may put a node between device and filter, or change the size of what is below. */
+static void forbid_changes(BlockDriverState *node)
+{
+    Error *reason = NULL;
+
+    error_setg(&reason, "futago: a protected VM keeps its disks as they are");
+    bdrv_op_block_all(node, reason);
+}
+
+bool fut_qblock_attach(FutQvmm *qvmm, GError **error)
+{
+    g_autoptr(GPtrArray) disks = writable_disks();
+
+    for (guint i = 0; i < disks->len; i++) {
+        BlockBackend *blk = g_ptr_array_index(disks, i);
+        FutQblock *block = &qvmm->block;
+        if (fut_qblock_is_ours(blk_bs(blk))) {
+            continue; /* a second device on the same disk */
+        }
+        block->disks[block->count] =
+            (FutDiskInfo){ blk_get_attached_dev_id(blk), (uint64_t)blk_getlength(blk) };
+        block->nodes[block->count] = fut_qblock_insert(qvmm, block->count, blk_bs(blk), error);
+        if (!block->nodes[block->count]) {
+            return false;
+        }
+        forbid_changes(block->nodes[block->count++]);
+    }
+    return true;
+}
+
+BlockDriverState *fut_qblock_node(const FutQvmm *qvmm, unsigned disk)
+{
+    return qvmm->block.nodes[disk];
+}
+
+const FutDiskInfo *fut_qblock_disks(FutVmm *vmm, unsigned *ret_count)
+{
+    const FutQblock *block = &((FutQvmm *)vmm)->block;
+
+    *ret_count = block->count;
+    return block->disks;
+}
+
+/* -- in words -- */
+
+void fut_qblock_describe(const FutQvmm *qvmm, GPtrArray *lines)
+{
+    for (unsigned i = 0; i < qvmm->block.count; i++) {
+        const FutDiskInfo *disk = &qvmm->block.disks[i];
+        g_ptr_array_add(lines, g_strdup_printf("disk:%s=%" PRIu64, disk->name, disk->length));
+    }
+    for (BlockBackend *blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
+        if (is_disk(blk) && !is_writable(blk)) {
+            g_autofree char *name = blk_get_attached_dev_id(blk);
+            g_ptr_array_add(lines, g_strdup_printf("disk:%s=%" PRId64 ",readonly", name,
+                                                   blk_getlength(blk)));
+        }
+    }
+}
+
+/* -- the end of an epoch -- */
+
+void fut_qblock_drain(const FutQvmm *qvmm)
+{
+    bool busy;
+
+    if (!blk_all_next(NULL)) {
+        return;
+    }
+    do {
+        /* What was held back while draining is on its way afterwards: the parts of a long transfer, one by one. */
+        bdrv_drain_all();
+        busy = false;
+        for (unsigned i = 0; i < qvmm->block.count; i++) {
+            busy |= qatomic_read(&qvmm->block.nodes[i]->in_flight) > 0;
+        }
+    } while (busy);
+}
