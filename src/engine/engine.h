@@ -98,7 +98,7 @@ typedef struct {
     uint64_t generation, epoch, committed;
     unsigned in_flight;
     char peer_node[64];
-    char reason[256];
+    char reason[512];
     /* primary, since protection began */
     uint64_t checkpoints;
     double checkpoints_per_s; /* over the last seconds */

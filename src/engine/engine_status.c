@@ -35,6 +35,16 @@ static double microseconds(const FutHistogram *histogram, double percent)
     return (double)fut_histogram_percentile(histogram, percent) / FUT_NS_PER_US;
 }
 
+/* What does not fit is cut, between two characters. */
+static void copy_text(char *ret, size_t size, const char *text)
+{
+    const char *end;
+    g_strlcpy(ret, text, size);
+    if (!g_utf8_validate(ret, -1, &end)) {
+        ret[end - ret] = '\0';
+    }
+}
+
 static void pair_status(const FutPairStatus *pair, FutEngineStatus *ret)
 {
     ret->role = pair->role;
@@ -45,7 +55,7 @@ static void pair_status(const FutPairStatus *pair, FutEngineStatus *ret)
     ret->committed = pair->committed;
     ret->in_flight = pair->in_flight;
     g_strlcpy(ret->peer_node, pair->peer_node, sizeof(ret->peer_node));
-    g_strlcpy(ret->reason, pair->last_reason, sizeof(ret->reason));
+    copy_text(ret->reason, sizeof(ret->reason), pair->last_reason);
 }
 
 static void stats_status(const FutEngineStats *stats, uint64_t now_ns, FutEngineStatus *ret)

@@ -43,6 +43,7 @@ void fut_pair_free(FutPair *pair)
     g_strfreev(pair->machine);
     g_free(pair->peer_node);
     g_free(pair->last_reason);
+    g_free(pair->doubt);
     g_free(pair->said);
     g_free(pair);
 }
@@ -62,6 +63,9 @@ void fut_pair_set_string(char **at, const char *text)
 
 void fut_pair_set_state(FutPair *pair, FutPairState state)
 {
+    if (state != pair->state) {
+        g_clear_pointer(&pair->doubt, g_free);
+    }
     pair->state = state;
     pair->retry_at_ns = FUT_NEVER;
 }
@@ -207,7 +211,7 @@ void fut_pair_status(const FutPair *pair, FutPairStatus *ret)
         .committed = pair->committed,
         .in_flight = primary && pair->epoch ? (unsigned)(pair->epoch - 1 - pair->committed) : 0,
         .peer_node = pair->peer_node,
-        .last_reason = pair->last_reason,
+        .last_reason = pair->doubt ? pair->doubt : pair->last_reason,
         .linked = pair->linked,
     };
 }

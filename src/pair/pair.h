@@ -198,7 +198,9 @@ typedef struct {
     uint64_t committed; /* last epoch acknowledged / acknowledgeable */
     unsigned in_flight;
     const char *peer_node;   /* "" when none; borrowed */
-    const char *last_reason; /* why the last link ended or protection failed; "" */
+    /* why the last link ended or protection failed; while a question to the arbiter is open and it
+     * cannot answer, why that is; "" */
+    const char *last_reason;
     bool linked;
 } FutPairStatus;
 void fut_pair_status(const FutPair *pair, FutPairStatus *ret);

@@ -380,6 +380,7 @@ static void claiming_answer(FutPair *pair, const FutPairInput *in)
         break;
     case FUT_ANSWER_UNKNOWN:
         fut_pair_report_change(pair, FUT_REPORT_NO_CLAIM, NULL, in->why, 0);
+        fut_pair_set_string(&pair->doubt, in->why);
         fut_pair_retry_after(pair, 1);
         break;
     }

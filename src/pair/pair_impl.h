@@ -99,6 +99,7 @@ struct FutPair {
     uint32_t heartbeat_ms, timeout_ms; /* in force: own, or the primary's on a backup */
     char *peer_node;                   /* owned, never NULL */
     char *last_reason;                 /* owned, never NULL */
+    char *doubt; /* owned; why the arbiter cannot answer the open question, NULL: it did not say */
     char *said; /* owned; last text of fut_pair_report_change(), NULL: none */
 
     /* primary */

@@ -166,6 +166,8 @@ static void test_arbiter_down(void)
     expect(&world->a, "stop-copy FUT-105 ask:2 FUT-106");
     expect(&world->b, "FUT-124 ask:2 FUT-125");
     expect_report(&world->a, "arbiter is down");
+    g_assert_cmpstr(host_status(&world->a).last_reason, ==, "arbiter is down");
+    g_assert_cmpstr(host_status(&world->b).last_reason, ==, "arbiter is down");
     world_advance(world, 3 * RETRY_MS);
     expect(&world->a, "ask:2 ask:2 ask:2"); /* outputs stay held */
     expect(&world->b, "ask:2 ask:2 ask:2");
@@ -174,6 +176,7 @@ static void test_arbiter_down(void)
     world->b.frozen = true;
     world_advance(world, RETRY_MS);
     expect(&world->a, "ask:2 release-all FUT-107 connect FUT-103");
+    g_assert_cmpstr(host_status(&world->a).last_reason, !=, "arbiter is down");
     world->b.frozen = false;
     world_advance(world, 0);
     expect(&world->b, "ask:2 discard FUT-129");
