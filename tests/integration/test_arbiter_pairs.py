@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pairs whose arbiter is etcd, a command, or a person: a takeover waits for the arbiter, and for nothing else."""
+import os
+import tempfile
+import time
+
+import pytest
+from lab import load, paths
+from lab.etcd import Cluster
+from lab.network import REP_SWITCH_IP
+from lab.vm import primary, standby, address
+
+WAIT = ("--timeout-ms", "500", "--retry-ms", "200")
+
+
+def pair_with(lab, arbiters):
+    """A protected pair; `arbiters`: the address that each host names."""
+    backup = standby(lab.hosts[1], options=("--arbiter", arbiters[1], *WAIT))
+    active = primary(lab.hosts[0], options=("--arbiter", arbiters[0], *WAIT))
+    active.protect(address(lab.hosts[1]))
+    active.wait_protected()
+    return active, backup
+
+
+def check_waits(vm, words, seconds=1.5):
+    """The host asks, gets no answer, and does not run the guest."""
+    status = vm.wait_status(f"waits: {words}", lambda s: s["state"] in ("claiming", "asking") and words in s["reason"])
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status = vm.status()
+        assert status["state"] in ("claiming", "asking"), status
+        assert status["role"] == "primary" or not status["running"], status
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def folder(whole_lab):
+    return tempfile.mkdtemp(prefix="arbiter-", dir=whole_lab.folder)
+
+
+def test_etcd(lab, folder):
+    """While etcd is gone the backup waits; when its majority is back, with one member dead, the backup takes over."""
+    cluster = Cluster(lab, lab.switch, REP_SWITCH_IP, 3, folder)
+    active, backup = pair_with(lab, [cluster.address(), cluster.address([2, 1, 0])])
+    counter = load.Counter(lab.client)
+    for member in cluster.members:
+        member.kill()
+    load.sleep_counting(counter, 1)  # a pair that is not disturbed does not need it
+    active.kill_qemu()
+    check_waits(backup, cluster.members[1].url)
+    for member in cluster.members[:2]:
+        member.start()
+    backup.wait_running()
+    counter.wait_counts(100)
+    load.check(counter.finish())
+    assert backup.status()["generation"] == 2
+
+
+def test_command(lab, folder, monkeypatch):
+    monkeypatch.setenv("FUTAGO_ARBITER_DIR", folder)
+    program = f"command:{os.path.join(paths.ROOT, 'agents', 'arbiter-example')}"
+    active, backup = pair_with(lab, [program, program])
+    counter = load.Counter(lab.client)
+    active.kill_qemu()
+    backup.wait_running()
+    counter.wait_counts(100)
+    load.check(counter.finish())
+    with open(os.path.join(folder, "vm.generation"), encoding="ascii") as handle:
+        assert handle.read() == "futago-arbiter 1 generation=2 holder=hostB state=active\n"
+
+
+def test_manual(lab, folder):
+    """A person grants the start, then the takeover, each by its generation; nothing goes on before."""
+    manual = [f"manual:{folder}/{host.name}" for host in lab.hosts]
+    early = primary(lab.hosts[0], options=("--arbiter", manual[0]), wait=False)
+    assert early.process.wait(20) != 0
+    assert "futago grant vm --generation 1" in early.process.output()
+    lab.hosts[0].futago("grant", "vm", "--generation", 1, "--arbiter", manual[0], "--node", lab.hosts[0].name)
+    active, backup = pair_with(lab, manual)
+    refused = lab.hosts[1].futago("grant", "vm", "--generation", 2, check=False)
+    assert refused.returncode == 1 and "nothing waits for a grant here (state standby)" in refused.stderr
+    counter = load.Counter(lab.client)
+    active.kill_qemu()
+    check_waits(backup, "futago grant vm --generation 2")
+    refused = lab.hosts[1].futago("grant", "vm", "--generation", 3, check=False)
+    assert refused.returncode == 2 and "this host asks for 2" in refused.stderr
+    check_waits(backup, "futago grant vm --generation 2", 0.5)
+    lab.hosts[1].futago("grant", "vm", "--generation", 2)
+    backup.wait_running()
+    counter.wait_counts(100)
+    load.check(counter.finish())
+
+
+def test_manual_lost_backup(lab, folder):
+    """The backup is lost: the primary's outputs are held until a person lets it go on."""
+    manual = [f"manual:{folder}/{host.name}" for host in lab.hosts]
+    lab.hosts[0].futago("grant", "vm", "--generation", 1, "--arbiter", manual[0], "--node", lab.hosts[0].name)
+    active, backup = pair_with(lab, manual)
+    counter = load.Counter(lab.client)
+    load.sleep_counting(counter, 0.5)
+    backup.kill_qemu()
+    check_waits(active, "futago grant vm --generation 2")
+    lab.hosts[0].futago("grant", "vm", "--generation", 2)
+    active.wait_status("going on alone", lambda s: s["running"] and s["state"] in ("alone", "connecting"))
+    counter.wait_counts(100)
+    load.check(counter.finish())
+
+
+def test_file_grants_nothing_by_hand(lab):
+    """Where the arbiter decides, a person's grant is refused."""
+    active = primary(lab.hosts[0], wait=False)
+    active.wait_state("alone")
+    refused = lab.hosts[0].futago("grant", "vm", "--generation", 2, check=False)
+    assert refused.returncode == 1 and "nothing waits for a grant here" in refused.stderr
