@@ -66,7 +66,7 @@ void fut_disks_start(FutEngine *engine)
     g_mutex_lock(&engine->lock);
     disks->agreed = disks->sending = false;
     disks->next = engine->nonce ? engine->nonce : 1;
-    disks->sent_bytes = disks->acked_bytes = 0;
+    disks->sent_bytes = disks->acked_bytes = disks->copied_bytes = 0;
     FutDiskBase base = { disks->image, disks->next };
     g_mutex_unlock(&engine->lock);
     uint8_t at[FUT_DISK_BASE_SIZE];
@@ -195,6 +195,7 @@ size_t fut_disks_copy_step(FutEngine *engine, bool *ret_done)
     FutDiskMap *map = &disks->map[head.disk];
     if (read) {
         fut_disk_map_sent(map, 0, head.offset, head.length);
+        disks->copied_bytes += zero ? 0 : head.length;
     }
     fut_disk_map_copied(map, read ? head.length : 0);
     fut_pair_sent(engine->pair, now_ns);

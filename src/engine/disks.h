@@ -19,6 +19,7 @@ typedef struct {
     bool agreed;                      /* it said which image it has */
     bool copy_waits;                  /* a claim waits for the guest's writes */
     uint64_t next;                    /* name of the image in the making */
+    uint64_t copied_bytes;            /* of data, by the newest copy */
     uint8_t *buffer;                  /* one chunk; copy thread */
     uint64_t sent_bytes, acked_bytes; /* of the guest's writes since protection began */
 

@@ -32,6 +32,7 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "outputs_released", status->outputs_released },
         { "outputs_dropped", status->outputs_dropped },
         { "lag_us", status->lag_us },
+        { "disk_copied_bytes", status->disk_copied_bytes },
         { "disk_unacked_bytes", status->disk_unacked_bytes },
         { "disk_queue_bytes", status->disk_queue_bytes },
         { "copy_passes", status->copy_passes },
