@@ -5,13 +5,14 @@ PACKAGES=(
     qemu-system-x86                                       # the QEMU that is protected
     gcc libc6-dev meson ninja-build pkg-config            # compiling
     libglib2.0-dev libjansson-dev libxxhash-dev           # libraries
+    libgnutls28-dev                                       # TLS of the link between the hosts
     libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
     liburing-dev                                          # is inside QEMU's own structures
     dpkg-dev                                              # unpacks QEMU's source package
     python3 python3-pytest clang-format                   # tests and style
     busybox-static cpio iproute2                          # the test guest and its networks
 )
-TEST_PACKAGES=(openssl qemu-utils) # make the certificates and disk images of tests
+TEST_PACKAGES=(openssl gnutls-bin qemu-utils) # make the certificates, keys and disk images of tests
 BENCH_PACKAGES=(python3-matplotlib)
 SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
 LISTS_MAX_AGE_DAYS=7

@@ -17,11 +17,11 @@
 
 struct FutLink {
     gatomicrefcount refs;
-    const FutTransport *transport;
-    int fd;       /* owned */
-    char *name;   /* owned */
-    GMutex lock;  /* over queue, queue_done, queue_max; order on the wire */
-    FutBuf queue; /* bytes from queue_done on wait for the socket */
+    FutStream *stream; /* owned */
+    int fd;            /* owned */
+    char *name;        /* owned */
+    GMutex lock;       /* over queue, queue_done, queue_max; order on the wire */
+    FutBuf queue;      /* bytes from queue_done on wait for the socket */
     size_t queue_done;
     size_t queue_max;
     int status;    /* atomic: errno that broke the stream, or 0 */
@@ -35,7 +35,7 @@ FutLink *fut_link_new(const FutTransport *transport, int take_fd, char *take_nam
     FutLink *link = g_new0(FutLink, 1);
     g_atomic_ref_count_init(&link->refs);
     g_mutex_init(&link->lock);
-    link->transport = transport;
+    link->stream = transport->stream(take_fd);
     link->fd = take_fd;
     link->name = take_name;
     link->queue_max = QUEUE_MAX_DEFAULT;
@@ -70,6 +70,7 @@ void fut_link_unref(FutLink *link)
     if (!link || !g_atomic_ref_count_dec(&link->refs)) {
         return;
     }
+    link->stream->ops->free(link->stream);
     close(link->fd);
     fut_buf_done(&link->queue);
     g_mutex_clear(&link->lock);
@@ -82,9 +83,28 @@ int fut_link_fd(const FutLink *link)
     return link->fd;
 }
 
+void fut_link_take_stream(FutLink *link, FutStream *take_stream)
+{
+    link->stream->ops->free(link->stream);
+    link->stream = take_stream;
+}
+
 const char *fut_link_name(const FutLink *link)
 {
     return link->name;
+}
+
+const char *fut_link_peer(const FutLink *link)
+{
+    const FutStreamOps *ops = link->stream->ops;
+    return ops->peer ? ops->peer(link->stream) : "";
+}
+
+static const char *fault_text(const FutLink *link, int status)
+{
+    const FutStreamOps *ops = link->stream->ops;
+    const char *text = ops->fault ? ops->fault(link->stream) : NULL;
+    return text ? text : g_strerror(status);
 }
 
 /* False and the reason when this side ended the stream. */
@@ -107,7 +127,7 @@ static bool check_usable(FutLink *link, GError **error)
     int status = g_atomic_int_get(&link->status);
     if (status) {
         g_set_error(error, FUT_ERROR, FUT_ERR_IO, "connection to %s lost: %s", link->name,
-                    g_strerror(status));
+                    fault_text(link, status));
         return false;
     }
     return true;
@@ -123,7 +143,7 @@ static void break_link(FutLink *link, int status, GError **error)
 /* Bytes the socket took (0 = none now), or -1 when the stream broke. */
 static ssize_t write_some(FutLink *link, const struct iovec *iov, int count, GError **error)
 {
-    ssize_t done = link->transport->stream->sendv(link->fd, iov, count);
+    ssize_t done = link->stream->ops->sendv(link->stream, iov, count);
     if (done < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) {
             return 0;
@@ -135,14 +155,28 @@ static ssize_t write_some(FutLink *link, const struct iovec *iov, int count, GEr
     return done;
 }
 
+/* In our queue. */
 static size_t waiting(const FutLink *link)
 {
     return link->queue.len - link->queue_done;
 }
 
-/* Writes from the queue until it is empty or the socket is full. */
+/* There, and in the stream. */
+static size_t pending_locked(const FutLink *link)
+{
+    const FutStreamOps *ops = link->stream->ops;
+    return waiting(link) + (ops->pending ? ops->pending(link->stream) : 0);
+}
+
+/* Writes what the stream holds back, then from the queue until it is empty or the socket is
+ * full. */
 static bool write_queue(FutLink *link, GError **error)
 {
+    const FutStreamOps *ops = link->stream->ops;
+    if (ops->flush && ops->flush(link->stream) < 0) {
+        break_link(link, errno, error);
+        return false;
+    }
     while (waiting(link) > 0) {
         struct iovec rest = { link->queue.data + link->queue_done, waiting(link) };
         ssize_t done = write_some(link, &rest, 1, error);
@@ -225,7 +259,7 @@ bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *re
     g_mutex_lock(&link->lock);
     bool ok = send_locked(link, iov, count, error);
     if (ok && ret_pending) {
-        *ret_pending = waiting(link);
+        *ret_pending = pending_locked(link);
     }
     g_mutex_unlock(&link->lock);
     return ok;
@@ -242,7 +276,7 @@ bool fut_link_flush(FutLink *link, GError **error)
 size_t fut_link_pending(FutLink *link)
 {
     g_mutex_lock(&link->lock);
-    size_t bytes = waiting(link);
+    size_t bytes = pending_locked(link);
     g_mutex_unlock(&link->lock);
     return bytes;
 }
@@ -261,7 +295,7 @@ ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error
     if (!check_open(link, error)) {
         return -1;
     }
-    ssize_t done = link->transport->stream->recv(link->fd, buffer, length);
+    ssize_t done = link->stream->ops->recv(link->stream, buffer, length);
     if (done > 0) {
         __atomic_fetch_add(&link->received, (uint64_t)done, __ATOMIC_RELAXED);
         return done;
@@ -278,10 +312,28 @@ ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error
     return -1;
 }
 
+bool fut_link_unread(FutLink *link)
+{
+    const FutStreamOps *ops = link->stream->ops;
+    return ops->unread && ops->unread(link->stream);
+}
+
+int fut_link_handshake(FutLink *link, GError **error)
+{
+    const FutStreamOps *ops = link->stream->ops;
+    int done = ops->handshake ? ops->handshake(link->stream) : 1;
+    if (done < 0) {
+        int status = errno;
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "no TLS with %s: %s", link->name,
+                    fault_text(link, status));
+    }
+    return done;
+}
+
 void fut_link_close(FutLink *link)
 {
     g_atomic_int_set(&link->closed, 1);
-    link->transport->stream->shutdown(link->fd);
+    link->stream->ops->shutdown(link->stream);
 }
 
 uint64_t fut_link_bytes_sent(FutLink *link)

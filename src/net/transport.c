@@ -9,36 +9,48 @@
 
 #define BUFFER_BYTES (4 << 20)
 
-static ssize_t socket_sendv(int fd, const struct iovec *iov, int count)
+static ssize_t socket_sendv(FutStream *stream, const struct iovec *iov, int count)
 {
     struct msghdr message = { .msg_iov = (struct iovec *)iov,
                               .msg_iovlen = (size_t)MIN(count, IOV_MAX) };
     ssize_t done;
     do {
-        done = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        done = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (done < 0 && errno == EINTR);
     return done;
 }
 
-static ssize_t socket_recv(int fd, void *buffer, size_t length)
+static ssize_t socket_recv(FutStream *stream, void *buffer, size_t length)
 {
     ssize_t done;
     do {
-        done = recv(fd, buffer, length, MSG_DONTWAIT);
+        done = recv(stream->fd, buffer, length, MSG_DONTWAIT);
     } while (done < 0 && errno == EINTR);
     return done;
 }
 
-static void socket_shutdown(int fd)
+static void socket_shutdown(FutStream *stream)
 {
-    shutdown(fd, SHUT_RDWR);
+    shutdown(stream->fd, SHUT_RDWR);
 }
 
-const FutStreamOps fut_stream_socket = {
-    .sendv = socket_sendv,
-    .recv = socket_recv,
-    .shutdown = socket_shutdown,
-};
+static void socket_free(FutStream *stream)
+{
+    g_free(stream);
+}
+
+FutStream *fut_stream_socket_new(int fd)
+{
+    static const FutStreamOps ops = {
+        .sendv = socket_sendv,
+        .recv = socket_recv,
+        .shutdown = socket_shutdown,
+        .free = socket_free,
+    };
+    FutStream *stream = g_new(FutStream, 1);
+    *stream = (FutStream){ &ops, fd };
+    return stream;
+}
 
 const FutTransport *fut_transport_of(FutAddressKind kind)
 {

@@ -189,7 +189,7 @@ static char *tcp_peer_name(const FutAddress *local, const struct sockaddr_storag
 }
 
 const FutTransport fut_transport_tcp = {
-    .stream = &fut_stream_socket,
+    .stream = fut_stream_socket_new,
     .connect = tcp_connect,
     .listen = tcp_listen,
     .tune = tcp_tune,

@@ -173,7 +173,7 @@ static char *unix_peer_name(const FutAddress *local, const struct sockaddr_stora
 }
 
 const FutTransport fut_transport_unix = {
-    .stream = &fut_stream_socket,
+    .stream = fut_stream_socket_new,
     .connect = unix_connect,
     .listen = unix_listen,
     .tune = unix_tune,
