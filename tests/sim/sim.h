@@ -166,6 +166,7 @@ void sim_check_release(SimHost *host, const SimPacket *packet);
 void sim_check_seen(SimHost *host, const SimPacket *packet);
 void sim_note_commit(SimHost *host);
 void sim_check_commit(SimHost *host);
+void sim_check_reinjected(SimHost *host, const SimRequest *request);
 void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length);
 /* Is all as it should be when nothing goes wrong? Or is the VM gone, and that nobody's mistake? */
 bool sim_check_well(Sim *sim);
@@ -243,6 +244,8 @@ struct Sim {
     SimArbiter arbiter;
     SimWorld world;
     SimFault fault[SIM_FAULTS_MAX];
+    unsigned faults_begun;
+    bool was_protected;           /* when the first fault began */
     bool healing;                 /* nothing goes wrong any more */
     uint64_t healing_ns, lost_ns; /* since when; lost_ns 0: not lost */
     bool over;

@@ -104,6 +104,9 @@ void sim_check_step(Sim *sim)
             check_generation(host, &sight);
         }
         check_discard(host, sight.pair.state);
+        if (sight.pair.state == FUT_STATE_FENCED && !host->vm.halted && host->depth == 0) {
+            sim_violation(sim, "active", "%s is fenced, but its guest was not stopped", host->node);
+        }
         host->last_state = sight.pair.state;
     }
     if (free_hosts > 1) {
@@ -231,6 +234,21 @@ void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length)
     if (length != image->state_length || memcmp(state, image->state, length) != 0) {
         sim_violation(sim, "image", "%s: device state is not that of epoch %" PRIu64 " at takeover",
                       host->node, host->backing->committed);
+    }
+}
+
+/* Only what the image has not seen is given to it again. */
+void sim_check_reinjected(SimHost *host, const SimRequest *request)
+{
+    const SimProtection *backing = host->backing;
+
+    if (backing &&
+        (request->protection != backing->number + 1 || request->epoch <= backing->committed)) {
+        sim_violation(host->sim, "image",
+                      "%s re-injects a packet of epoch %" PRIu64
+                      " of protection %u, its image is epoch %" PRIu64 " of protection %u",
+                      host->node, request->epoch, request->protection - 1, backing->committed,
+                      backing->number);
     }
 }
 

@@ -115,11 +115,14 @@ static void emit(SimVm *vm, unsigned client, uint64_t acked)
     }
 }
 
-static void serve(SimVm *vm, const SimRequest *request)
+static void serve(SimVm *vm, SimRequest *request)
 {
-    struct iovec iov = { (void *)request, sizeof(*request) };
+    const SimProtection *protection = vm->host->protection;
+    struct iovec iov = { request, sizeof(*request) };
     uint64_t done = word(vm, 0, WORD_DONE + request->client);
 
+    request->protection = protection ? protection->number + 1 : 0;
+    request->epoch = protection ? protection->cuts + 1 : 0;
     fut_engine_input(vm->host->engine, 0, request->client, &iov, 1);
     if (request->number == done + 1) {
         put_word(vm, 0, WORD_DONE + request->client, ++done);
@@ -151,7 +154,7 @@ void sim_guest_step(SimVm *vm)
 
 /* -- registers -- */
 
-/* The state's length changes from step to step, sometimes by pages; its filling follows from the registers. */
+/* The state's length changes from step to step, sometimes by pages; its filling, half of it zeroes, follows from the registers. */
 uint32_t sim_guest_state(const SimVm *vm, uint8_t *at)
 {
     uint64_t lot = sim_mix(vm->registers.steps);
@@ -160,7 +163,7 @@ uint32_t sim_guest_state(const SimVm *vm, uint8_t *at)
     memcpy(at, &vm->registers, sizeof(vm->registers));
     at += sizeof(vm->registers);
     for (uint32_t i = 0; i < words; i++, at += sizeof(uint64_t)) {
-        uint64_t value = vm->registers.sum + i % 7;
+        uint64_t value = vm->registers.sum >> i % 64 & 1 ? vm->registers.sum + i : 0;
         memcpy(at, &value, sizeof(value));
     }
     return (uint32_t)sizeof(vm->registers) + words * 8;

@@ -12,6 +12,8 @@ typedef struct {
 
 typedef struct {
     unsigned client;
+    unsigned protection; /* of the guest that got it; number + 1 */
+    uint64_t epoch;      /* likewise */
     uint64_t number;
 } SimRequest;
 

@@ -65,6 +65,10 @@ void sim_fault_begin(Sim *sim, unsigned number)
     if (sim->healing) {
         return;
     }
+    if (sim->faults_begun++ == 0) {
+        SimHost *active = sim_active(sim);
+        sim->was_protected = active && sim_sight(active).pair.state == FUT_STATE_PROTECTED;
+    }
     fault->a = choose_host(sim);
     fault->b = choose_other(sim, fault->a);
     fault->life = sim->host[fault->a].life;

@@ -183,6 +183,9 @@ static bool at_end(Sim *sim, const SimEvent *event)
     } else if (sim->now_ns - sim->lost_ns > LOST_NS) {
         SIM_TRACE(sim, "the VM is lost");
         sim->count->lost++;
+        if (sim->faults_begun == 1 && sim->was_protected && sim->profile.waiting == 0) {
+            sim_violation(sim, "liveness", "a single fault was enough to lose the VM");
+        }
         return true;
     }
     if (sim->now_ns - sim->healing_ns > PATIENCE_NS) {

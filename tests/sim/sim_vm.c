@@ -260,8 +260,10 @@ static void vm_packets_out(FutVmm *vmm, const FutPacket *list)
 static void vm_packet_in(FutVmm *vmm, const FutPacket *packet)
 {
     SimVm *vm = (SimVm *)vmm;
+    SimRequest request;
 
     g_assert(packet->length == sizeof(SimRequest));
+    sim_check_reinjected(vm->host, memcpy(&request, packet->data, sizeof(request)));
     vm->host->sim->count->reinjected++;
     if (vm->arrived.length < PACKETS_MAX) {
         g_queue_push_tail(&vm->arrived, g_memdup2(packet->data, packet->length));
