@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the pair machine makes of messages about disks. */
+#include "pair_world.h"
+
+#include "wire_disk.h"
+
+static void post_disk(World *world, uint64_t epoch)
+{
+    uint8_t body[FUT_DISK_HEAD_SIZE];
+    FutDiskHead head = { .epoch = epoch, .length = 512, .kind = FUT_DISK_ZEROES };
+
+    fut_disk_head_encode(body, &head);
+    host_post(&world->b, FUT_MSG_DISK, 0, body, sizeof(body));
+    world_pump(world);
+}
+
+static World *world_copying(void)
+{
+    World *world = world_new();
+
+    world->a.running = true;
+    world->copy_slow = true;
+    g_assert_true(fut_pair_protect(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect_state(&world->b, FUT_STATE_RECEIVING);
+    return world;
+}
+
+static World *world_protected(void)
+{
+    World *world = world_new();
+
+    world_protect(world);
+    expect_state(&world->b, FUT_STATE_STANDBY);
+    return world;
+}
+
+static void test_copy(void)
+{
+    World *world = world_copying();
+
+    post_disk(world, 0);
+    post_disk(world, 0);
+    expect_state(&world->b, FUT_STATE_RECEIVING);
+    post_disk(world, 1); /* before the copy is complete */
+    expect_state(&world->b, FUT_STATE_WAITING);
+    world_free(world);
+}
+
+static void test_epochs(void)
+{
+    World *world = world_protected();
+
+    g_assert_cmpuint(host_status(&world->b).committed, ==, 1);
+    post_disk(world, 2);
+    post_disk(world, 3); /* the guest goes on while the checkpoint is on its way */
+    expect_state(&world->b, FUT_STATE_STANDBY);
+    g_assert_true(host_status(&world->b).linked);
+    world_free(world);
+}
+
+/* Each ends the link: a copy's write under protection, one of a committed epoch, one that goes back, one out of the window. */
+static void test_out_of_order(void)
+{
+    static const struct {
+        uint64_t first, second;
+    } wrong[] = { { 0, 0 }, { 1, 0 }, { 3, 2 }, { 2 + FUT_PAIR_WINDOW_MAX + 1, 0 } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        World *world = world_protected();
+        world->arbiter_slow = true;
+        post_disk(world, wrong[i].first);
+        if (wrong[i].second > 0) {
+            expect_state(&world->b, FUT_STATE_STANDBY);
+            post_disk(world, wrong[i].second);
+        }
+        expect_state(&world->b, FUT_STATE_CLAIMING);
+        world_free(world);
+    }
+}
+
+/* A backup whose disks fail must not claim the VM that it cannot run. */
+static void test_image_bad(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_slow = true;
+    fut_pair_image_bad(world->b.pair, "disk d cannot be written", world->now_ns);
+    world_pump(world);
+    expect_state(&world->b, FUT_STATE_WAITING);
+    g_assert_cmpuint(world->b.asked, ==, 0);
+    g_assert_cmpint(host_status(&world->a).role, ==, FUT_ROLE_PRIMARY);
+    g_assert_true(world->a.running && !world->b.running);
+
+    world_answer(&world->a);
+    world_advance(world, 20 * RETRY_MS); /* there may be room again */
+    expect_state(&world->b, FUT_STATE_STANDBY);
+    world_free(world);
+}
+
+static void test_image_bad_too_late(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_slow = true;
+    host_close(&world->a);
+    world->a.frozen = true;
+    world_pump(world);
+    expect_state(&world->b, FUT_STATE_CLAIMING);
+    fut_pair_image_bad(world->b.pair, "disk d cannot be written", world->now_ns);
+    expect_state(&world->b, FUT_STATE_CLAIMING); /* taking over will say so */
+    world_free(world);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pair-disk/copy", test_copy);
+    g_test_add_func("/pair-disk/epochs", test_epochs);
+    g_test_add_func("/pair-disk/out-of-order", test_out_of_order);
+    g_test_add_func("/pair-disk/image-bad", test_image_bad);
+    g_test_add_func("/pair-disk/image-bad-too-late", test_image_bad_too_late);
+    return g_test_run();
+}
