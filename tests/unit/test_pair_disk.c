@@ -94,7 +94,7 @@ static void test_image_bad(void)
 
     world_answer(&world->a);
     world_advance(world, 20 * RETRY_MS); /* there may be room again */
-    expect_state(&world->b, FUT_STATE_STANDBY);
+    expect_state(&world->b, FUT_STATE_RECEIVING);
     world_free(world);
 }
 
