@@ -21,7 +21,7 @@ _futago_vms() {
 
 _futago_options() {
     local common="--name --arbiter --node --mode --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
-        --verify --force-generation --insecure --print --help"
+        --verify --state-check --force-generation --insecure --print --help"
     case $1 in
     run) echo "--protect-to $common" ;;
     standby) echo "--listen $common" ;;
@@ -58,7 +58,7 @@ _futago() {
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
     run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;
     grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;
-    *:--name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *-us | *-ms | grant:--generation | protect:--wait) ;;
+    *:--name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *-us | *-ms | grant:--generation | protect:--wait) ;;
     *)
         if [[ $word == -* || $command == run || $command == standby ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")

@@ -18,6 +18,8 @@ static const struct {
     { "timeout-ms", "timeout_ms", "Silence after which the other host counts as lost" },
     { "retry-ms", "retry_ms", "Time between attempts to reach the other host" },
     { "verify", "verify", "Compare the hosts' memory at every N-th checkpoint (slow)" },
+    { "state-check", "state_check",
+      "Compare the device state with a save by QEMU alone at every N-th checkpoint" },
 };
 
 #define FIXED_OPTIONS 9

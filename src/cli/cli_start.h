@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-#define FUT_START_NUMBERS 6
+#define FUT_START_NUMBERS 7
 
 typedef struct {
     bool backup;

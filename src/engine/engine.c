@@ -23,6 +23,7 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .retry_ms = 1000,
         .commit_ms = 10000,
         .rest_pages_max = 1024,
+        .state_check_every = 1000,
         .hold_max_bytes = 64u << 20,
         .log_max_bytes = 16u << 20,
         .disk_unacked_max_bytes = 32u << 20,

@@ -30,6 +30,8 @@ typedef struct {
     uint32_t commit_ms; /* longest wait for the acknowledgement of a checkpoint; 0 = for ever */
     uint32_t
         verify_every; /* hash all memory every n-th checkpoint and compare on the backup; 0 = never (debug, slow) */
+    uint32_t
+        state_check_every; /* compare the device state with a slower save every n-th checkpoint; 0 = never */
     uint64_t hold_max_bytes; /* held outputs; more are dropped, as a full queue would */
     uint32_t
         part_pages_max; /* pages in one frame of a checkpoint; 0 = as many as the wire allows */
@@ -114,6 +116,7 @@ typedef struct {
     uint64_t disk_unacked_bytes; /* primary: written by the guest, not committed */
     uint64_t disk_queue_bytes;   /* backup: not yet on its disks */
     uint64_t copy_passes;
+    FutStateStats device_state;
     /* backup */
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */

@@ -111,10 +111,18 @@ static uint64_t oldest_uncommitted_ns(const FutEngine *engine, const FutPairStat
     return engine->pace.last_cut_ns;
 }
 
+unsigned fut_engine_state_check_every(const FutEngine *engine)
+{
+    return engine->config.state_check_every;
+}
+
 void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
 {
     *ret = (FutEngineStatus){ .mode = engine->config.mode,
                               .running = engine->vmm->ops->running(engine->vmm) };
+    if (engine->vmm->ops->state_stats) {
+        engine->vmm->ops->state_stats(engine->vmm, &ret->device_state);
+    }
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     FutPairStatus pair;

@@ -102,6 +102,7 @@ static const OptionRule rules[] = {
     { "timeout_ms", NULL, FIELD(engine.timeout_ms), 20, 120000, NULL },
     { "retry_ms", NULL, FIELD(engine.retry_ms), 50, 60000, NULL },
     { "verify", NULL, FIELD(engine.verify_every), 0, 1000000, NULL },
+    { "state_check", NULL, FIELD(engine.state_check_every), 0, 1000000, NULL },
 };
 
 static bool set_number(FutOptions *options, const OptionRule *rule, const char *value,

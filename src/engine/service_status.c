@@ -39,6 +39,10 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "applied", status->applied },
         { "verified", status->verified },
         { "verify_failed", status->verify_failed },
+        { "state_sections", status->device_state.sections },
+        { "state_sections_stock", status->device_state.stock },
+        { "state_checks", status->device_state.checks },
+        { "state_mismatches", status->device_state.mismatches },
         { "inbound_logged", status->inbound_logged },
         { "reinjected", status->reinjected },
     };

@@ -46,6 +46,14 @@ struct FutDiskRecord {
     uint8_t data[]; /* head.length bytes with FUT_DISK_WRITE */
 };
 
+/* How the device state is saved; all zero where there is nothing to tell. */
+typedef struct {
+    uint32_t sections;   /* that the state consists of */
+    uint32_t stock;      /* of these written by the VMM's own functions, which is slower */
+    uint64_t checks;     /* comparisons with a save by the VMM's own functions alone */
+    uint64_t mismatches; /* of these that found a difference */
+} FutStateStats;
+
 typedef struct {
     /* Fills *ret_lines (NULL-terminated, caller frees with g_strfreev) with "key=value" lines that must be equal on both hosts of a pair:
      * VMM build, machine, CPU model, vCPUs, each memory block with its length, each device section with its version.
@@ -72,6 +80,9 @@ typedef struct {
     void (*cut_resume)(FutVmm *vmm);
     /* Guest stopped: appends the device state of all devices and vCPUs. */
     bool (*state_save)(FutVmm *vmm, FutBuf *out, GError **error);
+
+    /* Any thread, no lock; figures may be a moment old. Optional. */
+    void (*state_stats)(FutVmm *vmm, FutStateStats *ret);
 
     /* -- life of the VM; mandatory; any thread without the big lock -- */
     bool (*state_load)(FutVmm *vmm, const uint8_t *state, size_t length,
@@ -141,6 +152,8 @@ void fut_engine_disk_end(FutEngine *engine, unsigned disk, FutDiskWrite *write, 
 void fut_engine_disk_flushed(FutEngine *engine, unsigned disk);
 /* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
 void fut_engine_idle(FutEngine *engine);
+/* From state_save(): compare with a save by the VMM's own functions at every n-th, if there is a faster way. 0 = never. */
+unsigned fut_engine_state_check_every(const FutEngine *engine);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
 void fut_engine_exiting(FutEngine *engine);
 

@@ -15,6 +15,7 @@ static const FutVmmOps qvmm_ops = {
     .cut_resume = fut_qcut_resume,
     .state_save = fut_qdevices_save,
     .state_load = fut_qdevices_load,
+    .state_stats = fut_qdevices_stats,
     .run = fut_qlife_run,
     .announce = fut_qlife_announce,
     .halt = fut_qlife_halt,

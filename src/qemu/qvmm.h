@@ -74,8 +74,7 @@ typedef struct {
 } FutQnet;
 
 typedef struct {
-    QIOChannelBuffer *buffer;
-    QEMUFile *file;
+    struct FutQstate *state; /* BQL; made at the first save */
 } FutQdevices;
 
 /* Fixed once attached. */
@@ -141,6 +140,7 @@ void fut_qcut_idle(FutQvmm *qvmm);
 /* -- qdevices.c -- */
 bool fut_qdevices_save(FutVmm *vmm, FutBuf *out, GError **error);
 bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error);
+void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret);
 
 /* -- qnet.c -- */
 /* Registers the filter's type: before the machine exists. */

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The image of the device state: section after section, as qemu_save_device_state() would write it,
+ * and checked against that.
+ */
+#include "qstate.h"
+
+#include "fut_log.h"
+
+/* So many checkpoints are checked at first, whatever is asked for. */
+#define FIRST_CHECKS 16
+/* A clock of the host may tick between our run and QEMU's: then both are made again. */
+#define TRIES 4
+
+static const uint8_t stream_head[] = { 'Q', 'E', 'V', 'M', 0, 0, 0, 3 };
+static const uint8_t stream_end[] = { 0 };
+
+FutQstate *fut_qstate_new(void)
+{
+    FutQstate *state = g_new0(FutQstate, 1);
+
+    fut_qrun_init(&state->run, &state->codes);
+    return state;
+}
+
+void fut_qstate_forget(FutQstate *state)
+{
+    fut_qrun_forget(&state->run);
+    g_hash_table_remove_all(state->run.virtio);
+}
+
+static void give_up(FutQstate *state, const char *why)
+{
+    if (!state->off) {
+        fut_log(FUT_LOG_WARN, "FUT-201",
+                "QEMU saves all of its devices at each checkpoint, which is slower: %s", why);
+    }
+    state->off = true;
+}
+
+/* -- one image -- */
+
+/* As QEMU does with a whole section. */
+static bool put_section(FutQrun *run, const FutQemuEntry *entry)
+{
+    QEMUFile *file = fut_qrun_put(run);
+
+    if (!entry->vmsd) {
+        entry->ops->save_state(file, entry->opaque);
+    } else if (vmstate_save_state(file, entry->vmsd, entry->opaque, NULL) != 0) {
+        return false;
+    }
+    return fut_qrun_put_done(run);
+}
+
+static bool is_needed(const FutQemuEntry *entry)
+{
+    return entry->vmsd ? !entry->vmsd->needed || entry->vmsd->needed(entry->opaque)
+                       : entry->ops->save_state != NULL;
+}
+
+static bool run_section(FutQrun *run, FutQsection *section)
+{
+    const FutQemuEntry *entry = section->entry;
+
+    section->at = run->length;
+    if (!section->saved || !is_needed(entry)) {
+        return true;
+    }
+    return fut_qrun_bytes(run, section->head, section->head_length) &&
+           (section->stock || !section->code ? put_section(run, entry)
+                                             : fut_qrun_code(run, section->code, entry->opaque)) &&
+           fut_qrun_bytes(run, section->foot, sizeof(section->foot));
+}
+
+static bool run_all(FutQstate *state)
+{
+    FutQrun *run = &state->run;
+
+    fut_qrun_begin(run);
+    bool ok = fut_qrun_bytes(run, stream_head, sizeof(stream_head));
+    for (guint i = 0; ok && i < state->sections->len; i++) {
+        ok = run_section(run, &g_array_index(state->sections, FutQsection, i));
+    }
+    ok = ok && fut_qrun_bytes(run, stream_end, sizeof(stream_end));
+    if (!ok) {
+        fut_qrun_forget(run);
+    }
+    return ok;
+}
+
+/* -- QEMU's own -- */
+
+static bool run_stock(FutQstate *state)
+{
+    int result = qemu_save_device_state(fut_qfile_begin(&state->stock));
+
+    return fut_qfile_end(&state->stock) && result == 0;
+}
+
+static bool images_equal(const FutQstate *state)
+{
+    size_t length = fut_qfile_length(&state->stock);
+
+    return state->run.length == length &&
+           memcmp(state->run.image, fut_qfile_data(&state->stock), length) == 0;
+}
+
+/* Both images of the same moment, in state->run and state->stock. */
+static bool compare(FutQstate *state, bool *ret_equal)
+{
+    *ret_equal = false;
+    for (int i = 0; i < TRIES; i++) {
+        if (!run_stock(state)) {
+            return false;
+        }
+        if (images_equal(state) || (run_all(state) && images_equal(state))) {
+            *ret_equal = true;
+            return true;
+        }
+    }
+    return true;
+}
+
+static void blame(FutQstate *state)
+{
+    FutQsection *culprit =
+        fut_qcheck_culprit(state->sections, &state->run, fut_qfile_data(&state->stock),
+                           fut_qfile_length(&state->stock));
+
+    state->stats.mismatches++;
+    if (!culprit || culprit->stock) {
+        give_up(state, "the fast image of the device state differs from QEMU's");
+        return;
+    }
+    culprit->stock = true;
+    state->stats.stock++;
+    fut_log(FUT_LOG_WARN, "FUT-202",
+            "the fast image of device section %s differs from QEMU's: from now on QEMU saves it",
+            culprit->entry->idstr);
+}
+
+/* False: the image must not be used. */
+static bool check(FutQstate *state)
+{
+    bool equal;
+
+    state->stats.checks++;
+    while (!state->off) {
+        if (!compare(state, &equal)) {
+            return false;
+        }
+        if (equal) {
+            return true;
+        }
+        blame(state);
+        if (!run_all(state)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+/* -- beginning -- */
+
+static void translate(FutQstate *state)
+{
+    state->stats.sections = state->stats.stock = 0;
+    for (guint i = 0; i < state->sections->len; i++) {
+        FutQsection *section = &g_array_index(state->sections, FutQsection, i);
+        const VMStateDescription *vmsd = section->entry->vmsd;
+        if (section->saved && vmsd) {
+            section->code = fut_qcode_get(&state->codes, vmsd, vmsd->version_id);
+        }
+        state->stats.sections += section->saved;
+        state->stats.stock += section->saved && !vmsd;
+    }
+}
+
+static bool find_sections(FutQstate *state)
+{
+    const char *why = "";
+
+    if (migration_in_colo_state() || !run_stock(state)) {
+        return false;
+    }
+    state->sections =
+        fut_qlist_find(fut_qfile_data(&state->stock), fut_qfile_length(&state->stock), &why);
+    if (!state->sections) {
+        give_up(state, why);
+        return false;
+    }
+    translate(state);
+    return true;
+}
+
+static bool ready(FutQstate *state)
+{
+    if (state->sections && !fut_qlist_same(state->sections)) {
+        g_clear_pointer(&state->sections, fut_qlist_free);
+        fut_qstate_forget(state);
+        state->saves = 0;
+    }
+    return state->sections || find_sections(state);
+}
+
+static bool check_is_due(const FutQstate *state, unsigned check_every)
+{
+    return state->saves <= FIRST_CHECKS || (check_every > 0 && state->saves % check_every == 0);
+}
+
+bool fut_qstate_save(FutQstate *state, unsigned check_every, FutBuf *out)
+{
+    if (state->off || !ready(state)) {
+        return false;
+    }
+    cpu_synchronize_all_states();
+    if (!run_all(state)) {
+        return false;
+    }
+    state->saves++;
+    if (check_is_due(state, check_every) && !check(state)) {
+        return false;
+    }
+    fut_buf_append(out, state->run.image, state->run.length);
+    return true;
+}
