@@ -102,7 +102,7 @@ typedef struct {
     uint32_t heartbeat_ms; /* send something at least this often */
     uint32_t timeout_ms;   /* silence after which the peer is lost */
     uint32_t retry_ms;     /* between attempts to reach backup or arbiter */
-    uint32_t commit_ms; /* an epoch not acknowledged for this long: the backup is lost, alive or
+    uint32_t commit_ms;    /* an epoch not acknowledged for this long: the backup is lost, alive or
                            not; 0 = never */
     unsigned window;       /* checkpoints under way at most; 1 or more */
 } FutPairConfig;
@@ -197,7 +197,7 @@ typedef struct {
     uint64_t epoch;     /* running (primary) or committed (backup) */
     uint64_t committed; /* last epoch acknowledged / acknowledgeable */
     unsigned in_flight;
-    const char *peer_node;   /* "" when none; borrowed */
+    const char *peer_node; /* "" when none; borrowed */
     /* why the last link ended or protection failed; while a question to the arbiter is open and it
      * cannot answer, why that is; "" */
     const char *last_reason;

@@ -34,7 +34,7 @@ typedef enum {
     EV_COPIED,
     EV_TAKEN,
     EV_IMAGE_BAD, /* the backup cannot keep its disks up to date */
-    EV_HELLO, /* from here on: messages */
+    EV_HELLO,     /* from here on: messages */
     EV_PAGES,
     EV_BARRIER,
     EV_EPOCH_PART,
@@ -100,7 +100,7 @@ struct FutPair {
     char *peer_node;                   /* owned, never NULL */
     char *last_reason;                 /* owned, never NULL */
     char *doubt; /* owned; why the arbiter cannot answer the open question, NULL: it did not say */
-    char *said; /* owned; last text of fut_pair_report_change(), NULL: none */
+    char *said;  /* owned; last text of fut_pair_report_change(), NULL: none */
 
     /* primary */
     bool wanted;                 /* protection is wanted */

@@ -151,8 +151,9 @@ void fut_pair_tick(FutPair *pair, uint64_t now_ns)
 {
     fut_pair_enter(pair, now_ns);
     if (pair->now_ns >= commit_deadline(pair)) {
-        g_autofree char *why = g_strdup_printf(
-            "the backup did not acknowledge a checkpoint for %u ms", pair->commit_ms);
+        g_autofree char *why =
+            g_strdup_printf("the backup did not acknowledge a checkpoint for %u ms",
+                            pair->commit_ms);
         close_and_lose(pair, why, 0);
     }
     if (pair->session_on && pair->now_ns >= after_ms(pair->sent_ns, pair->heartbeat_ms)) {

@@ -30,7 +30,7 @@ typedef enum {
     FUT_MSG_EPOCH_PART = 4, /* u64 epoch, delta stream: part of an epoch too large for one frame */
     FUT_MSG_CHECKPOINT = 5, /* FutCheckpoint, delta stream: the last or only part; ends the epoch */
     FUT_MSG_INBOUND = 6,    /* FutInbound, packet: the guest saw this packet in that epoch */
-    FUT_MSG_DISK = 7,       /* FutDiskHead, data of a write: what happened to a disk (wire_disk.h) */
+    FUT_MSG_DISK = 7, /* FutDiskHead, data of a write: what happened to a disk (wire_disk.h) */
     /* FutDiskBase: whose image the primary thinks the backup has; before all else of a copy */
     FUT_MSG_DISK_BASE = 8,
     /* backup -> primary */
@@ -39,7 +39,8 @@ typedef enum {
     FUT_MSG_BARRIER_DONE = 17, /* empty */
     FUT_MSG_ACK = 18,          /* u64 epoch: the backup holds all of it */
     FUT_MSG_HANDOVER = 19, /* empty: "give me the VM" (a person asked the backup to take over) */
-    FUT_MSG_DISK_KEPT = 20, /* u64: answer to DISK_BASE: its base if the image is that one, else 0 */
+    FUT_MSG_DISK_KEPT =
+        20, /* u64: answer to DISK_BASE: its base if the image is that one, else 0 */
     /* either way */
     FUT_MSG_HEARTBEAT = 32, /* empty */
     FUT_MSG_BYE = 33,       /* text: why this end closes; FutByeCode in the frame's flags */
