@@ -135,18 +135,20 @@ void fut_pair_answer(FutPair *pair, FutAnswer answer, uint64_t generation, const
 
 /* -- commands -- */
 
+static bool refuse(const FutPair *pair, const char *verb, GError **error)
+{
+    g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "cannot %s: %s", verb,
+                fut_state_explanation(pair->state));
+    return false;
+}
+
 static bool command(FutPair *pair, FutPairEvent event, const char *verb, uint64_t now_ns,
                     GError **error)
 {
     FutPairInput in = { 0 };
 
     fut_pair_enter(pair, now_ns);
-    if (fut_pair_dispatch(pair, event, &in)) {
-        return true;
-    }
-    g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "cannot %s: %s", verb,
-                fut_state_explanation(pair->state));
-    return false;
+    return fut_pair_dispatch(pair, event, &in) || refuse(pair, verb, error);
 }
 
 bool fut_pair_protect(FutPair *pair, uint64_t now_ns, GError **error)
@@ -156,7 +158,13 @@ bool fut_pair_protect(FutPair *pair, uint64_t now_ns, GError **error)
 
 bool fut_pair_unprotect(FutPair *pair, uint64_t now_ns, GError **error)
 {
-    return command(pair, EV_UNPROTECT, "end the protection", now_ns, error);
+    const char *verb = "end the protection";
+
+    fut_pair_enter(pair, now_ns);
+    if (pair->state == FUT_STATE_HANDING && pair->final_cut) {
+        return refuse(pair, verb, error); /* the twin may run the VM already */
+    }
+    return command(pair, EV_UNPROTECT, verb, now_ns, error);
 }
 
 bool fut_pair_failover(FutPair *pair, uint64_t now_ns, GError **error)

@@ -305,17 +305,6 @@ static void handing_ack(FutPair *pair, const FutPairInput *in)
     cut_final(pair);
 }
 
-/* Before the final checkpoint this is an end like any other: the guest may be unable to make one. After it the twin may
- * run the VM already; then it counts if the hand-over comes to nothing. */
-static void handing_unprotect(FutPair *pair, const FutPairInput *in)
-{
-    if (pair->final_cut) {
-        pair->wanted = false;
-    } else {
-        late_unprotect(pair, in);
-    }
-}
-
 static void handing_lost(FutPair *pair, const FutPairInput *in)
 {
     stop_copy(pair);
@@ -417,6 +406,6 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
         [EV_ACK] = handing_ack,
         [EV_HANDOVER] = handing_handover,
         [EV_LOST] = handing_lost,
-        [EV_UNPROTECT] = handing_unprotect,
+        [EV_UNPROTECT] = late_unprotect, /* not after the final checkpoint: fut_pair_unprotect() */
     },
 };

@@ -310,7 +310,24 @@ static void test_wrong_states(void)
     expect_refused(fut_pair_protect(a, now, error), "is protected");
     expect_refused(fut_pair_unprotect(b, now, error), "ask the primary");
     g_assert_true(fut_pair_failover(a, now, NULL));
+    uint32_t flags;
+    fut_pair_cut(a, &flags, now);
     expect_refused(fut_pair_unprotect(a, now, error), "hand-over is under way");
+    world_free(world);
+}
+
+/* A guest that cannot make its final checkpoint is not kept in a hand-over for ever. */
+static void test_unprotect_handing(void)
+{
+    World *world = world_new();
+
+    world_protect(world);
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    g_assert_true(fut_pair_unprotect(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_ALONE);
+    expect_state(&world->b, FUT_STATE_WAITING);
+    g_assert_cmpuint(host_status(&world->a).generation, ==, 2);
     world_free(world);
 }
 
@@ -528,6 +545,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair/connect-answered-late", test_connect_answered_late);
     g_test_add_func("/pair/unprotect", test_unprotect);
     g_test_add_func("/pair/unprotect-early", test_unprotect_early);
+    g_test_add_func("/pair/unprotect-handing", test_unprotect_handing);
     g_test_add_func("/pair/hand-over", test_hand_over);
     g_test_add_func("/pair/hand-over/asked-by-backup", test_hand_over_asked_by_backup);
     g_test_add_func("/pair/hand-over/asked-by-both", test_hand_over_asked_by_both);
