@@ -104,9 +104,10 @@ typedef struct {
     unsigned number;     /* for the trace */
     unsigned host, life; /* the primary */
     uint64_t generation;
-    uint64_t cuts;      /* checkpoints taken */
-    uint64_t committed; /* of them, held by the backup */
-    bool given_up;      /* somebody asked for the end of it, or it was made to fail */
+    uint64_t cuts;          /* checkpoints taken */
+    uint64_t committed;     /* of them, held by the backup */
+    bool given_up;          /* somebody asked for the end of it, or it was made to fail */
+    unsigned given_up_said; /* times that the engine reported so */
     SimImage image[SIM_IMAGES];
 } SimProtection;
 

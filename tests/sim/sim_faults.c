@@ -256,7 +256,7 @@ static void fail_over(Sim *sim, SimFault *fault)
 static void break_save(Sim *sim, SimFault *fault)
 {
     if (host_a(sim, fault)) {
-        host_a(sim, fault)->vm.fail_save = 1;
+        host_a(sim, fault)->vm.fail_save = UINT_MAX; /* until it is mended */
     }
 }
 

@@ -153,8 +153,10 @@ static void ops_report(void *opaque, const char *id, const char *text)
     if (g_str_equal(id, "FUT-190")) {
         sim_violation(host->sim, "image", "%s: the engine itself says: %s", host->node, text);
     }
-    if (g_str_equal(id, "FUT-191") && !host->protection->given_up) {
-        sim_violation(host->sim, "liveness", "%s: gives up without a reason: %s", host->node, text);
+    if (g_str_equal(id, "FUT-191") &&
+        (!host->protection->given_up || ++host->protection->given_up_said > 3)) {
+        sim_violation(host->sim, "liveness", "%s: %s (%u times)", host->node, text,
+                      host->protection->given_up_said);
     }
 }
 
