@@ -11,6 +11,7 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "fut_log.h"
+#include "keeper.h"
 #include "service_internal.h"
 
 /* How long an orderly end waits for the last words to get out. */
@@ -110,6 +111,15 @@ void fut_service_report(FutService *service, const char *id, const char *text)
     fut_wake_fd(service->control_wake_fd);
 }
 
+void fut_service_turned_away(FutService *service, const char *id, const char *text)
+{
+    fut_service_report(service, id, text);
+    g_mutex_lock(&service->events_lock);
+    g_free(service->turned_away);
+    service->turned_away = g_strdup(text);
+    g_mutex_unlock(&service->events_lock);
+}
+
 /* -- start -- */
 
 static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
@@ -139,6 +149,7 @@ static void service_free(FutService *service)
     fut_engine_free(service->engine);
     fut_listener_free(service->listener);
     fut_arbiter_close(service->arbiter);
+    fut_tls_unref(service->tls);
     if (service->control_fd >= 0) {
         close(service->control_fd);
         unlink(service->control_path);
@@ -161,6 +172,18 @@ static bool open_control(FutService *service, GError **error)
     }
     service->control_fd = fut_control_listen(service->control_path, error);
     return service->control_fd >= 0;
+}
+
+/* Before anything is claimed or bound: a host with a bad key does not come up. */
+static bool open_tls(FutService *service, GError **error)
+{
+    const FutOptions *options = service->options;
+    if (!options->tls) {
+        return true;
+    }
+    service->tls = fut_tls_new(options->tls, options->tls_name, error);
+    service->tls_read_ns = fut_now_ns();
+    return service->tls != NULL;
 }
 
 static bool open_role(FutService *service, GError **error)
@@ -218,12 +241,13 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     fut_log_setup(options->vm, FUT_LOG_INFO);
     g_autoptr(FutService) service = service_new(vmm, options);
     g_auto(GStrv) machine = NULL;
-    if (!vmm->ops->describe(vmm, &machine, error) || !open_control(service, error) ||
-        !open_role(service, error)) {
+    if (!vmm->ops->describe(vmm, &machine, error) || !open_tls(service, error) ||
+        !open_control(service, error) || !open_role(service, error)) {
         return NULL;
     }
     service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
     announce_start(service);
+    fut_keeper_start();
     start_threads(service);
     if (service->peer) {
         fut_engine_protect(service->engine, NULL);
