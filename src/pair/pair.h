@@ -162,8 +162,9 @@ void fut_pair_answer(FutPair *pair, FutAnswer answer, uint64_t generation, const
 /* -- events from the engine -- */
 /* A backup is wanted (primary in ALONE). False with FUT_ERR_STATE in other states. */
 bool fut_pair_protect(FutPair *pair, uint64_t now_ns, GError **error);
-/* Ends protection on purpose (in a hand-over: until its final checkpoint); the backup is told to discard. Outputs are released only after BYE
- * was queued and the arbiter granted generation + 1 (the backup might not hear us). */
+/* Ends protection on purpose (in a hand-over: until its final checkpoint); the backup is told to
+ * discard. Outputs are released only after BYE was queued and the arbiter granted generation + 1
+ * (the backup might not hear us). */
 bool fut_pair_unprotect(FutPair *pair, uint64_t now_ns, GError **error);
 /* Primary: hand the VM over. Backup: ask the primary for it; without a primary: claim. */
 bool fut_pair_failover(FutPair *pair, uint64_t now_ns, GError **error);
