@@ -7,6 +7,7 @@
 #include "arbiter.h"
 #include "cli_start.h"
 #include "fut_error.h"
+#include "link_tls.h"
 
 /* Option of futago, key of the module, help. What range is good the module knows. */
 static const struct {
@@ -22,7 +23,7 @@ static const struct {
       "Compare the device state with a save by QEMU alone at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 9
+#define FIXED_OPTIONS 11
 
 void fut_start_done(FutStart *start)
 {
@@ -31,6 +32,8 @@ void fut_start_done(FutStart *start)
     g_free(start->arbiter);
     g_free(start->address);
     g_free(start->mode);
+    g_free(start->tls);
+    g_free(start->tls_name);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         g_free(start->numbers[i]);
     }
@@ -55,6 +58,10 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
                 : word_option("protect-to", &start->address, "Where the standby listens", "ADDR");
     *at++ = word_option("arbiter", &start->arbiter, "Who decides which host may go on alone",
                         "KIND:WHERE");
+    *at++ = word_option("tls", &start->tls, "Encrypt the link; what proves who is at its ends",
+                        "x509:DIR|psk:FILE");
+    *at++ = word_option("tls-name", &start->tls_name,
+                        "Name in the other host's certificate, or of the key", "NAME");
     *at++ = word_option("node", &start->node, "Name of this host (default: its host name)", "NODE");
     *at++ = word_option("mode", &start->mode, "Whether the guest waits for each commit",
                         "pipeline|stop");
@@ -85,11 +92,26 @@ static bool check_address(const FutStart *start, GError **error)
         g_prefix_error(error, "--%s: ", option);
         return false;
     }
-    if (!start->insecure && !fut_address_is_local(address)) {
+    if (!start->tls && !start->insecure && !fut_address_is_local(address)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                    "--%s %s: the link is not encrypted and leaves this machine: use a private "
-                    "network and add --insecure",
+                    "--%s %s: the link is not encrypted and leaves this machine: add --tls, or use "
+                    "a private network and add --insecure",
                     option, start->address);
+        return false;
+    }
+    return true;
+}
+
+/* What the files hold the module judges: with --print they may be another machine's. */
+static bool check_tls(const FutStart *start, GError **error)
+{
+    if (start->tls_name && !start->tls) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "--tls-name needs --tls x509:DIR or --tls psk:FILE");
+        return false;
+    }
+    if (start->tls && !fut_tls_check(start->tls, start->tls_name, error)) {
+        g_prefix_error(error, "--tls: ");
         return false;
     }
     return true;
@@ -213,9 +235,9 @@ bool fut_start_parse(FutStart *start, const FutCommand *command, bool backup, in
                     "unexpected word '%s': QEMU's command line comes after --", words[1]);
         return false;
     }
-    return check_names(start, command, error) && check_address(start, error) &&
-           check_arbiter(start, command, error) && check_values(start, error) &&
-           check_command(start, command, error);
+    return check_names(start, command, error) && check_tls(start, error) &&
+           check_address(start, error) && check_arbiter(start, command, error) &&
+           check_values(start, error) && check_command(start, command, error);
 }
 
 /* QEMU ends a value at a comma unless it is doubled. */
@@ -243,6 +265,8 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "node", start->node);
     add_value(plugin, "arbiter", start->arbiter);
     add_value(plugin, start->backup ? "listen" : "to", start->address);
+    add_value(plugin, "tls", start->tls);
+    add_value(plugin, "tls_name", start->tls_name);
     add_value(plugin, "mode", start->mode);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         add_value(plugin, numbers[i].key, start->numbers[i]);

@@ -193,6 +193,23 @@ static void add_meaning(GString *block, const json_t *status)
     add_line(block, "protects", g_strdup_printf("no: state '%s' is unknown to this futago", state));
 }
 
+/* What protects the link, and who the other host has proved to be. */
+static void add_link(GString *block, const json_t *status)
+{
+    const char *kind = fut_cli_text(status, "tls"), *proved = fut_cli_text(status, "tls_peer");
+    const char *away = fut_cli_text(status, "turned_away");
+
+    if (*kind && strcmp(kind, "none") != 0) {
+        add_line(block, "link",
+                 g_strdup_printf("encrypted (%s)%s%s", kind, *proved ? ", with " : "", proved));
+    } else if (*kind) {
+        add_line(block, "link", g_strdup("not encrypted"));
+    }
+    if (*away) {
+        add_line(block, "turned away", g_strdup(away));
+    }
+}
+
 static void add_identity(GString *block, const json_t *status)
 {
     g_autofree char *role = text_of(status, "role");
@@ -211,6 +228,7 @@ static void add_identity(GString *block, const json_t *status)
     const char *linked = json_is_true(json_object_get(status, "linked")) ? "" : ", no link";
     add_line(block, "peer",
              g_strdup_printf("%s%s%s%s", peer, *address ? " at " : "", address, linked));
+    add_link(block, status);
     add_line(block, "mode", text_of(status, "mode"));
     add_line(block, "arbiter", text_of(status, "arbiter"));
     add_line(block, "generation", count_of(status, "generation"));

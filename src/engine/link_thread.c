@@ -11,8 +11,6 @@
 #include "service_internal.h"
 #include "wire.h"
 
-/* A backup that does not answer the phone is tried again; nothing else waits for this thread meanwhile. */
-#define CONNECT_TIMEOUT_MS 1000
 /* Socket reads before time gets its turn. */
 #define READS_MAX 64
 
@@ -120,67 +118,6 @@ void fut_link_host_drain(FutService *service, unsigned timeout_ms)
     while (fut_link_host_pending(service) > 0 && fut_now_ns() < end_ns) {
         g_usleep(1000);
     }
-}
-
-/* -- a link comes up -- */
-
-static void adopt_link(FutService *service, FutLink *take_link)
-{
-    g_mutex_lock(&service->send_lock);
-    g_assert(!service->link);
-    service->link = take_link;
-    service->session = 0;
-    service->sequence = 0;
-    g_mutex_unlock(&service->send_lock);
-    uint64_t nonce = ((uint64_t)g_random_int() << 32) | g_random_int();
-    fut_engine_link_up(service->engine, nonce, fut_now_ns());
-}
-
-static void connect_peer(FutService *service)
-{
-    g_autoptr(GError) error = NULL;
-    g_mutex_lock(&service->peer_lock);
-    g_autofree char *text = service->peer ? fut_address_text(service->peer) : NULL;
-    g_mutex_unlock(&service->peer_lock);
-    g_autoptr(FutAddress) peer = text ? fut_address_parse(text, NULL) : NULL;
-    FutLink *link = peer ? fut_link_connect(peer, CONNECT_TIMEOUT_MS, &error) : NULL;
-    if (link) {
-        adopt_link(service, link);
-    } else {
-        fut_engine_link_down(service->engine,
-                             error ? error->message : "no address of a backup is known",
-                             fut_now_ns());
-    }
-}
-
-static void turn_away(FutLink *link, const FutBuf *bye)
-{
-    uint8_t head[FUT_FRAME_HEADER_SIZE];
-    fut_frame_header_encode(head, FUT_MSG_BYE, FUT_BYE_BUSY, 0, 0, bye->data, (uint32_t)bye->len);
-    struct iovec out[2] = { { head, sizeof(head) }, { bye->data, bye->len } };
-    fut_link_send(link, out, 2, NULL, NULL);
-    fut_link_close(link);
-}
-
-static void accept_peer(FutService *service)
-{
-    g_autoptr(FutLink) link = fut_listener_accept(service->listener, NULL);
-    if (!link) {
-        return;
-    }
-    FutBuf bye = { 0 };
-    if (fut_engine_accepts(service->engine, &bye)) {
-        /* a link just closed by the engine may not have been let go of yet */
-        fut_link_host_close(service, "replaced");
-        adopt_link(service, g_steal_pointer(&link));
-    } else {
-        g_autofree char *text =
-            g_strdup_printf("connection from %s turned away: this backup has its primary",
-                            fut_link_name(link));
-        fut_service_report(service, "FUT-180", text);
-        turn_away(link, &bye);
-    }
-    fut_buf_done(&bye);
 }
 
 /* -- reading -- */
@@ -297,24 +234,47 @@ static void close_listener_when_done(FutService *service)
     }
 }
 
-static void wait_for_something(FutService *service, const Reading *reading, struct pollfd fds[3])
+/* What the thread waits for; those that greet stand from FD_GREETINGS on. */
+enum {
+    FD_WAKE,
+    FD_LISTENER,
+    FD_LINK,
+    FD_GREETINGS,
+    FD_MAX = FD_GREETINGS + FUT_GREETINGS_MAX
+};
+
+static uint64_t time_left(FutService *service)
 {
-    fds[0] = (struct pollfd){ service->link_wake_fd, POLLIN, 0 };
-    fds[1] =
-        (struct pollfd){ service->listener ? fut_listener_fd(service->listener) : -1, POLLIN, 0 };
-    fds[2] = (struct pollfd){ -1, POLLIN, 0 };
-    if (reading->link) {
-        fds[2].fd = fut_link_fd(reading->link);
-        fds[2].events |= fut_link_pending(reading->link) > 0 ? POLLOUT : 0;
-    }
-    uint64_t deadline_ns = fut_engine_deadline(service->engine);
+    uint64_t deadline_ns =
+        MIN(fut_engine_deadline(service->engine), fut_greetings_deadline(&service->greetings));
     uint64_t now_ns = fut_now_ns();
-    uint64_t left_ns = deadline_ns > now_ns ? MIN(deadline_ns - now_ns, FUT_NS_PER_S) : 0;
-    struct timespec timeout = { (time_t)(left_ns / FUT_NS_PER_S), (long)(left_ns % FUT_NS_PER_S) };
-    if (ppoll(fds, 3, &timeout, NULL) < 0) {
-        g_assert(errno == EINTR);
-        fds[0].revents = fds[1].revents = fds[2].revents = 0;
+    return deadline_ns > now_ns ? MIN(deadline_ns - now_ns, FUT_NS_PER_S) : 0;
+}
+
+/* Returns how many descriptors were looked at. */
+static nfds_t wait_for_something(FutService *service, const Reading *reading, struct pollfd *fds)
+{
+    FutListener *listener = service->listener;
+    bool unread = false;
+    fds[FD_WAKE] = (struct pollfd){ service->link_wake_fd, POLLIN, 0 };
+    fds[FD_LISTENER] = (struct pollfd){ listener ? fut_listener_fd(listener) : -1, POLLIN, 0 };
+    fds[FD_LINK] = (struct pollfd){ -1, POLLIN, 0 };
+    if (reading->link) {
+        fds[FD_LINK].fd = fut_link_fd(reading->link);
+        fds[FD_LINK].events |= fut_link_pending(reading->link) > 0 ? POLLOUT : 0;
+        unread = fut_link_unread(reading->link);
     }
+    nfds_t count = FD_GREETINGS + fut_greetings_poll(&service->greetings, fds + FD_GREETINGS);
+    uint64_t left_ns = unread ? 0 : time_left(service);
+    struct timespec timeout = { (time_t)(left_ns / FUT_NS_PER_S), (long)(left_ns % FUT_NS_PER_S) };
+    if (ppoll(fds, count, &timeout, NULL) < 0) {
+        g_assert(errno == EINTR);
+        for (nfds_t i = 0; i < count; i++) {
+            fds[i].revents = 0;
+        }
+    }
+    fds[FD_LINK].revents |= unread ? POLLIN : 0;
+    return count;
 }
 
 static void handle_link(FutService *service, Reading *reading, short events)
@@ -333,11 +293,12 @@ void *fut_link_thread(void *opaque)
 {
     FutService *service = opaque;
     Reading reading = { 0 };
-    struct pollfd fds[3];
+    struct pollfd fds[FD_MAX];
+    fut_meet_init(service);
     for (;;) {
         reading_follow(service, &reading);
-        wait_for_something(service, &reading, fds);
-        if (fds[0].revents) {
+        nfds_t count = wait_for_something(service, &reading, fds);
+        if (fds[FD_WAKE].revents) {
             fut_wake_drain(service->link_wake_fd);
         }
         /* Time first: a process that was frozen past the time-out must not act on acknowledgements
@@ -351,14 +312,16 @@ void *fut_link_thread(void *opaque)
             fut_engine_tick(service->engine, now_ns);
             close_listener_when_done(service);
         }
-        if (reading.link && fds[2].revents && still_current(service, &reading)) {
-            handle_link(service, &reading, fds[2].revents);
+        if (reading.link && fds[FD_LINK].revents && still_current(service, &reading)) {
+            handle_link(service, &reading, fds[FD_LINK].revents);
         }
+        fut_greetings_run(&service->greetings, fds + FD_GREETINGS, count - FD_GREETINGS,
+                          fut_now_ns());
         if (g_atomic_int_compare_and_exchange(&service->connect_wanted, TRUE, FALSE)) {
-            connect_peer(service);
+            fut_meet_connect(service);
         }
-        if (service->listener && fds[1].revents) {
-            accept_peer(service);
+        if (service->listener && fds[FD_LISTENER].revents) {
+            fut_meet_accept(service);
         }
     }
     return NULL;

@@ -8,12 +8,15 @@
 
 #include "arbiter.h"
 #include "engine.h"
+#include "greetings.h"
 #include "link.h"
+#include "link_tls.h"
 #include "service.h"
 
 typedef struct {
     FutRole role;
     char *vm, *node, *arbiter; /* owned */
+    char *tls, *tls_name;      /* owned; NULL: the link is plain, any name will do */
     FutAddress *listen, *to;   /* owned; may be NULL */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */
@@ -48,6 +51,10 @@ struct FutService {
     int link_wake_fd;
     int connect_wanted;    /* atomic */
     FutListener *listener; /* link thread */
+    FutGreetings greetings; /* link thread */
+    FutTls *tls;            /* link thread; NULL: plain */
+    uint64_t tls_read_ns;   /* when its files were read last */
+    char *tls_fault;        /* link thread; why they could not be read again, or NULL */
     GMutex peer_lock;
     FutAddress *peer; /* where a primary connects; peer_lock */
 
@@ -71,6 +78,7 @@ struct FutService {
     GMutex events_lock;
     FutEvent events[FUT_EVENTS_KEPT]; /* ring by number */
     uint64_t event_count;
+    char *turned_away; /* events_lock; the last connection that was, and why; or NULL */
 };
 
 void *fut_link_thread(void *service);
@@ -87,6 +95,10 @@ void fut_link_host_close(FutService *service, const char *why);
 size_t fut_link_host_pending(FutService *service);
 /* Waits (bounded) until everything sent is with the operating system. */
 void fut_link_host_drain(FutService *service, unsigned timeout_ms);
+/* How links come up (link_meet.c); link thread. */
+void fut_meet_init(FutService *service);
+void fut_meet_connect(FutService *service);
+void fut_meet_accept(FutService *service);
 void fut_copy_host_copy(FutService *service, bool on);
 void fut_disk_host_poke(FutService *service);
 void fut_wake_fd(int fd);
@@ -94,6 +106,8 @@ void fut_wake_drain(int fd);
 
 /* Log line and event in one. Any thread. */
 void fut_service_report(FutService *service, const char *id, const char *text);
+/* A connection that was turned away: report, and status. Any thread. */
+void fut_service_turned_away(FutService *service, const char *id, const char *text);
 /* Result of the "status" verb; new reference. */
 json_t *fut_service_status(FutService *service);
 

@@ -93,6 +93,8 @@ static const OptionRule rules[] = {
     { "arbiter", set_text, FIELD(arbiter), 0, 0, "KIND:WHERE" },
     { "listen", set_address, FIELD(listen), 0, 0, "ADDR" },
     { "to", set_address, FIELD(to), 0, 0, "ADDR" },
+    { "tls", set_text, FIELD(tls), 0, 0, "x509:DIR|psk:FILE" },
+    { "tls_name", set_text, FIELD(tls_name), 0, 0, "NAME" },
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
@@ -159,13 +161,13 @@ static void set_defaults(FutOptions *options)
 bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address,
                                  GError **error)
 {
-    if (options->insecure || fut_address_is_local(address)) {
+    if (options->tls || options->insecure || fut_address_is_local(address)) {
         return true;
     }
     g_autofree char *text = fut_address_text(address);
     g_set_error(
         error, FUT_ERROR, FUT_ERR_ARG,
-        "%s: guest memory would cross the network unencrypted: use a private replication network and say --insecure (insecure=on)",
+        "%s: guest memory would cross the network unencrypted: give both hosts keys (--tls, tls=), or use a private replication network and say --insecure (insecure=on)",
         text);
     return false;
 }
@@ -183,6 +185,8 @@ static bool check_whole(const FutOptions *options, bool role_given, GError **err
         fault = "to=ADDR is for a primary: a backup is told where to listen";
     } else if (options->role == FUT_ROLE_PRIMARY && options->listen) {
         fault = "listen=ADDR is for a backup: a primary is told where its backup is (to=ADDR)";
+    } else if (options->tls_name && !options->tls) {
+        fault = "tls_name needs tls=x509:DIR or tls=psk:FILE";
     } else if (options->engine.timeout_ms < 2 * options->engine.heartbeat_ms) {
         fault = "timeout_ms must be at least twice heartbeat_ms";
     }
@@ -190,7 +194,8 @@ static bool check_whole(const FutOptions *options, bool role_given, GError **err
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, fault);
         return false;
     }
-    return (!options->listen || fut_options_address_allowed(options, options->listen, error)) &&
+    return (!options->tls || fut_tls_check(options->tls, options->tls_name, error)) &&
+           (!options->listen || fut_options_address_allowed(options, options->listen, error)) &&
            (!options->to || fut_options_address_allowed(options, options->to, error));
 }
 
@@ -227,6 +232,8 @@ void fut_options_free(FutOptions *options)
     g_free(options->vm);
     g_free(options->node);
     g_free(options->arbiter);
+    g_free(options->tls);
+    g_free(options->tls_name);
     fut_address_free(options->listen);
     fut_address_free(options->to);
     g_free(options);

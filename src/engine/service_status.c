@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The "status" verb: the engine's status as JSON. */
+#include <string.h>
+
 #include "fut_clock.h"
 #include "service_internal.h"
 
@@ -9,6 +11,29 @@ static char *peer_address(FutService *service)
     char *text = service->peer ? fut_address_text(service->peer) : g_strdup("");
     g_mutex_unlock(&service->peer_lock);
     return text;
+}
+
+/* Who the peer has proved to be; "" without TLS or link. */
+static char *tls_peer(FutService *service)
+{
+    g_mutex_lock(&service->send_lock);
+    char *text = g_strdup(service->link ? fut_link_peer(service->link) : "");
+    g_mutex_unlock(&service->send_lock);
+    return text;
+}
+
+static char *turned_away(FutService *service)
+{
+    g_mutex_lock(&service->events_lock);
+    char *text = g_strdup(service->turned_away ? service->turned_away : "");
+    g_mutex_unlock(&service->events_lock);
+    return text;
+}
+
+/* The part before the colon. */
+static char *tls_kind(const FutOptions *options)
+{
+    return options->tls ? g_strndup(options->tls, strcspn(options->tls, ":")) : g_strdup("none");
 }
 
 static void set_hex(json_t *object, const char *key, uint64_t value)
@@ -74,8 +99,11 @@ json_t *fut_service_status(FutService *service)
 {
     FutEngineStatus status;
     fut_engine_status(service->engine, &status);
-    g_autofree char *peer = peer_address(service);
     const FutOptions *options = service->options;
+    g_autofree char *peer = peer_address(service);
+    g_autofree char *kind = tls_kind(options);
+    g_autofree char *proved = tls_peer(service);
+    g_autofree char *away = turned_away(service);
     json_t *object = json_object();
     const struct {
         const char *key, *value;
@@ -89,6 +117,9 @@ json_t *fut_service_status(FutService *service)
         { "peer_address", peer },
         { "reason", status.reason },
         { "arbiter", options->arbiter },
+        { "tls", kind },
+        { "tls_peer", proved },
+        { "turned_away", away },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         json_object_set_new(object, texts[i].key, json_string(texts[i].value));

@@ -98,6 +98,15 @@ static int fail(FutFrameReader *reader, GError **error, const char *format, ...)
     return -1;
 }
 
+/* A connection that starts with a record of TLS: its alert is shorter than our header, so that this
+ * must not wait for a whole one. */
+static bool starts_with_tls(const FutFrameReader *reader)
+{
+    const uint8_t *at = reader->data + reader->start;
+    return reader->sequence == 0 && reader->end - reader->start >= 3 && at[0] >= 20 &&
+           at[0] <= 23 && at[1] == 3 && at[2] <= 4;
+}
+
 /* Is it a header of ours, and intact? */
 static int check_form(FutFrameReader *reader, const uint8_t *at, GError **error)
 {
@@ -200,6 +209,9 @@ int fut_frame_reader_next(FutFrameReader *reader, FutFrame *ret_frame, GError **
     }
     size_t have = reader->end - reader->start;
     if (!reader->have_head) {
+        if (starts_with_tls(reader)) {
+            return fail(reader, error, "the peer speaks TLS: give the same tls on both hosts");
+        }
         if (have < FUT_FRAME_HEADER_SIZE) {
             return 0;
         }

@@ -100,6 +100,26 @@ static void test_block_of_backup(void)
     json_decref(status);
 }
 
+static void test_link(void)
+{
+    static const struct {
+        const char *status, *line;
+    } cases[] = {
+        { "{\"tls\":\"none\",\"tls_peer\":\"\"}", "link                 not encrypted\n" },
+        { "{\"tls\":\"psk\",\"tls_peer\":\"\"}", "link                 encrypted (psk)\n" },
+        { "{\"tls\":\"x509\",\"tls_peer\":\"hostb\"}",
+          "link                 encrypted (x509), with hostb\n" },
+        { "{\"tls\":\"none\",\"turned_away\":\"somebody\"}", "turned away          somebody\n" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        json_t *status = status_of(cases[i].status);
+        g_autofree char *block = fut_status_block(status);
+        check_contains(block, cases[i].line);
+        json_decref(status);
+    }
+}
+
 /* A module of another version, or one that talks nonsense. */
 static void test_missing(void)
 {
@@ -150,6 +170,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/status/numbers", test_numbers);
     g_test_add_func("/cli/status/block", test_block);
     g_test_add_func("/cli/status/block-of-backup", test_block_of_backup);
+    g_test_add_func("/cli/status/link", test_link);
     g_test_add_func("/cli/status/missing", test_missing);
     g_test_add_func("/cli/status/table", test_table);
     return g_test_run();

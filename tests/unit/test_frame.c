@@ -225,6 +225,18 @@ static void test_bad_magic(void)
                 "no Futago frame (it starts with 0x20544547): is the peer another program?");
 }
 
+/* The peer's alert is all that ever comes. */
+static void test_tls(void)
+{
+    static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 10 };
+    static const uint8_t hello[] = { 22, 3, 1 };
+    FutBuf stream = { 0 }, after = { 0 };
+    fut_buf_append(&stream, alert, sizeof(alert));
+    refuse_done(&stream, "the peer speaks TLS: give the same tls on both hosts");
+    fut_buf_append(&after, hello, sizeof(hello));
+    refuse_done(&after, "the peer speaks TLS: give the same tls on both hosts");
+}
+
 static void test_bad_head(void)
 {
     for (unsigned i = 4; i < FUT_FRAME_HEADER_SIZE; i++) {
@@ -405,6 +417,7 @@ int main(int argc, char **argv)
     g_test_add_func("/frame/random-pieces", test_random_pieces);
     g_test_add_func("/frame/session", test_session);
     g_test_add_func("/frame/bad-magic", test_bad_magic);
+    g_test_add_func("/frame/tls", test_tls);
     g_test_add_func("/frame/bad-head", test_bad_head);
     g_test_add_func("/frame/reserved", test_reserved);
     g_test_add_func("/frame/bad-session", test_bad_session);

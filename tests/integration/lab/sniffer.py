@@ -40,3 +40,34 @@ class Sniffer:
         self.ending = True
         self.thread.join()
         self.socket.close()
+
+
+class WireTap:
+    """Looks for byte patterns in all that passes an interface."""
+
+    def __init__(self, ns, interface, *patterns):
+        self.found = {pattern: 0 for pattern in patterns}
+        self.bytes = 0
+        with ns.inside():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
+            self.socket.bind((interface, 0))
+        self.socket.settimeout(0.05)
+        self.ending = False
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self):
+        while not self.ending:
+            try:
+                frame = self.socket.recv(1 << 17)
+            except OSError:  # nothing came
+                continue
+            self.bytes += len(frame)
+            for pattern in self.found:
+                self.found[pattern] += frame.count(pattern)
+
+    def kill(self):
+        self.ending = True
+        self.thread.join()
+        self.socket.close()

@@ -55,7 +55,9 @@ class FutagoVm(StockVm):
         super().__init__(host, machine, name, taps)
 
     def command(self, qemu):
-        common = ["--name", self.name, "--node", self.host.name, "--arbiter", f"file:{self.host.lab.arbiter}", "--insecure"]
+        common = ["--name", self.name, "--node", self.host.name, "--arbiter", f"file:{self.host.lab.arbiter}"]
+        if "--tls" not in self.options:
+            common.append("--insecure")
         if self.listen:
             own = ["standby", "--listen", self.listen]
         else:
