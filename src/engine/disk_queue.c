@@ -41,6 +41,16 @@ void fut_disk_queue_commit(FutDiskQueue *queue, uint64_t epoch)
     }
 }
 
+bool fut_disk_queue_flushes(const FutDiskQueue *queue, uint64_t epoch)
+{
+    for (const FutDiskRecord *r = queue->pending.first; r && r->head.epoch <= epoch; r = r->next) {
+        if (r->head.kind == FUT_DISK_FLUSH) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void fut_disk_queue_discard(FutDiskQueue *queue)
 {
     fut_disk_records_free(queue->pending.first);

@@ -18,6 +18,8 @@ typedef struct {
 /* data: length bytes with FUT_DISK_WRITE, else NULL. Epoch 0 is ready at once. Epochs never go back. */
 void fut_disk_queue_add(FutDiskQueue *queue, const FutDiskHead *head, const uint8_t *data);
 void fut_disk_queue_commit(FutDiskQueue *queue, uint64_t epoch);
+/* Would committing this epoch make a flush ready? */
+bool fut_disk_queue_flushes(const FutDiskQueue *queue, uint64_t epoch);
 /* Forgets what was not committed. */
 void fut_disk_queue_discard(FutDiskQueue *queue);
 /* Cuts off the head of what is ready: about max_bytes, one record at least; NULL: nothing is ready. The caller owns it. */

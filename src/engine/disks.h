@@ -51,6 +51,8 @@ void fut_disks_share(const FutEngine *engine, uint64_t *ret_total, uint64_t *ret
 bool fut_disks_check(FutEngine *engine, const FutFrame *frame, GError **error);
 void fut_disks_keep(FutEngine *engine, const FutFrame *frame);
 void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame);
+/* With the lock held, before the pair machine sees the CHECKPOINT: what the guest flushed in that epoch is to be on disk first. */
+void fut_disks_before_commit(FutEngine *engine, uint64_t epoch);
 void fut_disks_commit(FutEngine *engine, uint64_t epoch);
 void fut_disks_discard(FutEngine *engine);
 /* Before the guest starts here: waits until all that was committed is written. */

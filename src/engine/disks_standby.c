@@ -44,12 +44,13 @@ bool fut_disks_check(FutEngine *engine, const FutFrame *frame, GError **error)
 /* -- frames, after it -- */
 
 /* The disk cannot follow: the link has to wait, and with it the primary. Its guest's writes wait in turn. */
-static void wait_for_room(FutEngine *engine)
+static void wait_for_room(FutEngine *engine, uint64_t max_bytes)
 {
     FutDisks *disks = &engine->disks;
     uint64_t last_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    while (disks->queue.ready.bytes > engine->config.disk_queue_max_bytes && !disks->failed) {
+    while (!disks->failed &&
+           (disks->queue.ready.bytes > max_bytes || (max_bytes == 0 && disks->writing))) {
         g_cond_wait_until(&engine->changed, &engine->lock, g_get_monotonic_time() + LOOK_US);
         g_mutex_unlock(&engine->lock);
         fut_standby_sign_of_life(engine, &last_ns);
@@ -80,7 +81,7 @@ void fut_disks_keep(FutEngine *engine, const FutFrame *frame)
         poke_writer(engine);
     }
     if (full) {
-        wait_for_room(engine);
+        wait_for_room(engine, engine->config.disk_queue_max_bytes);
     }
 }
 
@@ -89,6 +90,7 @@ void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame)
     FutDisks *disks = &engine->disks;
     FutDiskBase base;
     g_assert(fut_disk_base_decode(frame->body, frame->length, &base, NULL));
+    wait_for_room(engine, 0); /* what an earlier primary left: its epochs are not this one's */
     g_mutex_lock(&engine->lock);
     bool kept = base.base != 0 && base.base == disks->image && !disks->failed;
     g_clear_pointer(&disks->failed, g_free);
@@ -98,6 +100,13 @@ void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame)
     fut_put_le64(answer, kept ? base.base : 0);
     struct iovec iov = { answer, sizeof(answer) };
     engine->host->send(engine->opaque, FUT_MSG_DISK_KEPT, 0, &iov, 1);
+}
+
+void fut_disks_before_commit(FutEngine *engine, uint64_t epoch)
+{
+    if (engine->config.flush_both && fut_disk_queue_flushes(&engine->disks.queue, epoch)) {
+        fut_pair_ack_late(engine->pair);
+    }
 }
 
 void fut_disks_commit(FutEngine *engine, uint64_t epoch)
@@ -145,6 +154,32 @@ static void image_failed(FutEngine *engine, GError *take_error)
     fut_engine_act(engine);
 }
 
+/* All of the epochs up to the last record's are done, unless more of that one follows. */
+static uint64_t written_epoch(const FutDiskQueue *queue, uint64_t last)
+{
+    return queue->ready.first && queue->ready.first->head.epoch == last && last > 0 ? last - 1
+                                                                                    : last;
+}
+
+/* The link thread carries out what follows: it may be the one that waits for us (fut_disks_settle). */
+static void note_written(FutEngine *engine, uint64_t last)
+{
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    fut_pair_written(engine->pair, written_epoch(&engine->disks.queue, last), now_ns);
+    engine->act_wanted = true;
+    g_mutex_unlock(&engine->lock);
+    engine->host->wake(engine->opaque);
+}
+
+static uint64_t last_epoch(const FutDiskRecord *records)
+{
+    while (records->next) {
+        records = records->next;
+    }
+    return records->head.epoch;
+}
+
 bool fut_engine_disk_step(FutEngine *engine)
 {
     FutDisks *disks = &engine->disks;
@@ -157,9 +192,12 @@ bool fut_engine_disk_step(FutEngine *engine)
         return false;
     }
     GError *error = NULL;
+    uint64_t last = last_epoch(records);
     bool written = engine->vmm->ops->disk_write(engine->vmm, records, &error);
     if (!written) {
         image_failed(engine, error);
+    } else if (engine->config.flush_both) {
+        note_written(engine, last);
     }
     return true;
 }

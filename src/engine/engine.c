@@ -256,6 +256,9 @@ void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
         return;
     }
     g_mutex_lock(&engine->lock);
+    if (backup && frame->type == FUT_MSG_CHECKPOINT) {
+        fut_disks_before_commit(engine, engine->standby.head.epoch);
+    }
     fut_pair_frame(engine->pair, frame, now_ns);
     fut_pair_status(engine->pair, &after);
     if (!backup && frame->type == FUT_MSG_ACK) {

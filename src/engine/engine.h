@@ -39,6 +39,8 @@ typedef struct {
         rest_pages_max; /* the initial copy ends when a pass left no more: the first checkpoint takes the rest */
     uint64_t
         disk_unacked_max_bytes; /* primary: disk writes not committed; the guest's further writes wait */
+    bool
+        flush_both; /* backup: an epoch in which the guest flushed a disk is acknowledged when that is durable here, too */
     uint64_t disk_queue_max_bytes; /* backup: committed, not written yet; the link waits */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
 } FutEngineConfig;

@@ -182,6 +182,11 @@ uint64_t fut_pair_output_epoch(const FutPair *pair);
  * it back. */
 void fut_pair_taken(FutPair *pair, bool ok, const char *why, uint64_t now_ns);
 
+/* Backup, before the frame of a CHECKPOINT: the ACK of it, and of all after it, waits for
+ * fut_pair_written(). The epoch is committed all the same. */
+void fut_pair_ack_late(FutPair *pair);
+/* Backup: what was committed is on its disks, up to that epoch. */
+void fut_pair_written(FutPair *pair, uint64_t epoch, uint64_t now_ns);
 /* Backup: its disks cannot follow the primary's. It gives its image up, tells the primary why and
  * claims nothing. Of no effect while the VM is being claimed or taken over: fut_pair_taken() says
  * what came of it then. */

@@ -136,6 +136,8 @@ static void accept_primary(FutPair *pair, const FutHello *hello)
     pair->barrier_in = false;
     pair->asked_handover = false;
     pair->disk_epoch = 0;
+    pair->ack_late = false;
+    pair->ack_hold = pair->acked = 0;
     start_epoch(pair);
     fut_pair_report(pair, FUT_REPORT_RECEIVING, hello->node, NULL, 0);
 }
@@ -226,7 +228,31 @@ static void take_part(FutPair *pair, const FutPairInput *in)
     pair->part_bytes += in->frame->length - 8;
     if (pair->fault == FUT_FAULT_ACK_PART && !pair->acked_early) {
         pair->acked_early = true;
+        pair->acked = epoch;
         fut_act_send_epoch(pair, FUT_MSG_ACK, epoch);
+    }
+}
+
+static void send_acks(FutPair *pair, uint64_t upto)
+{
+    while (pair->acked < upto) {
+        fut_act_send_epoch(pair, FUT_MSG_ACK, ++pair->acked);
+    }
+}
+
+void fut_pair_ack_late(FutPair *pair)
+{
+    pair->ack_late = true;
+}
+
+void fut_pair_written(FutPair *pair, uint64_t epoch, uint64_t now_ns)
+{
+    fut_pair_enter(pair, now_ns);
+    if (pair->ack_hold > 0 && epoch >= pair->ack_hold) {
+        pair->ack_hold = 0;
+        if (pair->session_on && pair->role == FUT_ROLE_BACKUP) {
+            send_acks(pair, pair->committed);
+        }
     }
 }
 
@@ -234,8 +260,12 @@ static void take_part(FutPair *pair, const FutPairInput *in)
  * clients wait for it. */
 static void commit(FutPair *pair, uint64_t epoch)
 {
-    if (!pair->acked_early) {
-        fut_act_send_epoch(pair, FUT_MSG_ACK, epoch);
+    if (pair->ack_late) {
+        pair->ack_late = false;
+        pair->ack_hold = epoch;
+    }
+    if (pair->ack_hold == 0) {
+        send_acks(pair, epoch);
     }
     fut_act_number(pair, FUT_ACT_APPLY, epoch);
     pair->committed = epoch;

@@ -117,6 +117,9 @@ struct FutPair {
     bool barrier_in;
     bool asked_handover;
     uint64_t disk_epoch; /* of the last DISK */
+    bool ack_late;       /* the next ACK has to wait */
+    uint64_t ack_hold;   /* no ACK before this epoch is written; 0: none waits */
+    uint64_t acked;      /* last epoch whose ACK was sent */
     bool acked_early;    /* FUT_FAULT_ACK_PART */
     uint32_t parts;      /* EPOCH_PARTs of committed + 1 so far */
     uint64_t part_bytes; /* their delta streams */

@@ -81,7 +81,7 @@ static void job_begin(void *opaque)
 
     fut_qemu_aio_acquire(context);
     bdrv_inc_in_flight(node);
-    bdrv_coroutine_enter(node, qemu_coroutine_create(job_entry, job));
+    aio_co_enter(context, qemu_coroutine_create(job_entry, job));
     fut_qemu_aio_release(context);
 }
 

@@ -62,6 +62,20 @@ static void test_discard(void)
     fut_disk_queue_clear(&queue);
 }
 
+static void test_flushes(void)
+{
+    FutDiskQueue queue = { 0 };
+    FutDiskHead flush = { .epoch = 2, .kind = FUT_DISK_FLUSH };
+    add(&queue, 1, 1, NULL);
+    fut_disk_queue_add(&queue, &flush, NULL);
+    add(&queue, 3, 3, NULL);
+    g_assert_false(fut_disk_queue_flushes(&queue, 1));
+    g_assert_true(fut_disk_queue_flushes(&queue, 2));
+    fut_disk_queue_commit(&queue, 2);
+    g_assert_false(fut_disk_queue_flushes(&queue, 3));
+    fut_disk_queue_clear(&queue);
+}
+
 static void test_batches(void)
 {
     FutDiskQueue queue = { 0 };
@@ -81,5 +95,6 @@ int main(int argc, char **argv)
     g_test_add_func("/disk-queue/order", test_order);
     g_test_add_func("/disk-queue/discard", test_discard);
     g_test_add_func("/disk-queue/batches", test_batches);
+    g_test_add_func("/disk-queue/flushes", test_flushes);
     return g_test_run();
 }

@@ -112,6 +112,29 @@ static void test_image_bad_too_late(void)
     world_free(world);
 }
 
+/* What the guest flushed is on the backup's disk before anybody outside can know. */
+static void test_late_ack(void)
+{
+    World *world = world_protected();
+
+    fut_pair_ack_late(world->b.pair);
+    host_cut(&world->a);
+    world_pump(world);
+    g_assert_cmpuint(host_status(&world->b).committed, ==, 2);
+    g_assert_cmpuint(host_status(&world->a).committed, ==, 1);
+    fut_pair_written(world->b.pair, 1, world->now_ns);
+    world_pump(world);
+    g_assert_cmpuint(host_status(&world->a).committed, ==, 1);
+    fut_pair_written(world->b.pair, 2, world->now_ns);
+    world_pump(world);
+    g_assert_cmpuint(host_status(&world->a).committed, ==, 2);
+
+    host_cut(&world->a); /* the next one has nothing to wait for */
+    world_pump(world);
+    g_assert_cmpuint(host_status(&world->a).committed, ==, 3);
+    world_free(world);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -120,5 +143,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pair-disk/out-of-order", test_out_of_order);
     g_test_add_func("/pair-disk/image-bad", test_image_bad);
     g_test_add_func("/pair-disk/image-bad-too-late", test_image_bad_too_late);
+    g_test_add_func("/pair-disk/late-ack", test_late_ack);
     return g_test_run();
 }
