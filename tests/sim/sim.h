@@ -198,7 +198,8 @@ typedef struct {
     void (*end)(Sim *sim, SimFault *fault); /* NULL: nothing to mend */
 } SimFaultKind;
 extern const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS];
-void sim_stranger(Sim *sim, unsigned to);
+/* Somebody connects to a standby, some time within within_ns. */
+void sim_stranger(Sim *sim, uint64_t within_ns);
 void sim_manager(Sim *sim);
 SimHost *sim_active(Sim *sim);
 

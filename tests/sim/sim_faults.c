@@ -175,9 +175,13 @@ static void reset_links(Sim *sim, SimFault *fault)
     }
 }
 
-static void send_stranger(Sim *sim, SimFault *fault)
+static void send_strangers(Sim *sim, SimFault *fault)
 {
-    sim_stranger(sim, fault->a);
+    unsigned count = (unsigned)sim_between(&sim->random, 1, 5);
+
+    for (unsigned i = 0; i < count; i++) {
+        sim_stranger(sim, fault->last_ns);
+    }
 }
 
 /* -- the arbiter -- */
@@ -296,7 +300,7 @@ const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS] = {
     { "slow link", 5, slow_down, speed_up },
     { "mangle", 6, mangle, unmangle },
     { "reset", 6, reset_links, NULL },
-    { "stranger", 5, send_stranger, NULL },
+    { "stranger", 10, send_strangers, NULL },
     { "arbiter out of reach", 6, hide_arbiter, show_arbiter },
     { "arbiter down", 5, stop_arbiter, start_arbiter },
     { "arbiter slow", 6, slow_arbiter, quick_arbiter },

@@ -62,18 +62,34 @@ static void replay(Sim *sim, SimLink *link)
     }
 }
 
-void sim_stranger(Sim *sim, unsigned to)
+/* One who waits for the arbiter is open to everybody: that is where strangers may do harm. */
+static SimHost *choose_victim(Sim *sim)
 {
-    SimHost *host = &sim->host[to];
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        SimHost *host = &sim->host[i];
+        if (sim_host_up(host) && sim_sight(host).pair.state == FUT_STATE_CLAIMING) {
+            return host;
+        }
+    }
+    return &sim->host[sim_below(&sim->random, SIM_HOSTS)];
+}
+
+void sim_stranger(Sim *sim, uint64_t within_ns)
+{
+    SimHost *host = choose_victim(sim);
 
     if (!sim_host_up(host) || !host->listening) {
         return;
     }
-    SimLink *link = sim_link_new(sim, SIM_OUTSIDE, to);
-    sim_push(sim, sim_path_delay(sim, SIM_OUTSIDE, to),
-             (SimEvent){
-                 .kind = SIM_EVENT_ACCEPT, .host = to, .life = host->life, .link = link->number });
-    sim_push(sim, sim_below(&sim->random, STAY_MAX_NS),
+    SimLink *link = sim_link_new(sim, SIM_OUTSIDE, host->index);
+    uint64_t after_ns =
+        sim_below(&sim->random, within_ns + 1) + sim_path_delay(sim, SIM_OUTSIDE, host->index);
+    sim_push(sim, after_ns,
+             (SimEvent){ .kind = SIM_EVENT_ACCEPT,
+                         .host = host->index,
+                         .life = host->life,
+                         .link = link->number });
+    sim_push(sim, after_ns + sim_below(&sim->random, STAY_MAX_NS),
              (SimEvent){ .kind = SIM_EVENT_HANG_UP, .link = link->number });
     switch (sim_below(&sim->random, 6)) {
     case 0:
