@@ -23,7 +23,7 @@ static const struct {
       "Compare the device state with a save by QEMU alone at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 11
+#define FIXED_OPTIONS 12
 
 void fut_start_done(FutStart *start)
 {
@@ -32,6 +32,7 @@ void fut_start_done(FutStart *start)
     g_free(start->arbiter);
     g_free(start->address);
     g_free(start->mode);
+    g_free(start->flush);
     g_free(start->tls);
     g_free(start->tls_name);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -65,6 +66,8 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     *at++ = word_option("node", &start->node, "Name of this host (default: its host name)", "NODE");
     *at++ = word_option("mode", &start->mode, "Whether the guest waits for each commit",
                         "pipeline|stop");
+    *at++ = word_option("flush", &start->flush, "Where the guest's disk flushes are durable",
+                        "local|both");
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         *at++ = word_option(numbers[i].option, &start->numbers[i], numbers[i].help, "N");
     }
@@ -157,6 +160,10 @@ static bool check_values(const FutStart *start, GError **error)
 {
     if (start->mode && strcmp(start->mode, "pipeline") != 0 && strcmp(start->mode, "stop") != 0) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--mode %s: use pipeline or stop", start->mode);
+        return false;
+    }
+    if (start->flush && strcmp(start->flush, "local") != 0 && strcmp(start->flush, "both") != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--flush %s: use local or both", start->flush);
         return false;
     }
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -268,6 +275,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "tls", start->tls);
     add_value(plugin, "tls_name", start->tls_name);
     add_value(plugin, "mode", start->mode);
+    add_value(plugin, "flush", start->flush);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         add_value(plugin, numbers[i].key, start->numbers[i]);
     }

@@ -9,8 +9,8 @@
 
 typedef struct {
     bool backup;
-    char *name, *node, *arbiter, *address, *mode; /* owned; NULL when not given */
-    char *tls, *tls_name;                         /* likewise */
+    char *name, *node, *arbiter, *address, *mode, *flush; /* owned; NULL when not given */
+    char *tls, *tls_name;                                 /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
     gboolean force_generation, insecure, print;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */

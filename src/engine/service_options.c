@@ -43,6 +43,16 @@ static bool set_mode(FutOptions *options, const char *value, size_t offset, GErr
     return true;
 }
 
+static bool set_flush(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    if (strcmp(value, "local") != 0 && strcmp(value, "both") != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "flush=%s: must be local or both", value);
+        return false;
+    }
+    options->engine.flush_both = strcmp(value, "both") == 0;
+    return true;
+}
+
 static bool set_name(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     if (!fut_control_name_check(value, error)) {
@@ -96,6 +106,7 @@ static const OptionRule rules[] = {
     { "tls", set_text, FIELD(tls), 0, 0, "x509:DIR|psk:FILE" },
     { "tls_name", set_text, FIELD(tls_name), 0, 0, "NAME" },
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
+    { "flush", set_flush, 0, 0, 0, "local|both" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL },

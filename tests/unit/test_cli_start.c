@@ -76,6 +76,7 @@ static void test_bad_words(void)
         { "run --name a/b -- qemu", "a/b" },
         { "run --name vm --node a,b -- qemu", "a,b" },
         { "run --name vm --mode sideways -- qemu", "sideways" },
+        { "run --name vm --flush never -- qemu", "never" },
         { "run --name vm --arbiter oracle:delphi -- qemu", "oracle:delphi" },
         { "run --name vm --verify -1 -- qemu", "-1" },
         { "run --name vm --verify 1.5 -- qemu", "1.5" },
