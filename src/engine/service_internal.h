@@ -49,8 +49,8 @@ struct FutService {
     uint64_t sequence;
     FutBuf gather;
     int link_wake_fd;
-    int connect_wanted;    /* atomic */
-    FutListener *listener; /* link thread */
+    int connect_wanted;     /* atomic */
+    FutListener *listener;  /* link thread */
     FutGreetings greetings; /* link thread */
     FutTls *tls;            /* link thread; NULL: plain */
     uint64_t tls_read_ns;   /* when its files were read last */
