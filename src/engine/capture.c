@@ -8,9 +8,10 @@
 #include "byteorder.h"
 #include "fut_error.h"
 #include "memhash.h"
+#include "resend.h"
 
 /* Keys encoded into one frame at most: their longest records fit the wire's cap. */
-#define PART_KEYS (FUT_WIRE_PART_MAX / FUT_DELTA_RECORD_MAX - 1)
+#define PART_KEYS ((FUT_WIRE_PART_MAX - FUT_RESEND_MAX) / FUT_DELTA_RECORD_MAX - 1)
 /* Memory of the stream buffer kept between epochs. */
 #define STREAM_KEEP (8u << 20)
 /* An EPOCH_PART body starts with the epoch number in the last bytes of the room kept for a checkpoint's head. */
@@ -111,7 +112,21 @@ static void encode_part(FutCapture *capture, size_t first, size_t count)
     g_array_append_val(capture->parts, part);
 }
 
-static void finish_parts(FutCapture *capture)
+bool fut_capture_output(FutCapture *capture, const FutPacket *packet)
+{
+    FutCapturePart *last = &g_array_index(capture->parts, FutCapturePart, capture->parts->len - 1);
+    size_t before = capture->stream.len;
+    if (!fut_resend_put(&capture->stream, capture->head.outputs_length, packet)) {
+        return false;
+    }
+    uint32_t length = (uint32_t)(capture->stream.len - before);
+    last->length += length;
+    capture->head.outputs_length += length;
+    capture->head.stream_length += length;
+    return true;
+}
+
+void fut_capture_finish(FutCapture *capture)
 {
     for (guint i = 0; i < capture->parts->len; i++) {
         FutCapturePart *part = &g_array_index(capture->parts, FutCapturePart, i);
@@ -145,7 +160,6 @@ void fut_capture_epoch(FutCapture *capture, uint64_t epoch, uint32_t flags)
     for (size_t first = 0; first < capture->dirty.count; first += capture->part_keys) {
         encode_part(capture, first, MIN(capture->part_keys, capture->dirty.count - first));
     }
-    finish_parts(capture);
     fut_pageset_clear(&capture->dirty);
 }
 

@@ -40,6 +40,10 @@ void fut_capture_close(FutCapture *capture);
 bool fut_capture_state(FutCapture *capture, FutVmm *vmm, GError **error);
 /* Guest stopped, after fut_capture_state(): encodes everything in `dirty` and the device state into parts. */
 void fut_capture_epoch(FutCapture *capture, uint64_t epoch, uint32_t flags);
+/* After it: one of the epoch's outputs, for the twin to send again. False: no more of them. */
+bool fut_capture_output(FutCapture *capture, const FutPacket *packet);
+/* Last: the parts are ready to be sent. */
+void fut_capture_finish(FutCapture *capture);
 /* Guest running: body of a PAGES frame for `count` keys into capture->stream. Each page goes to the shadow first and is sent from
  * there, whole, so that the shadow is what the backup holds however the guest writes meanwhile. */
 void fut_capture_pages(FutCapture *capture, const uint64_t *keys, size_t count);

@@ -38,6 +38,7 @@ typedef struct {
     size_t last_length;
     FutCheckpoint next; /* of the CHECKPOINT being handled: the pair machine may still refuse it */
     FutCheckpoint head; /* of the committed one */
+    FutBuf outputs;     /* of the committed epoch, as records (resend.h) */
     FutPacketList log;  /* inbound packets the guest saw in epochs not yet committed; `lock` */
 } FutStandby;
 
@@ -89,7 +90,7 @@ struct FutEngine {
     uint64_t cut_begin_ns, cut_epoch;
 
     FutEngineStats stats;
-    uint64_t released, dropped, applied, verified, verify_failed, reinjected;
+    uint64_t released, dropped, applied, verified, verify_failed, reinjected, resent;
     uint64_t takeover_ns, taken_hash, taken_committed_hash;
     bool standby_open;
     FutBuf act_body; /* actor only */

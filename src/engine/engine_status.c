@@ -148,6 +148,7 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     ret->verify_failed = engine->verify_failed;
     ret->inbound_logged = engine->standby.log.count;
     ret->reinjected = engine->reinjected;
+    ret->resent = engine->resent;
     ret->takeover_us = (double)engine->takeover_ns / FUT_NS_PER_US;
     ret->memory_hash = engine->taken_hash;
     ret->committed_hash = engine->taken_committed_hash;

@@ -215,6 +215,17 @@ static void forget_cut(FutEngine *engine)
     g_cond_broadcast(&engine->changed);
 }
 
+/* Guest stopped: the epoch's outputs go along, as many as there is room for. */
+static void add_outputs(FutEngine *engine, uint64_t epoch)
+{
+    g_mutex_lock(&engine->lock);
+    const FutPacket *packet = engine->held.first;
+    while (packet && (packet->epoch < epoch || fut_capture_output(&engine->capture, packet))) {
+        packet = packet->next;
+    }
+    g_mutex_unlock(&engine->lock);
+}
+
 /* The epoch ends here: what the guest emits from now on belongs to the next. */
 static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
 {
@@ -247,6 +258,8 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
         flags |= FUT_CHECKPOINT_HASHED;
     }
     fut_capture_epoch(&engine->capture, epoch, flags);
+    add_outputs(engine, epoch);
+    fut_capture_finish(&engine->capture);
     return verdict;
 }
 

@@ -70,6 +70,7 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "state_mismatches", status->device_state.mismatches },
         { "inbound_logged", status->inbound_logged },
         { "reinjected", status->reinjected },
+        { "resent", status->resent },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
         json_object_set_new(object, counts[i].key, json_integer((json_int_t)counts[i].value));

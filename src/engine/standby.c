@@ -10,6 +10,7 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "memhash.h"
+#include "resend.h"
 
 /* Before each stream kept in `parts`. */
 #define KEPT_HEAD 8
@@ -45,6 +46,7 @@ void fut_standby_close(FutEngine *engine)
     if (engine->standby_open) {
         munmap(state_image(&engine->standby), FUT_WIRE_STATE_MAX);
         fut_buf_done(&engine->standby.parts);
+        fut_buf_done(&engine->standby.outputs);
         fut_packets_clear(&engine->standby.log);
         engine->standby_open = false;
     }
@@ -87,7 +89,7 @@ static bool check_checkpoint(FutEngine *engine, const FutFrame *frame, GError **
         return false;
     }
     const uint8_t *stream = frame->body + FUT_CHECKPOINT_SIZE;
-    size_t length = frame->length - FUT_CHECKPOINT_SIZE;
+    size_t length = frame->length - FUT_CHECKPOINT_SIZE - head.outputs_length;
     if (head.state_length == 0 || head.state_length > FUT_WIRE_STATE_MAX) {
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "checkpoint with a device state of %u bytes",
                     head.state_length);
@@ -97,7 +99,8 @@ static bool check_checkpoint(FutEngine *engine, const FutFrame *frame, GError **
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "checkpoint longer than it says");
         return false;
     }
-    if (!fut_delta_check(stream, length, &standby->memory, NULL, error)) {
+    if (!fut_delta_check(stream, length, &standby->memory, NULL, error) ||
+        !fut_resend_check(stream + length, head.outputs_length, error)) {
         return false;
     }
     standby->next = head;
@@ -227,6 +230,9 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
         fut_standby_sign_of_life(engine, &last_ns);
     }
     fut_delta_apply(standby->last, standby->last_length, &standby->memory);
+    fut_buf_clear(&standby->outputs);
+    fut_buf_append(&standby->outputs, standby->last + standby->last_length,
+                   standby->head.outputs_length);
     standby->last = NULL;
     fut_disks_commit(engine, epoch);
     fut_buf_clear(&standby->parts);
@@ -247,6 +253,7 @@ void fut_standby_discard(FutEngine *engine)
     FutStandby *standby = &engine->standby;
     fut_disks_discard(engine);
     fut_buf_clear(&standby->parts);
+    fut_buf_clear(&standby->outputs);
     standby->last = NULL;
     standby->head = (FutCheckpoint){ 0 };
     /* the next session's deltas start from an all-zero device state image */
@@ -257,6 +264,26 @@ void fut_standby_discard(FutEngine *engine)
 }
 
 /* -- takeover -- */
+
+/* The primary may have died with the committed epoch's outputs in its hands. */
+static void resend(FutEngine *engine)
+{
+    FutBuf *outputs = &engine->standby.outputs;
+    FutPacket *packets = fut_resend_packets(outputs->data, outputs->len);
+    uint64_t count = 0;
+
+    if (packets) {
+        engine->vmm->ops->packets_out(engine->vmm, packets);
+    }
+    for (const FutPacket *p = packets; p; p = p->next) {
+        count++;
+    }
+    fut_packets_free(packets);
+    fut_buf_clear(outputs);
+    g_mutex_lock(&engine->lock);
+    engine->resent = count;
+    g_mutex_unlock(&engine->lock);
+}
 
 static void reinject(FutEngine *engine)
 {
@@ -300,6 +327,7 @@ void fut_standby_take_over(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
     if (ok) {
         vmm->ops->announce(vmm);
+        resend(engine);
         reinject(engine);
     }
     g_mutex_lock(&engine->lock);

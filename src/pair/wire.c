@@ -75,7 +75,7 @@ void fut_checkpoint_encode(uint8_t at[FUT_CHECKPOINT_SIZE], const FutCheckpoint 
     fut_put_le32(at + 24, checkpoint->state_length);
     fut_put_le32(at + 28, checkpoint->flags);
     fut_put_le32(at + 32, checkpoint->parts);
-    fut_put_le32(at + 36, 0);
+    fut_put_le32(at + 36, checkpoint->outputs_length);
     fut_put_le64(at + 40, 0);
 }
 
@@ -93,7 +93,7 @@ static const char *checkpoint_fault(const FutCheckpoint *c, const uint8_t *body)
     if (c->state_length > FUT_WIRE_STATE_MAX) {
         return "device state too large";
     }
-    if (fut_get_le32(body + 36) != 0 || fut_get_le64(body + 40) != 0) {
+    if (fut_get_le64(body + 40) != 0) {
         return "reserved fields are not zero";
     }
     return NULL;
@@ -111,8 +111,12 @@ bool fut_checkpoint_decode(const uint8_t *body, size_t length, FutCheckpoint *re
         .state_length = fut_get_le32(body + 24),
         .flags = fut_get_le32(body + 28),
         .parts = fut_get_le32(body + 32),
+        .outputs_length = fut_get_le32(body + 36),
     };
     const char *fault = checkpoint_fault(&c, body);
+    if (!fault && c.outputs_length > length - FUT_CHECKPOINT_SIZE) {
+        fault = "more outputs than bytes";
+    }
     if (fault) {
         return bad_body(FUT_MSG_CHECKPOINT, fault, error);
     }

@@ -92,15 +92,17 @@ typedef struct {
 #define FUT_CHECKPOINT_FINAL 1u  /* the VM is stopped after this one: hand-over */
 #define FUT_CHECKPOINT_HASHED 2u /* memory_hash is set: compare */
 #define FUT_CHECKPOINT_SIZE 48
-/* Layout: 0 epoch, 8 memory_hash, 16 stream_length, 24 state_length, 28 flags, 32 parts, 36 u32
- * reserved, 40 u64 reserved. */
+/* Layout: 0 epoch, 8 memory_hash, 16 stream_length, 24 state_length, 28 flags, 32 parts, 36
+ * outputs_length, 40 u64 reserved. */
 typedef struct {
     uint64_t epoch;
     uint64_t memory_hash;
     uint64_t stream_length; /* of the whole epoch, all parts, bytes */
     uint32_t state_length;  /* device state image, bytes */
     uint32_t flags;
-    uint32_t parts; /* EPOCH_PART frames before this one */
+    uint32_t parts;          /* EPOCH_PART frames before this one */
+    uint32_t outputs_length; /* of the body's last bytes: the epoch's outputs (engine/resend.h);
+                                counted in stream_length */
 } FutCheckpoint;
 
 #define FUT_INBOUND_SIZE 24

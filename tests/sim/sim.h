@@ -140,6 +140,7 @@ typedef struct {
 typedef struct {
     SimClient client[SIM_CLIENTS];
     GArray *seen;        /* uint64_t chain; output number - 1; 0: not seen */
+    GHashTable *resent;  /* numbers of outputs a twin sent again: those may be seen twice */
     SimBranch *survivor; /* history of who took over last */
     unsigned survivor_host, survivor_life;
     unsigned where; /* host that announced itself last */
@@ -225,7 +226,7 @@ typedef struct {
 /* What happened; summed up over schedules to show that they reach what they are for. */
 typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
-        fenced, protected, discards, bad_streams, reinjected, lost, faults[SIM_FAULT_KINDS];
+        fenced, protected, discards, bad_streams, reinjected, resent, lost, faults[SIM_FAULT_KINDS];
 } SimCount;
 
 typedef enum {

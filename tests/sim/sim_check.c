@@ -156,7 +156,8 @@ void sim_check_seen(SimHost *host, const SimPacket *packet)
     const GArray *survivor = world->survivor->chain;
     guint i = (guint)packet->output - 1;
 
-    if (i < world->seen->len && g_array_index(world->seen, uint64_t, i) != 0) {
+    bool seen = i < world->seen->len && g_array_index(world->seen, uint64_t, i) != 0;
+    if (seen && !g_hash_table_contains(world->resent, GUINT_TO_POINTER((guint)packet->output))) {
         sim_violation(host->sim, "world", "output %" PRIu64 " is seen a second time, from %s",
                       packet->output, host->node);
     } else if (i >= survivor->len || g_array_index(survivor, uint64_t, i) != packet->chain) {

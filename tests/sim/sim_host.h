@@ -128,6 +128,7 @@ uint64_t sim_host_now(const SimHost *host);
 bool sim_host_up(const SimHost *host);
 
 extern const FutEngineHost sim_host_ops;
+bool sim_resends(const SimHost *host);
 void sim_host_packets(SimHost *host, const FutPacket *list);
 void sim_host_passes(SimHost *host, const SimPacket *packet);
 void sim_host_announce(SimHost *host);

@@ -42,6 +42,12 @@ static bool send_now(SimHost *host, uint16_t type, uint16_t flags, const uint8_t
 
 /* -- the VMM's effects -- */
 
+/* A twin that takes over sends again what its primary may have let go already. */
+bool sim_resends(const SimHost *host)
+{
+    return sim_sight(host).pair.state == FUT_STATE_TAKING;
+}
+
 void sim_host_packets(SimHost *host, const FutPacket *list)
 {
     for (; list; list = list->next) {
@@ -51,7 +57,12 @@ void sim_host_packets(SimHost *host, const FutPacket *list)
         memcpy(&packet, list->data, sizeof(packet));
         g_assert(list->flags == packet.flags);
         if (sim_gate(host)) {
-            sim_check_release(host, &packet);
+            if (sim_resends(host)) {
+                host->sim->count->resent++;
+                g_hash_table_add(host->sim->world.resent, GUINT_TO_POINTER((guint)packet.output));
+            } else {
+                sim_check_release(host, &packet);
+            }
             sim_world_sees(host, &packet);
         }
     }

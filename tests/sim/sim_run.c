@@ -125,6 +125,7 @@ static void tear_down(Sim *sim)
     g_ptr_array_unref(sim->protections);
     g_ptr_array_unref(sim->branches);
     g_array_unref(sim->world.seen);
+    g_hash_table_unref(sim->world.resent);
     g_array_unref(sim->heap);
 }
 

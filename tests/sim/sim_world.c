@@ -9,6 +9,7 @@ void sim_world_start(Sim *sim)
     SimWorld *world = &sim->world;
 
     world->seen = g_array_new(FALSE, TRUE, sizeof(uint64_t));
+    world->resent = g_hash_table_new(g_direct_hash, g_direct_equal);
     for (unsigned i = 0; i < SIM_CLIENTS; i++) {
         world->client[i].gap_ns = sim_between(&sim->random, FUT_NS_PER_MS, 12 * FUT_NS_PER_MS);
         sim_push(sim, world->client[i].gap_ns, (SimEvent){ .kind = SIM_EVENT_CLIENT, .detail = i });

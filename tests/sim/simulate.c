@@ -66,9 +66,9 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
             count->cuts, count->commits, count->outputs, count->released);
     g_print("  %" PRIu64 " times protected, %" PRIu64 " takeovers, %" PRIu64
             " handed over, %" PRIu64 " fenced, %" PRIu64 " images discarded, %" PRIu64
-            " packets re-injected\n",
+            " packets re-injected, %" PRIu64 " sent again\n",
             count->protected, count->takeovers, count->handovers, count->fenced, count->discards,
-            count->reinjected);
+            count->reinjected, count->resent);
     g_print("  %" PRIu64 " grants, %" PRIu64 " refusals, %" PRIu64 " bad streams, %" PRIu64
             " VMs lost to several faults\n ",
             count->grants, count->refusals, count->bad_streams, count->lost);
@@ -82,7 +82,7 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
 static bool telling(const SimCount *count)
 {
     bool all = count->takeovers && count->handovers && count->fenced && count->discards &&
-               count->bad_streams && count->reinjected && count->refusals && count->protected;
+               count->bad_streams && count->reinjected && count->resent && count->refusals && count->protected;
 
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         all = all && count->faults[i] > 0;

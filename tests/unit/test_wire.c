@@ -219,6 +219,7 @@ static void test_checkpoint(void)
     g_assert_cmpuint(back.state_length, ==, checkpoint.state_length);
     g_assert_cmpuint(back.flags, ==, checkpoint.flags);
     g_assert_cmpuint(back.parts, ==, checkpoint.parts);
+    g_assert_cmpuint(back.outputs_length, ==, 0);
 }
 
 static void check_patched_checkpoint(size_t at, uint8_t value, const char *part)
@@ -244,7 +245,7 @@ static void test_checkpoint_bad(void)
     check_patched_checkpoint(27, 2, "device state too large");
     check_patched_checkpoint(28, 1, "hash without the flag");
     check_patched_checkpoint(28, 7, "unknown flags");
-    check_patched_checkpoint(36, 1, "reserved");
+    check_patched_checkpoint(36, 1, "more outputs than bytes");
     check_patched_checkpoint(47, 1, "reserved");
 }
 
