@@ -29,7 +29,6 @@ void fut_capture_init(FutCapture *capture, const FutMemory *guest, size_t part_p
 void fut_capture_done(FutCapture *capture)
 {
     fut_capture_close(capture);
-    fut_buf_done(&capture->state);
     fut_buf_done(&capture->stream);
     fut_pageset_done(&capture->dirty);
     g_array_unref(capture->parts);
@@ -56,6 +55,7 @@ bool fut_capture_open(FutCapture *capture, GError **error)
     }
     capture->live.block[state_block].length = FUT_WIRE_STATE_MAX;
     fut_pageset_clear(&capture->dirty);
+    capture->state_encoded = false;
     return true;
 }
 
@@ -70,20 +70,17 @@ void fut_capture_close(FutCapture *capture)
 
 bool fut_capture_state(FutCapture *capture, FutVmm *vmm, GError **error)
 {
-    fut_buf_clear(&capture->state);
+    capture->state_whole = !capture->state_encoded;
+    capture->state_encoded = false;
     if (!vmm->ops->state_save(vmm, &capture->state, error)) {
         return false;
     }
-    size_t length = capture->state.len;
+    size_t length = capture->state.length;
     if (length == 0 || length > FUT_WIRE_STATE_MAX) {
         g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
                     "device state of %zu bytes: at most %u can be protected", length,
                     FUT_WIRE_STATE_MAX);
         return false;
-    }
-    size_t padding = -length & (FUT_PAGE_SIZE - 1);
-    if (padding > 0) {
-        memset(fut_buf_extend(&capture->state, padding), 0, padding);
     }
     capture->head.state_length = (uint32_t)length;
     capture->live.block[capture->live.count - 1].base = capture->state.data;
@@ -92,10 +89,24 @@ bool fut_capture_state(FutCapture *capture, FutVmm *vmm, GError **error)
 
 static void add_state_pages(FutCapture *capture)
 {
+    const uint64_t *changed = capture->state_whole ? NULL : capture->state.changed;
+    size_t pages = (capture->state.length + FUT_PAGE_SIZE - 1) >> FUT_PAGE_SHIFT;
     unsigned block = capture->live.count - 1;
-    for (size_t page = 0; page < capture->state.len >> FUT_PAGE_SHIFT; page++) {
-        fut_pageset_add(&capture->dirty, fut_key(block, page));
+
+    for (size_t page = 0; page < pages; page++) {
+        if (!changed || changed[page / 64] >> (page % 64) & 1) {
+            fut_pageset_add(&capture->dirty, fut_key(block, page));
+        }
     }
+}
+
+/* A page of the device state that changed and was not said to would be silent corruption. */
+static void check_state(const FutCapture *capture)
+{
+    unsigned block = capture->live.count - 1;
+
+    g_assert(memcmp(capture->shadow.block[block].base, capture->state.data,
+                    capture->state.length) == 0);
 }
 
 /* Encodes keys first..first+count as one body, leaving room for a checkpoint's head before the records. */
@@ -157,10 +168,17 @@ void fut_capture_epoch(FutCapture *capture, uint64_t epoch, uint32_t flags)
         capture->head.memory_hash = fut_memory_hash(&guest);
     }
     add_state_pages(capture);
-    for (size_t first = 0; first < capture->dirty.count; first += capture->part_keys) {
+    size_t first = 0;
+    do {
+        /* An epoch in which nothing changed is one empty part. */
         encode_part(capture, first, MIN(capture->part_keys, capture->dirty.count - first));
-    }
+        first += capture->part_keys;
+    } while (first < capture->dirty.count);
     fut_pageset_clear(&capture->dirty);
+    capture->state_encoded = true;
+    if (flags & FUT_CHECKPOINT_HASHED) {
+        check_state(capture);
+    }
 }
 
 void fut_capture_pages(FutCapture *capture, const uint64_t *keys, size_t count)

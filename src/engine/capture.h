@@ -20,7 +20,9 @@ typedef struct {
 typedef struct {
     FutMemory live;   /* guest memory, and the device state as last block */
     FutMemory shadow; /* what the backup holds; count == 0 while closed */
-    FutBuf state;
+    FutStateImage state; /* the VMM's */
+    bool state_encoded;  /* all of it went into the epoch before: changes are enough for the next */
+    bool state_whole;
     FutPageSet dirty; /* written since the last capture */
     FutBuf stream;    /* bodies of the epoch's frames, one after the other */
     GArray *parts;    /* FutCapturePart */

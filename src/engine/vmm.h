@@ -46,6 +46,14 @@ struct FutDiskRecord {
     uint8_t data[]; /* head.length bytes with FUT_DISK_WRITE */
 };
 
+/* The device state of one moment. */
+typedef struct {
+    uint8_t *data; /* the VMM's, until the next save; zeros follow up to the end of the page */
+    size_t length;
+    /* Pages that may differ from the save before, or were no part of it: bit n % 64 of word n / 64. NULL: any. */
+    const uint64_t *changed;
+} FutStateImage;
+
 /* How the device state is saved; all zero where there is nothing to tell. */
 typedef struct {
     uint32_t sections;   /* that the state consists of */
@@ -78,8 +86,8 @@ typedef struct {
     void (*cut_request)(FutVmm *vmm);
     /* Ends a stop that fut_engine_cut() asked for with FUT_CUT_STAY. Any thread. */
     void (*cut_resume)(FutVmm *vmm);
-    /* Guest stopped: appends the device state of all devices and vCPUs. */
-    bool (*state_save)(FutVmm *vmm, FutBuf *out, GError **error);
+    /* Guest stopped: the state of all devices and vCPUs. */
+    bool (*state_save)(FutVmm *vmm, FutStateImage *ret, GError **error);
 
     /* Any thread, no lock; figures may be a moment old. Optional. */
     void (*state_stats)(FutVmm *vmm, FutStateStats *ret);

@@ -12,27 +12,7 @@
 
 /* -- saving -- */
 
-/* All of it by QEMU's own functions. */
-static bool save_stock(FutQfile *file, FutBuf *out, GError **error)
-{
-    int result = qemu_save_device_state(fut_qfile_begin(file));
-    int written = result == 0 ? qemu_file_get_error(file->file) : 0;
-
-    if (!fut_qfile_end(file) || result < 0 || written < 0) {
-        fut_qfile_close(file);
-        g_set_error(
-            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
-            "QEMU cannot save its devices (%s): leave out the device named in the line before",
-            strerror(result < 0    ? -result
-                     : written < 0 ? -written
-                                   : EIO));
-        return false;
-    }
-    fut_buf_append(out, fut_qfile_data(file), fut_qfile_length(file));
-    return true;
-}
-
-bool fut_qdevices_save(FutVmm *vmm, FutBuf *out, GError **error)
+bool fut_qdevices_save(FutVmm *vmm, FutStateImage *ret, GError **error)
 {
     FutQdevices *devices = &((FutQvmm *)vmm)->devices;
 
@@ -41,8 +21,17 @@ bool fut_qdevices_save(FutVmm *vmm, FutBuf *out, GError **error)
     }
     /* Part of the state, and the reader refuses it while it is empty. */
     global_state_store_running();
-    return fut_qstate_save(devices->state, fut_engine_state_check_every(vmm->engine), out) ||
-           save_stock(&devices->state->stock, out, error);
+    if (fut_qstate_save(devices->state, fut_engine_state_check_every(vmm->engine), ret)) {
+        return true;
+    }
+    int result = fut_qstate_save_stock(devices->state, ret);
+    if (result < 0) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "QEMU cannot save its devices (%s): leave out the device named in the line before",
+            strerror(-result));
+    }
+    return result == 0;
 }
 
 void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret)

@@ -209,11 +209,31 @@ static bool check_is_due(const FutQstate *state, unsigned check_every)
     return state->saves <= FIRST_CHECKS || (check_every > 0 && state->saves % check_every == 0);
 }
 
-bool fut_qstate_save(FutQstate *state, unsigned check_every, FutBuf *out)
+/* The engine takes whole pages, and learns which of them are new to it. */
+static void hand_out(FutQstate *state, FutStateImage *ret)
+{
+    FutQrun *run = &state->run;
+    size_t end = ROUND_UP(run->length, FUT_PAGE_SIZE);
+    size_t pages = end >> FUT_PAGE_SHIFT;
+
+    if (end > run->length && !buffer_is_zero(run->image + run->length, end - run->length)) {
+        memset(run->image + run->length, 0, end - run->length);
+        bitmap_set((unsigned long *)run->changed, pages - 1, 1);
+    }
+    size_t known = ROUND_UP(state->known, FUT_PAGE_SIZE) >> FUT_PAGE_SHIFT;
+    if (known < pages) {
+        bitmap_set((unsigned long *)run->changed, known, pages - known);
+    }
+    *ret = (FutStateImage){ run->image, run->length, run->changed };
+    state->known = run->length;
+}
+
+bool fut_qstate_save(FutQstate *state, unsigned check_every, FutStateImage *ret)
 {
     if (state->off || !ready(state)) {
         return false;
     }
+    memset(state->run.changed, 0, sizeof(state->run.changed));
     cpu_synchronize_all_states();
     if (!run_all(state)) {
         return false;
@@ -222,6 +242,27 @@ bool fut_qstate_save(FutQstate *state, unsigned check_every, FutBuf *out)
     if (check_is_due(state, check_every) && !check(state)) {
         return false;
     }
-    fut_buf_append(out, state->run.image, state->run.length);
+    hand_out(state, ret);
     return true;
+}
+
+int fut_qstate_save_stock(FutQstate *state, FutStateImage *ret)
+{
+    FutQfile *file = &state->stock;
+    int result = qemu_save_device_state(fut_qfile_begin(file));
+
+    if (result == 0) {
+        result = qemu_file_get_error(file->file);
+    }
+    state->known = 0;
+    if (!fut_qfile_end(file) || result < 0) {
+        fut_qfile_close(file);
+        return result < 0 ? result : -EIO;
+    }
+    size_t length = fut_qfile_length(file);
+    if (!fut_qfile_pad(file)) {
+        return -EIO;
+    }
+    *ret = (FutStateImage){ file->buffer->data, length, NULL };
+    return 0;
 }

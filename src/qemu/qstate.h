@@ -19,11 +19,11 @@
 
 #include "qemu_private.h"
 
-#include "fut_buf.h"
 #include "vmm.h"
 
-#define FUT_QSTATE_MAX (64u << 20) /* longest image */
-#define FUT_QSTATE_SCRATCH 4096    /* room for temporary structures of descriptions */
+#define FUT_QSTATE_MAX (16u << 20) /* longest image */
+#define FUT_QSTATE_PAGES (FUT_QSTATE_MAX >> FUT_PAGE_SHIFT)
+#define FUT_QSTATE_SCRATCH 4096 /* room for temporary structures of descriptions */
 
 /* A QEMUFile into memory, used again and again. */
 typedef struct {
@@ -43,6 +43,8 @@ static inline size_t fut_qfile_length(const FutQfile *file)
 {
     return file->buffer->usage;
 }
+/* Zeros up to the end of a page, behind what was written. */
+bool fut_qfile_pad(FutQfile *file);
 void fut_qfile_close(FutQfile *file);
 
 /* -- qstate_code.c -- */
@@ -117,6 +119,7 @@ typedef struct {
     FutQfile file;
     uint8_t *image; /* [FUT_QSTATE_MAX], stays from run to run */
     size_t length;
+    uint64_t changed[FUT_QSTATE_PAGES / 64]; /* pages written with other bytes, a bit each */
     uint64_t number;
     GArray *tables; /* FutQtable, in the order of their use */
     unsigned table;
@@ -187,15 +190,18 @@ typedef struct FutQstate {
     GArray *sections; /* NULL before the first save */
     bool off;         /* QEMU's own save each time, from now on */
     uint64_t saves;
+    size_t known; /* length of the image that was handed out last, 0: it was another one */
     FutStateStats stats;
 } FutQstate;
 
 FutQstate *fut_qstate_new(void);
 /*
- * Appends the device state. check_every: compare with QEMU's own save every n-th time. False: not
- * possible; QEMU's own save has to be used.
+ * The device state. check_every: compare with QEMU's own save every n-th time. False: not possible;
+ * fut_qstate_save_stock() has to be used.
  */
-bool fut_qstate_save(FutQstate *state, unsigned check_every, FutBuf *out);
+bool fut_qstate_save(FutQstate *state, unsigned check_every, FutStateImage *ret);
+/* All of it by QEMU's own functions. 0, or QEMU's negative error number. */
+int fut_qstate_save_stock(FutQstate *state, FutStateImage *ret);
 /* The machine's state was replaced. */
 void fut_qstate_forget(FutQstate *state);
 

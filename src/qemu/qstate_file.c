@@ -25,6 +25,15 @@ bool fut_qfile_end(FutQfile *file)
     return false;
 }
 
+bool fut_qfile_pad(FutQfile *file)
+{
+    static const uint8_t zeros[FUT_PAGE_SIZE];
+    size_t length = fut_qfile_length(file);
+
+    qemu_put_buffer(file->file, zeros, ROUND_UP(length, FUT_PAGE_SIZE) - length);
+    return fut_qfile_end(file);
+}
+
 void fut_qfile_close(FutQfile *file)
 {
     if (file->file) {

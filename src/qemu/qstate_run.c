@@ -36,6 +36,17 @@ void fut_qrun_forget(FutQrun *run)
 
 /* -- bytes -- */
 
+/* The bytes there are not what they were in the run before. */
+static void changed(FutQrun *run, const uint8_t *at, size_t length)
+{
+    size_t first = (at - run->image) >> FUT_PAGE_SHIFT;
+    size_t last = (at - run->image + length - 1) >> FUT_PAGE_SHIFT;
+
+    for (size_t page = first; page <= last; page++) {
+        run->changed[page / 64] |= 1ull << page % 64;
+    }
+}
+
 /* Where the next bytes go; NULL if the image gets too long. */
 static uint8_t *take(FutQrun *run, size_t length)
 {
@@ -51,8 +62,9 @@ bool fut_qrun_bytes(FutQrun *run, const void *bytes, size_t length)
 {
     uint8_t *to = take(run, length);
 
-    if (to) {
+    if (to && memcmp(to, bytes, length) != 0) {
         memcpy(to, bytes, length);
+        changed(run, to, length);
     }
     return to != NULL;
 }
@@ -61,8 +73,9 @@ static bool put_zeros(FutQrun *run, size_t length)
 {
     uint8_t *to = take(run, length);
 
-    if (to) {
+    if (to && length > 0 && !buffer_is_zero(to, length)) {
         memset(to, 0, length);
+        changed(run, to, length);
     }
     return to != NULL;
 }
@@ -70,9 +83,15 @@ static bool put_zeros(FutQrun *run, size_t length)
 static bool put_be16(FutQrun *run, const uint8_t *from, size_t count)
 {
     uint8_t *to = take(run, 2 * count);
+    uint16_t difference = 0;
 
     for (size_t i = 0; to && i < count; i++) {
-        stw_be_p(to + 2 * i, lduw_he_p(from + 2 * i));
+        uint16_t value = cpu_to_be16(lduw_he_p(from + 2 * i));
+        difference |= value ^ (uint16_t)lduw_he_p(to + 2 * i);
+        stw_he_p(to + 2 * i, value);
+    }
+    if (difference) {
+        changed(run, to, 2 * count);
     }
     return to != NULL;
 }
@@ -80,9 +99,15 @@ static bool put_be16(FutQrun *run, const uint8_t *from, size_t count)
 static bool put_be32(FutQrun *run, const uint8_t *from, size_t count)
 {
     uint8_t *to = take(run, 4 * count);
+    uint32_t difference = 0;
 
     for (size_t i = 0; to && i < count; i++) {
-        stl_be_p(to + 4 * i, ldl_he_p(from + 4 * i));
+        uint32_t value = cpu_to_be32(ldl_he_p(from + 4 * i));
+        difference |= value ^ (uint32_t)ldl_he_p(to + 4 * i);
+        stl_he_p(to + 4 * i, value);
+    }
+    if (difference) {
+        changed(run, to, 4 * count);
     }
     return to != NULL;
 }
@@ -90,9 +115,15 @@ static bool put_be32(FutQrun *run, const uint8_t *from, size_t count)
 static bool put_be64(FutQrun *run, const uint8_t *from, size_t count)
 {
     uint8_t *to = take(run, 8 * count);
+    uint64_t difference = 0;
 
     for (size_t i = 0; to && i < count; i++) {
-        stq_be_p(to + 8 * i, ldq_he_p(from + 8 * i));
+        uint64_t value = cpu_to_be64(ldq_he_p(from + 8 * i));
+        difference |= value ^ (uint64_t)ldq_he_p(to + 8 * i);
+        stq_he_p(to + 8 * i, value);
+    }
+    if (difference) {
+        changed(run, to, 8 * count);
     }
     return to != NULL;
 }

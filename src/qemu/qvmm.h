@@ -138,7 +138,7 @@ void fut_qcut_running(FutQvmm *qvmm);
 void fut_qcut_idle(FutQvmm *qvmm);
 
 /* -- qdevices.c -- */
-bool fut_qdevices_save(FutVmm *vmm, FutBuf *out, GError **error);
+bool fut_qdevices_save(FutVmm *vmm, FutStateImage *ret, GError **error);
 bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error);
 void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret);
 

@@ -31,7 +31,8 @@ def with_monitor(machine, host):
 
 def start(lab, machine):
     """A protected pair that compares every checkpoint, and the path of the primary's monitor."""
-    options = ("--state-check", "1", "--timeout-ms", "3000")
+    # Hashing makes the engine compare its copy of the device state, too.
+    options = ("--state-check", "1", "--verify", "100", "--timeout-ms", "3000")
     ours, monitor = with_monitor(machine, lab.hosts[0])
     theirs, _ = with_monitor(machine, lab.hosts[1])
     standby(lab.hosts[1], theirs, options=options)

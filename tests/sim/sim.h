@@ -30,6 +30,7 @@
 #define SIM_CLIENTS 2
 #define SIM_BLOCKS 3
 #define SIM_STATE_MAX 12000
+#define SIM_STATE_PAGES 3
 #define SIM_IMAGES 3 /* checkpoints of one protection remembered */
 #define SIM_NEVER UINT64_MAX
 

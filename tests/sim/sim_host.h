@@ -30,6 +30,9 @@ typedef struct {
     bool stepping; /* a GUEST event is on its way */
     bool step_due; /* one came while the guest was stopped */
     bool cut_asked, cut_kept;
+    uint8_t saved[SIM_STATE_PAGES * FUT_PAGE_SIZE]; /* the device state last saved */
+    uint32_t saved_length;
+    uint64_t saved_changed;
     GQueue arrived;    /* SimRequest, owned: in front of the VM's network card */
     SimBranch *branch; /* NULL: never ran */
     unsigned fail_save, fail_start, fail_load; /* calls that will fail */

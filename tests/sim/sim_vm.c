@@ -146,7 +146,7 @@ static void vm_cut_resume(FutVmm *vmm)
     sim_vm_wake(vm);
 }
 
-static void remember_image(SimVm *vm, const FutBuf *state)
+static void remember_image(SimVm *vm, const FutStateImage *state)
 {
     SimProtection *protection = vm->host->protection;
     SimImage *image = &protection->image[++protection->cuts % SIM_IMAGES];
@@ -154,25 +154,35 @@ static void remember_image(SimVm *vm, const FutBuf *state)
 
     image->ram = image->ram ? image->ram : g_malloc(size);
     memcpy(image->ram, vm->ram, size);
-    memcpy(image->state, state->data, state->len);
-    image->state_length = (uint32_t)state->len;
+    memcpy(image->state, state->data, state->length);
+    image->state_length = (uint32_t)state->length;
     image->branch = vm->branch;
     image->epoch = protection->cuts;
     vm->host->sim->count->cuts++;
 }
 
 /* The engine saves the state only for a checkpoint: this is where an epoch ends. */
-static bool vm_state_save(FutVmm *vmm, FutBuf *out, GError **error)
+static bool vm_state_save(FutVmm *vmm, FutStateImage *ret, GError **error)
 {
     SimVm *vm = (SimVm *)vmm;
-    uint8_t state[SIM_STATE_MAX];
+    uint8_t state[SIM_STATE_PAGES * FUT_PAGE_SIZE] = { 0 };
 
     if (fails(&vm->fail_save, error)) {
         vm->host->protection->given_up = true;
         return false;
     }
-    fut_buf_append(out, state, sim_guest_state(vm, state));
-    remember_image(vm, out);
+    uint32_t length = sim_guest_state(vm, state);
+    vm->saved_changed = 0;
+    for (size_t page = 0; page < SIM_STATE_PAGES; page++) {
+        uint8_t *saved = vm->saved + page * FUT_PAGE_SIZE;
+        bool same = page * FUT_PAGE_SIZE < vm->saved_length &&
+                    memcmp(saved, state + page * FUT_PAGE_SIZE, FUT_PAGE_SIZE) == 0;
+        vm->saved_changed |= (uint64_t)!same << page;
+        memcpy(saved, state + page * FUT_PAGE_SIZE, FUT_PAGE_SIZE);
+    }
+    vm->saved_length = length;
+    *ret = (FutStateImage){ vm->saved, length, &vm->saved_changed };
+    remember_image(vm, ret);
     return true;
 }
 
