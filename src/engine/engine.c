@@ -4,6 +4,7 @@
 
 #include <sys/uio.h>
 
+#include "byteorder.h"
 #include "engine_internal.h"
 #include "fut_clock.h"
 #include "fut_error.h"
@@ -257,7 +258,7 @@ void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
     }
     g_mutex_lock(&engine->lock);
     if (backup && frame->type == FUT_MSG_CHECKPOINT) {
-        fut_disks_before_commit(engine, engine->standby.head.epoch);
+        fut_disks_before_commit(engine, fut_get_le64(frame->body)); /* it was checked */
     }
     fut_pair_frame(engine->pair, frame, now_ns);
     fut_pair_status(engine->pair, &after);

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from lab import load
-from lab.disks import MB, Disk, DiskUser, make_images, names, same_images
+from lab.disks import MB, Disk, DiskUser, image, make_images, names, same_images
 from lab.machine import Machine
 from lab.vm import address, pair, primary, standby
 
@@ -249,3 +249,48 @@ def test_fast_writer_is_bounded(lab):
     backup.wait_running()
     for writer in writers:
         writer.check()
+
+
+def slow(host, bytes_per_s):
+    """A disk that takes no more than that."""
+    path = image(host, 0, Disk())
+    return ("-object", f"throttle-group,id=slow,x-bps-write={bytes_per_s}",
+            "-blockdev", f"throttle,throttle-group=slow,node-name=disk0,file.driver=raw,file.file.driver=file,file.file.filename={path}",
+            "-device", "virtio-blk-device,id=disk0,drive=disk0")
+
+
+def test_flush_on_both(lab):
+    """With --flush both, whoever hears of a flush can rely on the backup's image, should both hosts die at once."""
+    machine = Machine(disks=(Disk(),))
+    for host in lab.hosts[:2]:
+        make_images(host, machine.disks)
+    backup = standby(lab.hosts[1], Machine(extra=slow(lab.hosts[1], 8 * MB)), options=("--flush", "both"))
+    active = primary(lab.hosts[0], machine)
+    active.protect(address(lab.hosts[1]))
+    active.wait_protected()
+    user = DiskUser(lab.client)
+    for number in range(24):
+        user.write("vda", number * MB, MB, number)
+    user.must("FLUSH", "vda")
+    backup.kill_qemu()
+    active.kill_qemu()
+    assert same_images(lab.hosts[0], lab.hosts[1], 0, machine.disks[0])
+
+
+def test_slow_backup_is_waited_for(lab):
+    """Commits do not wait for the backup's disk, but a takeover waits until all that was committed is there."""
+    for host in lab.hosts[:2]:
+        make_images(host, (Disk(),))
+    backup = standby(lab.hosts[1], Machine(extra=slow(lab.hosts[1], 8 * MB)))
+    active = primary(lab.hosts[0], Machine(disks=(Disk(),)))
+    active.protect(address(lab.hosts[1]))
+    active.wait_protected()
+    user = DiskUser(lab.client)
+    for number in range(24):
+        user.write("vda", number * MB, MB, number)
+    waiting = backup.status()["disk_queue_bytes"]
+    active.kill_qemu()
+    status = backup.wait_running()
+    assert waiting > 4 * MB and status["disk_queue_bytes"] == 0, (waiting, status)
+    for number in range(24):
+        user.verify("vda", number * MB, MB, number)
