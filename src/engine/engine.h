@@ -123,7 +123,7 @@ typedef struct {
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */
     uint64_t reinjected;
-    uint64_t resent; /* outputs of the last committed epoch, sent again */
+    uint64_t resent;      /* outputs of the last committed epoch, sent again */
     double takeover_us;   /* from the arbiter's grant to the running guest */
     uint64_t memory_hash; /* of the image taken over, when verify is on */
     uint64_t
