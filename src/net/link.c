@@ -14,6 +14,9 @@
 #define QUEUE_MAX_DEFAULT ((size_t)256 << 20)
 /* An emptied queue gives memory beyond this back. */
 #define QUEUE_KEEP ((size_t)4 << 20)
+/* Written from the queue in one go: a peer that reads as fast as a stream can be written must not
+ * keep the link's lock with the writer, and the link thread from its clock. */
+#define WRITE_MAX ((size_t)4 << 20)
 
 struct FutLink {
     gatomicrefcount refs;
@@ -169,7 +172,7 @@ static size_t pending_locked(const FutLink *link)
 }
 
 /* Writes what the stream holds back, then from the queue until it is empty or the socket is
- * full. */
+ * full, or enough was written. */
 static bool write_queue(FutLink *link, GError **error)
 {
     const FutStreamOps *ops = link->stream->ops;
@@ -177,8 +180,11 @@ static bool write_queue(FutLink *link, GError **error)
         break_link(link, errno, error);
         return false;
     }
-    while (waiting(link) > 0) {
-        struct iovec rest = { link->queue.data + link->queue_done, waiting(link) };
+    for (size_t left = WRITE_MAX; waiting(link) > 0;) {
+        if (left == 0) {
+            return true;
+        }
+        struct iovec rest = { link->queue.data + link->queue_done, MIN(waiting(link), left) };
         ssize_t done = write_some(link, &rest, 1, error);
         if (done < 0) {
             return false;
@@ -187,6 +193,7 @@ static bool write_queue(FutLink *link, GError **error)
             return true;
         }
         link->queue_done += (size_t)done;
+        left -= (size_t)done;
     }
     fut_buf_clear(&link->queue);
     link->queue_done = 0;

@@ -45,7 +45,8 @@ const char *fut_link_peer(const FutLink *link);
  * bytes waiting now. */
 bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *ret_pending,
                    GError **error);
-/* Writes what waits. */
+/* Writes what waits, or a good part of it: as long as something is pending, call again when the
+ * descriptor is writable. */
 bool fut_link_flush(FutLink *link, GError **error);
 size_t fut_link_pending(FutLink *link);
 void fut_link_set_queue_max(FutLink *link, size_t bytes);

@@ -31,6 +31,7 @@ static ssize_t pull(gnutls_transport_ptr_t opaque, void *to, size_t length)
         }
         if (got <= 0) {
             stream->dry = true;
+            stream->eof = got == 0;
             stream->status = got < 0 ? errno : 0;
             gnutls_transport_set_errno(stream->session, stream->status);
             return got;
@@ -52,23 +53,34 @@ static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int coun
 {
     FutTlsStream *stream = opaque;
     size_t all = 0;
+    stream->pushed++;
+    g_mutex_lock(&stream->out_lock);
     for (int i = 0; i < count; i++) {
         fut_buf_append(&stream->out, iov[i].iov_base, iov[i].iov_len);
         all += iov[i].iov_len;
     }
+    g_mutex_unlock(&stream->out_lock);
     return (ssize_t)all;
 }
 
-size_t fut_tls_out_waiting(const FutTlsStream *stream)
+static size_t waiting(const FutTlsStream *stream)
 {
     return stream->out.len - stream->out_done;
 }
 
-int fut_tls_write_out(FutTlsStream *stream)
+size_t fut_tls_out_waiting(FutTlsStream *stream)
 {
-    while (fut_tls_out_waiting(stream) > 0) {
-        ssize_t done = send(stream->base.fd, stream->out.data + stream->out_done,
-                            fut_tls_out_waiting(stream), MSG_NOSIGNAL | MSG_DONTWAIT);
+    g_mutex_lock(&stream->out_lock);
+    size_t bytes = waiting(stream);
+    g_mutex_unlock(&stream->out_lock);
+    return bytes;
+}
+
+static int write_locked(FutTlsStream *stream)
+{
+    while (waiting(stream) > 0) {
+        ssize_t done = send(stream->base.fd, stream->out.data + stream->out_done, waiting(stream),
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
         if (done < 0 && errno == EINTR) {
             continue;
         }
@@ -80,6 +92,14 @@ int fut_tls_write_out(FutTlsStream *stream)
     fut_buf_clear(&stream->out);
     stream->out_done = 0;
     return 0;
+}
+
+int fut_tls_write_out(FutTlsStream *stream)
+{
+    g_mutex_lock(&stream->out_lock);
+    int status = write_locked(stream);
+    g_mutex_unlock(&stream->out_lock);
+    return status;
 }
 
 void fut_tls_socket_attach(FutTlsStream *stream)

@@ -4,15 +4,18 @@
  * GnuTLS never meets a full socket here: its output goes into `out`, which is written as far as
  * the socket takes it, and nothing new is encrypted while more than that waits. Its input comes
  * from `in`, filled by large reads. One lock serves both directions, because reading may answer
- * (a new key, an alert); it is held for a few records at a time. */
+ * (a new key, an alert); it is held for a few records at a time, and not while the socket is
+ * written: the writer wakes the peer, may have to wait for a processor then, and would keep the
+ * reader from the peer's answer. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "tls_stream.h"
 
-#define RECORD_SIZE 16384 /* what TLS allows */
-#define BATCH_RECORDS 4   /* encrypted, then written, under the lock once */
+#define RECORD_SIZE 16384          /* what TLS allows */
+#define BATCH_RECORDS 4            /* encrypted, then written, under the lock once */
+#define SEND_MAX ((size_t)2 << 20) /* taken in one call: see WRITE_MAX in link.c */
 /* Records without content (keys, alerts) before others get their turn. */
 #define STEPS_MAX 256
 
@@ -32,6 +35,9 @@ static int broken(FutTlsStream *stream, char *take_why)
 static char *why_of(const FutTlsStream *stream, int status)
 {
     bool psk = stream->tls->kind == &fut_tls_psk;
+    if (stream->eof) { /* inside of a record it is called by other names */
+        status = GNUTLS_E_PREMATURE_TERMINATION;
+    }
     switch (status) {
     case GNUTLS_E_FATAL_ALERT_RECEIVED:
         return g_strdup_printf("the peer refused our %s (\"%s\"); its log says why",
@@ -119,7 +125,7 @@ static int handshake_step(FutTlsStream *stream)
         return -1;
     }
     stream->ready = status == GNUTLS_E_SUCCESS;
-    stream->more = stream->ready && stream->in_end > stream->in_done;
+    g_atomic_int_set(&stream->more, stream->ready && stream->in_end > stream->in_done);
     return stream->ready;
 }
 
@@ -165,16 +171,10 @@ static size_t next_record(Cursor *cursor, uint8_t *room, const uint8_t **ret_byt
     return length;
 }
 
-/* Encrypts and writes a few records. 1 = go on, 0 = socket full or all done, -1 = broken. */
-static int send_batch(FutTlsStream *stream, Cursor *cursor, size_t *done)
+/* A few records into `out`. Lock held. */
+static int encrypt_batch(FutTlsStream *stream, Cursor *cursor, size_t *done)
 {
     uint8_t room[RECORD_SIZE];
-    if (fut_tls_write_out(stream) < 0) {
-        return -1;
-    }
-    if (fut_tls_out_waiting(stream) > 0) {
-        return 0;
-    }
     for (int i = 0; i < BATCH_RECORDS; i++) {
         const uint8_t *bytes;
         size_t length = next_record(cursor, room, &bytes);
@@ -188,8 +188,26 @@ static int send_batch(FutTlsStream *stream, Cursor *cursor, size_t *done)
         g_assert((size_t)taken == length); /* push() takes everything */
         *done += length;
     }
-    return fut_tls_write_out(stream) < 0 ? -1
-                                         : cursor->left > 0 && fut_tls_out_waiting(stream) == 0;
+    return 0;
+}
+
+/* Encrypts and writes a few records. 1 = go on, 0 = socket full or all done, -1 = broken. */
+static int send_batch(FutTlsStream *stream, Cursor *cursor, size_t *done)
+{
+    if (fut_tls_write_out(stream) < 0) {
+        return -1;
+    }
+    if (fut_tls_out_waiting(stream) > 0) {
+        return 0;
+    }
+    g_mutex_lock(&stream->lock);
+    g_assert(stream->ready);
+    int status = encrypt_batch(stream, cursor, done);
+    g_mutex_unlock(&stream->lock);
+    if (status < 0 || fut_tls_write_out(stream) < 0) {
+        return -1;
+    }
+    return cursor->left > 0 && fut_tls_out_waiting(stream) == 0;
 }
 
 static ssize_t tls_sendv(FutStream *base, const struct iovec *iov, int count)
@@ -199,11 +217,8 @@ static ssize_t tls_sendv(FutStream *base, const struct iovec *iov, int count)
     size_t done = 0;
     int state;
     do {
-        g_mutex_lock(&stream->lock);
-        g_assert(stream->ready);
         state = send_batch(stream, &cursor, &done);
-        g_mutex_unlock(&stream->lock);
-    } while (state > 0);
+    } while (state > 0 && done < SEND_MAX);
     if (state < 0) {
         return -1;
     }
@@ -213,20 +228,12 @@ static ssize_t tls_sendv(FutStream *base, const struct iovec *iov, int count)
 
 static size_t tls_pending(FutStream *base)
 {
-    FutTlsStream *stream = (FutTlsStream *)base;
-    g_mutex_lock(&stream->lock);
-    size_t bytes = fut_tls_out_waiting(stream);
-    g_mutex_unlock(&stream->lock);
-    return bytes;
+    return fut_tls_out_waiting((FutTlsStream *)base);
 }
 
 static int tls_flush(FutStream *base)
 {
-    FutTlsStream *stream = (FutTlsStream *)base;
-    g_mutex_lock(&stream->lock);
-    int status = fut_tls_write_out(stream);
-    g_mutex_unlock(&stream->lock);
-    return status;
+    return fut_tls_write_out((FutTlsStream *)base);
 }
 
 /* -- receiving -- */
@@ -236,7 +243,7 @@ static size_t receive(FutTlsStream *stream, uint8_t *to, size_t length)
 {
     size_t done = 0;
     stream->drained = false;
-    stream->more = true;
+    g_atomic_int_set(&stream->more, true);
     for (int i = 0; done < length && i < STEPS_MAX; i++) {
         stream->dry = false;
         ssize_t got = gnutls_record_recv(stream->session, to + done, length - done);
@@ -249,7 +256,7 @@ static size_t receive(FutTlsStream *stream, uint8_t *to, size_t length)
             give_up(stream, (int)got);
             break;
         } else if (stream->dry) {
-            stream->more = false;
+            g_atomic_int_set(&stream->more, false);
             break;
         }
     }
@@ -262,8 +269,11 @@ static ssize_t tls_recv(FutStream *base, void *buffer, size_t length)
     ssize_t result;
     g_mutex_lock(&stream->lock);
     g_assert(stream->ready);
+    uint64_t pushed = stream->pushed;
     size_t done = stream->ended ? 0 : receive(stream, buffer, length);
-    fut_tls_write_out(stream); /* what reading had to answer */
+    if (stream->pushed != pushed) {
+        fut_tls_write_out(stream); /* what reading had to answer */
+    }
     if (done > 0) {
         result = (ssize_t)done;
     } else if (stream->ended == 1) {
@@ -278,11 +288,7 @@ static ssize_t tls_recv(FutStream *base, void *buffer, size_t length)
 
 static bool tls_unread(FutStream *base)
 {
-    FutTlsStream *stream = (FutTlsStream *)base;
-    g_mutex_lock(&stream->lock);
-    bool unread = stream->more;
-    g_mutex_unlock(&stream->lock);
-    return unread;
+    return g_atomic_int_get(&((FutTlsStream *)base)->more);
 }
 
 /* -- the rest -- */
@@ -308,6 +314,7 @@ static void tls_free(FutStream *base)
     g_free(stream->in);
     fut_buf_done(&stream->out);
     g_mutex_clear(&stream->lock);
+    g_mutex_clear(&stream->out_lock);
     g_free(stream->peer);
     g_free(stream->why);
     g_free(stream);
@@ -360,6 +367,7 @@ FutStream *fut_stream_tls_new(int fd, FutTls *tls, bool server)
     stream->server = server;
     stream->in = g_malloc(FUT_TLS_IN_SIZE);
     g_mutex_init(&stream->lock);
+    g_mutex_init(&stream->out_lock);
     open_session(stream);
     return &stream->base;
 }

@@ -181,6 +181,30 @@ static void test_cut_off(const void *kind)
     pair_done(&pair);
 }
 
+/* The same inside of a record. */
+static void test_cut_in_two(const void *kind)
+{
+    Pair pair;
+    uint8_t bytes[8192];
+    int far[2];
+    g_autoptr(GError) error = NULL;
+    pair_of_kind(&pair, kind);
+    g_assert_true(greet(&pair));
+    send_ok(pair.client, "a message that will not arrive as a whole", 41);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, far), ==, 0);
+    ssize_t length = recv(fut_link_fd(pair.server), bytes, sizeof(bytes), MSG_DONTWAIT);
+    g_assert_cmpint(length, >, 41);
+    g_assert_cmpint(send(far[1], bytes, (size_t)length - 1, 0), ==, length - 1);
+    g_assert_cmpint(dup2(far[0], fut_link_fd(pair.server)), >=, 0);
+    g_assert_cmpint(fut_link_recv(pair.server, bytes, sizeof(bytes), &error), ==, 0);
+    close(far[0]);
+    close(far[1]);
+    g_assert_cmpint(wait_recv(pair.server, bytes, sizeof(bytes), &error), ==, -1);
+    expect_error(error, FUT_ERR_IO,
+                 "connection to client lost: it was cut off without TLS's farewell");
+    pair_done(&pair);
+}
+
 /* -- somebody in between -- */
 
 /* Hands on what one descriptor has to another; the bytes for a closer look. */
@@ -244,6 +268,7 @@ int main(int argc, char **argv)
     add_for_kinds("large-both-ways", test_large_both_ways);
     add_for_kinds("farewell", test_farewell);
     add_for_kinds("cut-off", test_cut_off);
+    add_for_kinds("cut-in-two", test_cut_in_two);
     add_for_kinds("in-between", test_in_between);
     int status = g_test_run();
     drop_files();
