@@ -105,8 +105,8 @@ static void check_state(const FutCapture *capture)
 {
     unsigned block = capture->live.count - 1;
 
-    g_assert(memcmp(capture->shadow.block[block].base, capture->state.data,
-                    capture->state.length) == 0);
+    g_assert(
+        memcmp(capture->shadow.block[block].base, capture->state.data, capture->state.length) == 0);
 }
 
 /* Encodes keys first..first+count as one body, leaving room for a checkpoint's head before the records. */

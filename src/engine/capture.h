@@ -18,8 +18,8 @@ typedef struct {
 } FutCapturePart;
 
 typedef struct {
-    FutMemory live;   /* guest memory, and the device state as last block */
-    FutMemory shadow; /* what the backup holds; count == 0 while closed */
+    FutMemory live;      /* guest memory, and the device state as last block */
+    FutMemory shadow;    /* what the backup holds; count == 0 while closed */
     FutStateImage state; /* the VMM's */
     bool state_encoded;  /* all of it went into the epoch before: changes are enough for the next */
     bool state_whole;

@@ -82,7 +82,8 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
 static bool telling(const SimCount *count)
 {
     bool all = count->takeovers && count->handovers && count->fenced && count->discards &&
-               count->bad_streams && count->reinjected && count->resent && count->refusals && count->protected;
+               count->bad_streams && count->reinjected && count->resent && count->refusals &&
+               count->protected;
 
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         all = all && count->faults[i] > 0;
