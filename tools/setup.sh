@@ -163,15 +163,17 @@ build_sanitized() {
 
 # The module for another Debian's QEMU: shows that the one source still compiles for both.
 build_for_debian() {
-    local suite package out=$BUILD/debian-$1 room=$BUILD/apt-$1
+    local suite package state out=$BUILD/debian-$1 room=$BUILD/apt-$1
     [ "$1" = 12 ] && suite=bookworm || suite=trixie
-    if [ ! -e "$out/qemu/qemu-build.h" ]; then
+    state=$(sha256sum <tools/qemu_headers.py)
+    if ! is_done "headers-$1" "$state" || [ ! -e "$out/qemu/qemu-build.h" ]; then
         say "fetching the headers of Debian $1's QEMU"
         mkdir -p "$out"
         fetch_source "$room" "" "$suite"
         package=$(cd "$room/source" && dpkg-parsechangelog -S Version)
         /usr/bin/python3 -B tools/qemu_headers.py "$room/source" "$out/qemu" "$(cat "$room/source/VERSION")" "Debian $package"
         rm -rf "$room"
+        mark_done "headers-$1" "$state"
     fi
     [ -e "$out/build.ninja" ] || quietly "$out/setup.log" meson setup "$out" "-Dqemu_headers=$out/qemu"
     compile "$out" src/qemu/futago.so src/qemu/futago-qemu.so || die "it does not compile: see above"
