@@ -21,7 +21,7 @@ _futago_vms() {
 
 _futago_options() {
     local common="--name --arbiter --node --mode --flush --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
-        --verify --state-check --force-generation --tls --tls-name --insecure --print --help"
+        --commit-ms --verify --state-check --force-generation --tls --tls-name --insecure --print --help"
     case $1 in
     run) echo "--protect-to $common" ;;
     standby) echo "--listen $common" ;;

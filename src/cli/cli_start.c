@@ -18,6 +18,8 @@ static const struct {
     { "heartbeat-ms", "heartbeat_ms", "Longest silence on the link to the other host" },
     { "timeout-ms", "timeout_ms", "Silence after which the other host counts as lost" },
     { "retry-ms", "retry_ms", "Time between attempts to reach the other host" },
+    { "commit-ms", "commit_ms",
+      "Wait for an acknowledgement after which the backup counts as lost" },
     { "verify", "verify", "Compare the hosts' memory at every N-th checkpoint (slow)" },
     { "state-check", "state_check",
       "Compare the device state with a save by QEMU alone at every N-th checkpoint" },

@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-#define FUT_START_NUMBERS 7
+#define FUT_START_NUMBERS 8
 
 typedef struct {
     bool backup;

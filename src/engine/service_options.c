@@ -114,6 +114,7 @@ static const OptionRule rules[] = {
     { "heartbeat_ms", NULL, FIELD(engine.heartbeat_ms), 5, 10000, NULL },
     { "timeout_ms", NULL, FIELD(engine.timeout_ms), 20, 120000, NULL },
     { "retry_ms", NULL, FIELD(engine.retry_ms), 50, 60000, NULL },
+    { "commit_ms", NULL, FIELD(engine.commit_ms), 0, 3600000, NULL },
     { "verify", NULL, FIELD(engine.verify_every), 0, 1000000, NULL },
     { "state_check", NULL, FIELD(engine.state_check_every), 0, 1000000, NULL },
 };
