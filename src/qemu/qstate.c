@@ -53,23 +53,16 @@ static bool put_section(FutQrun *run, const FutQemuEntry *entry)
     return fut_qrun_put_done(run);
 }
 
-static bool is_needed(const FutQemuEntry *entry)
-{
-    return entry->vmsd ? !entry->vmsd->needed || entry->vmsd->needed(entry->opaque)
-                       : entry->ops->save_state != NULL;
-}
-
 static bool run_section(FutQrun *run, FutQsection *section)
 {
-    const FutQemuEntry *entry = section->entry;
-
     section->at = run->length;
-    if (!section->saved || !is_needed(entry)) {
+    if (!section->saved || (section->needed && !section->needed(section->opaque))) {
         return true;
     }
     return fut_qrun_bytes(run, section->head, section->head_length) &&
-           (section->stock || !section->code ? put_section(run, entry)
-                                             : fut_qrun_code(run, section->code, entry->opaque)) &&
+           (section->stock || !section->code
+                ? put_section(run, section->entry)
+                : fut_qrun_code(run, section->code, section->opaque)) &&
            fut_qrun_bytes(run, section->foot, sizeof(section->foot));
 }
 
@@ -170,7 +163,10 @@ static void translate(FutQstate *state)
         FutQsection *section = &g_array_index(state->sections, FutQsection, i);
         const VMStateDescription *vmsd = section->entry->vmsd;
         if (section->saved && vmsd) {
+            section->needed = vmsd->needed;
             section->code = fut_qcode_get(&state->codes, vmsd, vmsd->version_id);
+        } else if (section->saved) {
+            section->saved = section->entry->ops->save_state != NULL;
         }
         state->stats.sections += section->saved;
         state->stats.stock += section->saved && !vmsd;
@@ -184,8 +180,8 @@ static bool find_sections(FutQstate *state)
     if (migration_in_colo_state() || !run_stock(state)) {
         return false;
     }
-    state->sections =
-        fut_qlist_find(fut_qfile_data(&state->stock), fut_qfile_length(&state->stock), &why);
+    state->sections = fut_qlist_find(&state->codes, fut_qfile_data(&state->stock),
+                                     fut_qfile_length(&state->stock), &why);
     if (!state->sections) {
         give_up(state, why);
         return false;

@@ -68,39 +68,57 @@ typedef enum {
 
 typedef struct FutQcode FutQcode;
 
-/* Offsets are from the opaque pointer of the description. */
+/*
+ * Half a cache line: what is read at each checkpoint was driven from the cache by the guest.
+ * Offsets are from the opaque pointer of the description.
+ */
 typedef struct {
-    FutQopKind kind;
-    unsigned count;
-    size_t offset;
-    size_t stride;
-    unsigned next;
-    int version;
+    uint16_t kind; /* FutQopKind */
+    int16_t version;
+    uint32_t offset;
+    uint32_t count;
     union {
-        uint8_t *bytes; /* owned */
+        uint32_t stride;
+        uint32_t next;
+        uint32_t type; /* of a FIELD's elements, for fut_qcode_plain() */
+    };
+    union {
+        const uint8_t *bytes;
         int (*call)(void *opaque);
         bool (*needed)(void *opaque);
         bool (*exists)(void *opaque, int version);
+        const VMStateField *field;
     };
-    const VMStateField *field;
     const FutQcode *code; /* of a structure */
 } FutQop;
 
+QEMU_BUILD_BUG_ON(sizeof(FutQop) != 32);
+
 struct FutQcode {
-    GArray *ops; /* FutQop */
+    FutQop *ops;
+    unsigned count;
     /* The result depends on the bytes of the structure alone: no call, no pointer, no condition. */
     bool pure;
 };
 
-/* Translations, each made once; they live as long as the process. */
+/* Translations, each made once, one behind the other; they live as long as the process. */
 typedef struct {
     GHashTable *codes; /* FutQcodeKey -> FutQcode */
+    uint8_t *room;     /* for the next ones */
+    size_t room_size;
 } FutQcodes;
 
 const FutQcode *fut_qcode_get(FutQcodes *codes, const VMStateDescription *vmsd, int version);
-/* Writing `size` bytes at an address by QEMU's type. False: not one of the plain types. */
-bool fut_qcode_plain(const VMStateInfo *info, size_t size, FutQopKind *ret_kind,
-                     unsigned *ret_count, size_t *ret_length);
+/* Memory beside that of the translations, for good. */
+void *fut_qcode_keep(FutQcodes *codes, const void *bytes, size_t length);
+/* QEMU's marker, name and version in front of a subsection. Free with g_free. */
+uint8_t *fut_qcode_subsection(const VMStateDescription *sub, size_t *ret_length);
+
+#define FUT_QCODE_OTHER 0 /* type of an element that only QEMU's function can write */
+uint32_t fut_qcode_type(const VMStateInfo *info);
+/* Writing `size` bytes of a type: a range of `count` units, `length` bytes in all. */
+void fut_qcode_plain(uint32_t type, size_t size, FutQopKind *ret_kind, unsigned *ret_count,
+                     size_t *ret_length);
 
 /* -- qstate_run.c -- */
 
@@ -156,20 +174,23 @@ bool fut_qvirtio_run(FutQrun *run, VirtIODevice *device);
 
 typedef struct {
     FutQemuEntry *entry;
-    const FutQcode *code; /* NULL: old style, by its own function */
-    uint8_t *head;        /* owned: what stands before it in the stream */
-    size_t head_length;
-    uint8_t foot[5];
+    void *opaque;                 /* the entry's */
+    bool (*needed)(void *opaque); /* its description's, or NULL */
+    const FutQcode *code;         /* NULL: old style, by its own function */
+    const uint8_t *head;          /* what stands before it in the stream */
+    uint16_t head_length;
     bool saved; /* QEMU saves it, when it is needed */
     bool stock; /* written by QEMU's functions as a whole, as it was found to differ */
-    size_t at;  /* in the image; of a section that is not needed: where it would be */
+    uint8_t foot[5];
+    size_t at; /* in the image; of a section that is not needed: where it would be */
 } FutQsection;
 
 /*
  * Finds QEMU's list of sections, such that it explains a stream that QEMU has just written. NULL if
  * there is none. Elements are FutQsection.
  */
-GArray *fut_qlist_find(const uint8_t *stream, size_t length, const char **ret_why);
+GArray *fut_qlist_find(FutQcodes *codes, const uint8_t *stream, size_t length,
+                       const char **ret_why);
 /* The list is still the same. */
 bool fut_qlist_same(const GArray *sections);
 void fut_qlist_free(GArray *sections);

@@ -10,6 +10,8 @@
 
 /* Structures inside structures become part of the outer list up to this number of elements. */
 #define INLINE_MAX 4
+/* Memory for translations is taken in pieces of this size. */
+#define ROOM (256 * 1024)
 /* QEMU's marker of a subsection. */
 #define SUBSECTION 0x05
 
@@ -27,6 +29,21 @@ typedef struct {
 
 static void add_description(Translation *to, const VMStateDescription *vmsd, int version,
                             size_t offset);
+
+/* -- memory -- */
+
+void *fut_qcode_keep(FutQcodes *codes, const void *bytes, size_t length)
+{
+    if (length > codes->room_size) {
+        codes->room_size = MAX(ROOM, length);
+        codes->room = g_malloc(codes->room_size);
+    }
+    void *at = memcpy(codes->room, bytes, length);
+    size_t taken = MIN(ROUND_UP(length, 8), codes->room_size);
+    codes->room += taken;
+    codes->room_size -= taken;
+    return at;
+}
 
 /* -- types -- */
 
@@ -57,25 +74,32 @@ static const PlainType plain_types[] = {
     { &vmstate_info_unused_buffer, FUT_QOP_ZEROS, 0 },
 };
 
-bool fut_qcode_plain(const VMStateInfo *info, size_t size, FutQopKind *ret_kind,
-                     unsigned *ret_count, size_t *ret_length)
+/* Types are numbered by their place in the table, from one; a bitmap comes last. */
+#define TYPE_BITMAP (G_N_ELEMENTS(plain_types) + 1)
+
+uint32_t fut_qcode_type(const VMStateInfo *info)
 {
-    if (info == &vmstate_info_bitmap) {
+    for (size_t i = 0; i < G_N_ELEMENTS(plain_types); i++) {
+        if (plain_types[i].info == info) {
+            return i + 1;
+        }
+    }
+    return info == &vmstate_info_bitmap ? TYPE_BITMAP : FUT_QCODE_OTHER;
+}
+
+void fut_qcode_plain(uint32_t type, size_t size, FutQopKind *ret_kind, unsigned *ret_count,
+                     size_t *ret_length)
+{
+    if (type == TYPE_BITMAP) {
         *ret_kind = FUT_QOP_BE64;
         *ret_count = DIV_ROUND_UP(size, 64);
         *ret_length = *ret_count * 8;
-        return true;
+        return;
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(plain_types); i++) {
-        const PlainType *type = &plain_types[i];
-        if (type->info == info) {
-            *ret_kind = type->kind;
-            *ret_count = type->width ? 1 : size;
-            *ret_length = type->width ? type->width : size;
-            return true;
-        }
-    }
-    return false;
+    const PlainType *plain = &plain_types[type - 1];
+    *ret_kind = plain->kind;
+    *ret_count = plain->width ? 1 : size;
+    *ret_length = plain->width ? plain->width : size;
 }
 
 static size_t unit_of(FutQopKind kind)
@@ -94,10 +118,9 @@ static size_t unit_of(FutQopKind kind)
 
 /* -- operations -- */
 
-static FutQop *add(Translation *to, FutQop op)
+static void add(Translation *to, FutQop op)
 {
     g_array_append_val(to->ops, op);
-    return &g_array_index(to->ops, FutQop, to->ops->len - 1);
 }
 
 /* Joins it to the operation before it where both are one range. */
@@ -158,6 +181,7 @@ static void add_general(Translation *to, const VMStateField *field, size_t offse
 {
     add(to, (FutQop){ .kind = FUT_QOP_FIELD,
                       .offset = offset,
+                      .type = fut_qcode_type(field->info),
                       .field = field,
                       .code = code_of_field(to, field) });
 }
@@ -183,14 +207,17 @@ static void add_inside(Translation *to, const VMStateField *field, size_t offset
 {
     unsigned count = field->flags & VMS_ARRAY ? MAX(field->num, 0) : 1;
     size_t at = offset + field->offset;
+    uint32_t type = fut_qcode_type(field->info);
     FutQopKind kind;
     unsigned units;
-    size_t length;
+    size_t length = 0;
 
+    if (type != FUT_QCODE_OTHER) {
+        fut_qcode_plain(type, field->size, &kind, &units, &length);
+    }
     if (field->flags & (VMS_STRUCT | VMS_VSTRUCT)) {
         add_structs(to, field, count, at);
-    } else if (fut_qcode_plain(field->info, field->size, &kind, &units, &length) &&
-               (count <= 1 || length == field->size)) {
+    } else if (type != FUT_QCODE_OTHER && (count <= 1 || length == field->size)) {
         add_range(to, kind, at, units * count);
     } else if (field->info == &vmstate_info_timer && count == 1) {
         add(to, (FutQop){ .kind = FUT_QOP_TIMER, .offset = at });
@@ -226,20 +253,31 @@ static void add_field(Translation *to, const VMStateField *field, int version, s
 
 /* -- descriptions -- */
 
-static void add_subsection(Translation *to, const VMStateDescription *sub, size_t offset)
+uint8_t *fut_qcode_subsection(const VMStateDescription *sub, size_t *ret_length)
 {
-    guint condition = to->ops->len;
     size_t name = strlen(sub->name);
     uint8_t *head = g_malloc(2 + name + 4);
 
-    if (sub->needed) {
-        add(to, (FutQop){ .kind = FUT_QOP_NEEDED, .offset = offset, .needed = sub->needed });
-    }
     head[0] = SUBSECTION;
     head[1] = name;
     memcpy(head + 2, sub->name, name);
     stl_be_p(head + 2 + name, sub->version_id);
-    add(to, (FutQop){ .kind = FUT_QOP_CONST, .bytes = head, .count = 2 + name + 4 });
+    *ret_length = 2 + name + 4;
+    return head;
+}
+
+static void add_subsection(Translation *to, const VMStateDescription *sub, size_t offset)
+{
+    guint condition = to->ops->len;
+    size_t length;
+    g_autofree uint8_t *head = fut_qcode_subsection(sub, &length);
+
+    if (sub->needed) {
+        add(to, (FutQop){ .kind = FUT_QOP_NEEDED, .offset = offset, .needed = sub->needed });
+    }
+    add(to, (FutQop){ .kind = FUT_QOP_CONST,
+                      .bytes = fut_qcode_keep(to->codes, head, length),
+                      .count = length });
     add_description(to, sub, sub->version_id, offset);
     if (sub->needed) {
         jump_here(to, condition);
@@ -259,10 +297,10 @@ static void add_description(Translation *to, const VMStateDescription *vmsd, int
     add_call(to, vmsd->post_save, offset);
 }
 
-static bool is_pure(const GArray *ops)
+static bool is_pure(const FutQcode *code)
 {
-    for (guint i = 0; i < ops->len; i++) {
-        const FutQop *op = &g_array_index(ops, FutQop, i);
+    for (unsigned i = 0; i < code->count; i++) {
+        const FutQop *op = &code->ops[i];
         if (op->kind > FUT_QOP_CONST && !(op->kind == FUT_QOP_STRUCTS && op->code->pure)) {
             return false;
         }
@@ -294,12 +332,15 @@ const FutQcode *fut_qcode_get(FutQcodes *codes, const VMStateDescription *vmsd, 
     FutQcode *code = g_hash_table_lookup(codes->codes, &key);
     if (!code) {
         /* Known before it is complete: a description may lead back to itself, behind a pointer. */
-        code = g_new0(FutQcode, 1);
-        code->ops = g_array_new(FALSE, FALSE, sizeof(FutQop));
+        static const FutQcode empty;
+        g_autoptr(GArray) ops = g_array_new(FALSE, FALSE, sizeof(FutQop));
+        code = fut_qcode_keep(codes, &empty, sizeof(empty));
         g_hash_table_insert(codes->codes, g_memdup2(&key, sizeof(key)), code);
-        Translation to = { codes, code->ops, 0 };
+        Translation to = { codes, ops, 0 };
         add_description(&to, vmsd, version, 0);
-        code->pure = is_pure(code->ops);
+        code->ops = fut_qcode_keep(codes, ops->data, ops->len * sizeof(FutQop));
+        code->count = ops->len;
+        code->pure = is_pure(code);
     }
     return code;
 }

@@ -80,20 +80,24 @@ static bool run_element(FutQrun *run, const FutQop *op, void *element, int size)
     if (field->info == &vmstate_info_tmp) {
         return run_temporary(run, op, element, size);
     }
-    if (fut_qcode_plain(field->info, size, &kind, &count, &length)) {
-        return fut_qrun_plain(run, kind, element, count);
+    if (op->type == FUT_QCODE_OTHER) {
+        return run_put(run, field, element, size);
     }
-    return run_put(run, field, element, size);
+    fut_qcode_plain(op->type, size, &kind, &count, &length);
+    return fut_qrun_plain(run, kind, element, count);
 }
 
 /* All elements at once, where they are one range. */
-static bool is_range(const VMStateField *field, int size, FutQopKind *ret_kind, unsigned *ret_count)
+static bool is_range(const FutQop *op, int size, FutQopKind *ret_kind, unsigned *ret_count)
 {
     size_t length;
 
-    return !(field->flags & (VMS_STRUCT | VMS_VSTRUCT | VMS_ARRAY_OF_POINTER)) && size > 0 &&
-           fut_qcode_plain(field->info, size, ret_kind, ret_count, &length) &&
-           length == (size_t)size;
+    if (op->type == FUT_QCODE_OTHER || size <= 0 ||
+        (op->field->flags & (VMS_STRUCT | VMS_VSTRUCT | VMS_ARRAY_OF_POINTER))) {
+        return false;
+    }
+    fut_qcode_plain(op->type, size, ret_kind, ret_count, &length);
+    return length == (size_t)size;
 }
 
 bool fut_qfield_run(FutQrun *run, const FutQop *op, uint8_t *opaque)
@@ -108,7 +112,7 @@ bool fut_qfield_run(FutQrun *run, const FutQop *op, uint8_t *opaque)
     if (field->flags & VMS_POINTER) {
         first = *(uint8_t **)first;
     }
-    if (first && count > 0 && is_range(field, size, &kind, &units)) {
+    if (first && count > 0 && is_range(op, size, &kind, &units)) {
         return fut_qrun_plain(run, kind, first, (size_t)units * count);
     }
     for (int i = 0; i < count; i++) {

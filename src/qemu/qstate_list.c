@@ -91,18 +91,15 @@ static bool entry_is_plausible(const FutQemuEntry *entry)
     return true;
 }
 
-static void section_done(gpointer data)
+static void add_section(FutQcodes *codes, GArray *sections, FutQemuEntry *at,
+                        const FutQemuEntry *entry)
 {
-    g_free(((FutQsection *)data)->head);
-}
-
-static void add_section(GArray *sections, FutQemuEntry *at, const FutQemuEntry *entry)
-{
+    uint8_t head[1 + 4 + 1 + sizeof(entry->idstr) + 4 + 4];
     size_t name = strlen(entry->idstr);
     FutQsection section = { .entry = at,
+                            .opaque = entry->opaque,
                             .saved = !entry->is_ram && (entry->vmsd || entry->ops),
                             .head_length = 1 + 4 + 1 + name + 4 + 4 };
-    uint8_t *head = section.head = g_malloc(section.head_length);
 
     head[0] = SECTION_FULL;
     stl_be_p(head + 1, entry->section_id);
@@ -110,19 +107,19 @@ static void add_section(GArray *sections, FutQemuEntry *at, const FutQemuEntry *
     memcpy(head + 6, entry->idstr, name);
     stl_be_p(head + 6 + name, entry->instance_id);
     stl_be_p(head + 10 + name, entry->version_id);
+    section.head = fut_qcode_keep(codes, head, section.head_length);
     section.foot[0] = SECTION_FOOTER;
     stl_be_p(section.foot + 1, entry->section_id);
     g_array_append_val(sections, section);
 }
 
 /* Entries of the list whose head is at that address; NULL if it is none. */
-static GArray *read_list(uintptr_t head)
+static GArray *read_list(FutQcodes *codes, uintptr_t head)
 {
     GArray *sections = g_array_new(FALSE, TRUE, sizeof(FutQsection));
     uintptr_t at = 0, before = head;
     FutQemuEntry entry;
 
-    g_array_set_clear_func(sections, section_done);
     if (!read_memory(head, &at, sizeof(at))) {
         at = 0;
     }
@@ -133,7 +130,7 @@ static GArray *read_list(uintptr_t head)
             fut_qlist_free(sections);
             return NULL;
         }
-        add_section(sections, (FutQemuEntry *)at, &entry);
+        add_section(codes, sections, (FutQemuEntry *)at, &entry);
         before = at;
         at = (uintptr_t)entry.entry.tqe_next;
     }
@@ -206,8 +203,8 @@ static bool may_be_head(const GArray *segments, const uintptr_t *word)
            !inside(segments, word[0], 1) && !inside(segments, word[1], 1);
 }
 
-static GArray *search_segment(const GArray *segments, const Segment *segment, const uint8_t *stream,
-                              size_t length)
+static GArray *search_segment(FutQcodes *codes, const GArray *segments, const Segment *segment,
+                              const uint8_t *stream, size_t length)
 {
     for (uintptr_t at = segment->begin; at + 16 <= segment->end; at += 8) {
         const uintptr_t *word = (const uintptr_t *)at;
@@ -217,7 +214,7 @@ static GArray *search_segment(const GArray *segments, const Segment *segment, co
             back != at) {
             continue;
         }
-        GArray *sections = read_list(at);
+        GArray *sections = read_list(codes, at);
         if (sections && sections->len > 0 && list_explains(sections, stream, length)) {
             return sections;
         }
@@ -226,7 +223,7 @@ static GArray *search_segment(const GArray *segments, const Segment *segment, co
     return NULL;
 }
 
-GArray *fut_qlist_find(const uint8_t *stream, size_t length, const char **ret_why)
+GArray *fut_qlist_find(FutQcodes *codes, const uint8_t *stream, size_t length, const char **ret_why)
 {
     g_autoptr(GArray) segments = program_segments();
     GArray *sections = NULL;
@@ -234,7 +231,7 @@ GArray *fut_qlist_find(const uint8_t *stream, size_t length, const char **ret_wh
     for (guint i = 0; !sections && i < segments->len; i++) {
         const Segment *segment = &g_array_index(segments, Segment, i);
         if (segment->writable) {
-            sections = search_segment(segments, segment, stream, length);
+            sections = search_segment(codes, segments, segment, stream, length);
         }
     }
     if (!sections) {

@@ -12,7 +12,7 @@
 void fut_qrun_init(FutQrun *run, FutQcodes *codes)
 {
     run->codes = codes;
-    run->virtio = g_hash_table_new(NULL, NULL);
+    run->virtio = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     run->tables = g_array_new(FALSE, TRUE, sizeof(FutQtable));
     run->image = mmap(NULL, FUT_QSTATE_MAX, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -286,8 +286,8 @@ static bool run_op(FutQrun *run, const FutQop *op, uint8_t *opaque)
 
 bool fut_qrun_code(FutQrun *run, const FutQcode *code, void *opaque)
 {
-    const FutQop *ops = (const FutQop *)code->ops->data;
-    unsigned count = code->ops->len;
+    const FutQop *ops = code->ops;
+    unsigned count = code->count;
 
     for (unsigned i = 0; i < count;) {
         const FutQop *op = &ops[i++];

@@ -14,19 +14,38 @@
 #include "hw/virtio/virtio-bus.h"
 #include "hw/virtio/virtio.h"
 
-#define SUBSECTION 0x05
+#define SUBS_MAX 32
 #define OFFSET_QUEUES offsetof(VirtIODevice, vq)
+
+typedef enum {
+    SUB_PLAIN,
+    SUB_RINGS, /* "virtio/virtqueues" */
+    SUB_SIZES, /* "virtio/ringsize" */
+    SUB_EXTRA, /* "virtio/extra_state" */
+} SubKind;
+
+/* One of the subsections. */
+typedef struct {
+    SubKind kind;
+    bool (*needed)(void *opaque);
+    const FutQcode
+        *code; /* of the subsection, of a row of its table, or of the transport's state */
+    const uint8_t *head;
+    size_t head_length;
+} Sub;
 
 typedef struct {
     BusState *bus;
     VirtioBusClass *bus_class;
     VirtioDeviceClass *class;
-    const VMStateDescription *common;    /* QEMU's vmstate_virtio; NULL: use virtio_save() */
-    const VMStateDescription *transport; /* of the bus's extra state; NULL: use its function */
-    size_t stride;                       /* of the queues */
-    unsigned queues;                     /* that exist */
-    unsigned live;                       /* queues from here on are all zero */
-    uint8_t status;                      /* when `live` was found out */
+    const FutQcode *own; /* the device's own state, or NULL */
+    Sub subs[SUBS_MAX];
+    unsigned sub_count;
+    bool stock;      /* by virtio_save() */
+    size_t stride;   /* of the queues */
+    unsigned queues; /* that exist */
+    unsigned live;   /* queues from here on are all zero */
+    uint8_t status;  /* when `live` was found out */
 } FutQvirtio;
 
 static FutQemuQueue *queue_at(const FutQvirtio *virtio, VirtIODevice *device, unsigned number)
@@ -84,7 +103,40 @@ static bool shape_is_known(const VMStateDescription *common, size_t *ret_stride)
            describes(sizes, 0, offsetof(FutQemuQueue, num_default));
 }
 
-static FutQvirtio *virtio_new(VirtIODevice *device)
+/* What the transport adds, by its description; NULL: by its function. */
+static const FutQcode *transport_code(FutQrun *run, const FutQvirtio *virtio)
+{
+    const VMStateDescription *vmsd = NULL;
+
+    if (object_dynamic_cast(OBJECT(virtio->bus->parent), "virtio-pci")) {
+        vmsd = fut_qlist_description("virtio_pci");
+    } else if (object_dynamic_cast(OBJECT(virtio->bus->parent), "virtio-mmio")) {
+        vmsd = fut_qlist_description("virtio_mmio");
+    }
+    return vmsd ? fut_qcode_get(run->codes, vmsd, vmsd->version_id) : NULL;
+}
+
+static Sub sub_new(FutQrun *run, const FutQvirtio *virtio, const VMStateDescription *vmsd)
+{
+    Sub sub = { .kind = SUB_PLAIN, .needed = vmsd->needed };
+    g_autofree uint8_t *head = fut_qcode_subsection(vmsd, &sub.head_length);
+
+    sub.head = fut_qcode_keep(run->codes, head, sub.head_length);
+    if (g_str_equal(vmsd->name, "virtio/virtqueues")) {
+        sub.kind = SUB_RINGS;
+        vmsd = vmsd->fields[0].vmsd;
+    } else if (g_str_equal(vmsd->name, "virtio/ringsize")) {
+        sub.kind = SUB_SIZES;
+        vmsd = vmsd->fields[0].vmsd;
+    } else if (g_str_equal(vmsd->name, "virtio/extra_state")) {
+        sub.kind = SUB_EXTRA;
+    }
+    sub.code = sub.kind == SUB_EXTRA ? transport_code(run, virtio)
+                                     : fut_qcode_get(run->codes, vmsd, vmsd->version_id);
+    return sub;
+}
+
+static FutQvirtio *virtio_new(FutQrun *run, VirtIODevice *device)
 {
     FutQvirtio *virtio = g_new0(FutQvirtio, 1);
     const VMStateDescription *common = fut_qlist_description("virtio");
@@ -92,15 +144,21 @@ static FutQvirtio *virtio_new(VirtIODevice *device)
     virtio->bus = qdev_get_parent_bus(DEVICE(device));
     virtio->bus_class = VIRTIO_BUS_GET_CLASS(virtio->bus);
     virtio->class = VIRTIO_DEVICE_GET_CLASS(device);
-    if (common && shape_is_known(common, &virtio->stride)) {
-        virtio->common = common;
-    }
-    if (object_dynamic_cast(OBJECT(virtio->bus->parent), "virtio-pci")) {
-        virtio->transport = fut_qlist_description("virtio_pci");
-    } else if (object_dynamic_cast(OBJECT(virtio->bus->parent), "virtio-mmio")) {
-        virtio->transport = fut_qlist_description("virtio_mmio");
-    }
     virtio->queues = UINT_MAX;
+    if (!common || !shape_is_known(common, &virtio->stride)) {
+        virtio->stock = true;
+        return virtio;
+    }
+    if (virtio->class->vmsd) {
+        virtio->own =
+            fut_qcode_get(run->codes, virtio->class->vmsd, virtio->class->vmsd->version_id);
+    }
+    for (int i = 0; common->subsections[i] && !virtio->stock; i++) {
+        virtio->stock = virtio->sub_count == SUBS_MAX;
+        if (!virtio->stock) {
+            virtio->subs[virtio->sub_count++] = sub_new(run, virtio, common->subsections[i]);
+        }
+    }
     return virtio;
 }
 
@@ -109,7 +167,7 @@ static FutQvirtio *virtio_of(FutQrun *run, VirtIODevice *device)
     FutQvirtio *virtio = g_hash_table_lookup(run->virtio, device);
 
     if (!virtio) {
-        virtio = virtio_new(device);
+        virtio = virtio_new(run, device);
         g_hash_table_insert(run->virtio, device, virtio);
     }
     return virtio;
@@ -183,28 +241,14 @@ static bool run_head(FutQrun *run, const FutQvirtio *virtio, VirtIODevice *devic
     return fut_qrun_put_done(run);
 }
 
-static bool run_sub_head(FutQrun *run, const VMStateDescription *sub)
-{
-    uint8_t head[2 + 255 + 4];
-    size_t length = strlen(sub->name);
-
-    head[0] = SUBSECTION;
-    head[1] = length;
-    memcpy(head + 2, sub->name, length);
-    stl_be_p(head + 2 + length, sub->version_id);
-    return fut_qrun_bytes(run, head, 2 + length + 4);
-}
-
 /* A table of members of queues that are zero where there is no queue. */
 static bool run_table_of_queues(FutQrun *run, const FutQvirtio *virtio, VirtIODevice *device,
-                                const VMStateDescription *sub)
+                                const Sub *sub)
 {
-    const VMStateDescription *row = sub->fields[0].vmsd;
-    const FutQcode *code = fut_qcode_get(run->codes, row, row->version_id);
     size_t begin = run->length;
 
     for (unsigned i = 0; i < virtio->live; i++) {
-        if (!fut_qrun_code(run, code, queue_at(virtio, device, i))) {
+        if (!fut_qrun_code(run, sub->code, queue_at(virtio, device, i))) {
             return false;
         }
     }
@@ -223,36 +267,35 @@ static bool sizes_needed(const FutQvirtio *virtio, VirtIODevice *device)
     return false;
 }
 
-static bool run_extra(FutQrun *run, const FutQvirtio *virtio)
+static bool run_extra(FutQrun *run, const FutQvirtio *virtio, const Sub *sub)
 {
-    if (virtio->transport) {
-        return fut_qrun_code(run,
-                             fut_qcode_get(run->codes, virtio->transport,
-                                           virtio->transport->version_id),
-                             virtio->bus->parent);
+    if (sub->code) {
+        return fut_qrun_code(run, sub->code, virtio->bus->parent);
     }
     virtio->bus_class->save_extra_state(virtio->bus->parent, fut_qrun_put(run));
     return fut_qrun_put_done(run);
 }
 
-static bool run_sub(FutQrun *run, const FutQvirtio *virtio, VirtIODevice *device,
-                    const VMStateDescription *sub)
+static bool run_sub(FutQrun *run, const FutQvirtio *virtio, VirtIODevice *device, const Sub *sub)
 {
-    bool sizes = g_str_equal(sub->name, "virtio/ringsize");
+    bool needed =
+        sub->kind == SUB_SIZES ? sizes_needed(virtio, device) : !sub->needed || sub->needed(device);
 
-    if (sizes ? !sizes_needed(virtio, device) : sub->needed && !sub->needed(device)) {
+    if (!needed) {
         return true;
     }
-    if (!run_sub_head(run, sub)) {
+    if (!fut_qrun_bytes(run, sub->head, sub->head_length)) {
         return false;
     }
-    if (sizes || g_str_equal(sub->name, "virtio/virtqueues")) {
+    switch (sub->kind) {
+    case SUB_RINGS:
+    case SUB_SIZES:
         return run_table_of_queues(run, virtio, device, sub);
+    case SUB_EXTRA:
+        return run_extra(run, virtio, sub);
+    default:
+        return fut_qrun_code(run, sub->code, device);
     }
-    if (g_str_equal(sub->name, "virtio/extra_state")) {
-        return run_extra(run, virtio);
-    }
-    return fut_qrun_code(run, fut_qcode_get(run->codes, sub, sub->version_id), device);
 }
 
 static bool run_stock(FutQrun *run, VirtIODevice *device)
@@ -265,18 +308,17 @@ static bool run_stock(FutQrun *run, VirtIODevice *device)
 bool fut_qvirtio_run(FutQrun *run, VirtIODevice *device)
 {
     FutQvirtio *virtio = virtio_of(run, device);
-    const VMStateDescription *vmsd = virtio->class->vmsd;
 
-    if (!virtio->common) {
+    if (virtio->stock) {
         return run_stock(run, device);
     }
     look_at_queues(virtio, device);
     if (!run_head(run, virtio, device) ||
-        (vmsd && !fut_qrun_code(run, fut_qcode_get(run->codes, vmsd, vmsd->version_id), device))) {
+        (virtio->own && !fut_qrun_code(run, virtio->own, device))) {
         return false;
     }
-    for (int i = 0; virtio->common->subsections[i]; i++) {
-        if (!run_sub(run, virtio, device, virtio->common->subsections[i])) {
+    for (unsigned i = 0; i < virtio->sub_count; i++) {
+        if (!run_sub(run, virtio, device, &virtio->subs[i])) {
             return false;
         }
     }
