@@ -44,15 +44,28 @@ lint_suite() {
     /usr/bin/python3 -B tests/lint/lint_selftest.py --junit "$RESULTS/lint-selftest.junit.xml" || true
 }
 
+# integration_suite [NAME MARKERS]: those tests whose markers fit; without words, all but the long ones.
 integration_suite() {
+    local name=${1-integration} markers=${2-not long}
     need_packages "${TEST_PACKAGES[@]}"
     hold_lock
     setup_etcd
     release_lock
-    say "integration"
-    expect_results integration
-    "${NAMESPACES[@]}" /usr/bin/python3 -B -m pytest -p no:cacheprovider --junitxml="$RESULTS/integration.junit.xml" \
-        -v tests/integration || [ $? -eq 1 ] || expect_results integration-to-its-end
+    say "$name"
+    expect_results "$name"
+    "${NAMESPACES[@]}" /usr/bin/python3 -B -m pytest -p no:cacheprovider --strict-markers -m "$markers" \
+        --junitxml="$RESULTS/$name.junit.xml" -v tests/integration || [ $? -eq 1 ] || expect_results "$name-to-its-end"
+}
+
+# What takes too long for every day.
+long_suite() {
+    plain_suites sim-long
+    sanitized_suites fuzz-long
+    integration_suite integration-long long
+    # Other QEMUs bring their suites with them.
+    if declare -F qemu10_suite >/dev/null; then
+        qemu10_suite
+    fi
 }
 
 run_tests() {
@@ -76,6 +89,7 @@ run_tests() {
     esac
     case $1 in
     integration | all) integration_suite ;;
+    long) long_suite ;;
     esac
     /usr/bin/python3 -B tools/test_counts.py "$RESULTS"
 }

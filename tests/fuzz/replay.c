@@ -2,10 +2,10 @@
 /* Runs a fuzz target without a fuzzing engine: all files of its corpus, then random mutations of
  * them.
  *
- *   TARGET CORPUS_FOLDER [--runs N] [--seed S]
+ *   TARGET CORPUS_FOLDER [--runs N | --seconds N] [--seed S]
  *
- * Mutation number i is made of seed S + i alone. FUTAGO_FUZZ_RUNS and FUTAGO_FUZZ_SEED (a number, or
- * "random") stand for options that are not given. The target runs in a child process, so that the
+ * Mutation number i is made of seed S + i alone. S is a number or "random". FUTAGO_FUZZ_RUNS and
+ * FUTAGO_FUZZ_SEED stand for options that are not given. The target runs in a child process, so that the
  * seed of an input that kills it can be told: the same with --seed THAT --runs 1 repeats it. */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -29,6 +29,7 @@ typedef struct {
     GPtrArray *names;
     uint32_t seed;
     unsigned runs;
+    unsigned seconds; /* 0: as many as `runs` says */
 } Replay;
 
 /* Where the child is; shared with the parent. */
@@ -162,9 +163,18 @@ static void child_corpus(const Replay *replay)
     }
 }
 
+static bool wants_more(const Replay *replay, gint64 began_us)
+{
+    if (replay->seconds == 0) {
+        return *position < replay->runs;
+    }
+    return g_get_monotonic_time() - began_us < replay->seconds * G_USEC_PER_SEC;
+}
+
 static void child_mutations(const Replay *replay)
 {
-    for (*position = 0; *position < replay->runs; ++*position) {
+    gint64 began_us = g_get_monotonic_time();
+    for (*position = 0; wants_more(replay, began_us); ++*position) {
         run_mutation(replay, replay->seed + *position);
     }
 }
@@ -192,11 +202,14 @@ static uint32_t parse_seed(const char *text)
 static void read_options(Replay *replay, int argc, char **argv)
 {
     const char *runs = g_getenv("FUTAGO_FUZZ_RUNS"), *seed = g_getenv("FUTAGO_FUZZ_SEED");
+    const char *seconds = "0";
     for (int i = 2; i + 1 < argc; i += 2) {
         runs = strcmp(argv[i], "--runs") == 0 ? argv[i + 1] : runs;
         seed = strcmp(argv[i], "--seed") == 0 ? argv[i + 1] : seed;
+        seconds = strcmp(argv[i], "--seconds") == 0 ? argv[i + 1] : seconds;
     }
     replay->runs = runs ? (unsigned)strtoul(runs, NULL, 0) : 20000;
+    replay->seconds = (unsigned)strtoul(seconds, NULL, 0);
     replay->seed = seed ? parse_seed(seed) : 1;
 }
 
@@ -226,15 +239,15 @@ static int run_all(Replay *replay)
     if (!mutations) {
         printf("# died of --seed %" PRIu32 " --runs 1\n", replay->seed + *position);
     }
-    printf("%s 2 - mutations, %u from seed %" PRIu32 "\n", mutations ? "ok" : "not ok",
-           replay->runs, replay->seed);
+    printf("%s 2 - mutations, %u from seed %" PRIu32 "\n", mutations ? "ok" : "not ok", *position,
+           replay->seed);
     return corpus && mutations ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2 || argc % 2 != 0) {
-        fprintf(stderr, "usage: %s CORPUS_FOLDER [--runs N] [--seed S]\n", argv[0]);
+        fprintf(stderr, "usage: %s CORPUS_FOLDER [--runs N | --seconds N] [--seed S]\n", argv[0]);
         return 2;
     }
     Replay replay = { .files = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref),

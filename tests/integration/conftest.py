@@ -9,6 +9,13 @@ from lab import paths, process
 from lab.network import Lab, end_on_signals
 
 
+def pytest_configure(config):
+    """A run without -m leaves the long tests out: they are not collected, so that none counts as skipped."""
+    config.addinivalue_line("markers", "long: minutes of repetition, for ./dev test long")
+    if not config.option.markexpr:
+        config.option.markexpr = "not long"
+
+
 @pytest.fixture(scope="session")
 def whole_lab():
     missing = paths.missing()

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A survivor goes on alone, and gets a new twin while it runs."""
+import random
+import time
+
+import pytest
 from lab import load
+from lab.machine import Machine
 from lab.vm import address, pair, primary, standby
 
 
@@ -43,6 +48,26 @@ def test_kill_both_in_turn(lab):
         here.wait_protected()
     load.sleep_counting(counter, 0.5)
     assert here.status()["generation"] >= generation + 3
+    load.check(counter.finish())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["microvm", "q35"])
+def test_kill_twenty_in_turn(lab, kind):
+    """Each survivor is protected again and dies in turn at a random instant; the one connection lives through all of it."""
+    machine, chance = Machine(kind=kind), random.Random(kind)
+    here, there = pair(lab, machine)
+    load.dirty(lab.client, 16, 10)
+    counter = load.Counter(lab.client)
+    for number in range(20):
+        time.sleep(chance.uniform(0.05, 1.0))
+        here.kill_qemu()
+        there.wait_running()
+        counter.wait_counts(50)
+        next_host = lab.hosts[(number + 2) % len(lab.hosts)]
+        here, there = there, standby(next_host, machine)
+        here.protect(address(next_host))
+        here.wait_protected()
     load.check(counter.finish())
 
 
