@@ -19,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # A folder uses only folders that stand after it. ALONE names what a folder may use where that is less.
 LAYERS = ["qemu", "engine", "cli", "nbdkit", "arbiter", "pair", "store", "probe", "disk", "net", "control", "page", "base"]
 ALONE = {"cli": {"arbiter", "net", "control", "base"}}
-# What .gitignore leaves out, and git's own.
+# What .gitignore leaves out, and git's own (a file, in a work tree).
 NOT_OURS = {".git", "build", ".cache", "__pycache__"}
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
@@ -36,7 +36,8 @@ def tree_files():
     names = []
     for base, folders, files in os.walk(ROOT):
         folders[:] = [folder for folder in folders if folder not in NOT_OURS]
-        names += [os.path.relpath(os.path.join(base, name), ROOT) for name in files if not name.endswith(".pyc")]
+        names += [os.path.relpath(os.path.join(base, name), ROOT) for name in files
+                  if name not in NOT_OURS and not name.endswith(".pyc")]
     return sorted(names)
 
 
