@@ -7,20 +7,21 @@ typedef struct {
     uint64_t first, last; /* chunks */
 } Span;
 
-static uint64_t first_chunk(uint64_t offset)
+static uint64_t first_chunk(const FutDiskMap *map, uint64_t offset)
 {
-    return offset >> FUT_CHUNK_SHIFT;
+    return offset >> map->shift;
 }
 
-static uint64_t last_chunk(uint64_t offset, uint64_t length)
+static uint64_t last_chunk(const FutDiskMap *map, uint64_t offset, uint64_t length)
 {
-    return (offset + length - 1) >> FUT_CHUNK_SHIFT;
+    return (offset + length - 1) >> map->shift;
 }
 
-void fut_disk_map_init(FutDiskMap *map, uint64_t length)
+void fut_disk_map_init(FutDiskMap *map, uint64_t length, unsigned shift)
 {
     g_assert(length > 0);
-    *map = (FutDiskMap){ .length = length, .chunks = last_chunk(0, length) + 1 };
+    *map = (FutDiskMap){ .length = length, .shift = shift };
+    map->chunks = last_chunk(map, 0, length) + 1;
     map->state = g_malloc0(map->chunks);
     map->unconfirmed = g_array_new(FALSE, FALSE, sizeof(Span));
 }
@@ -67,8 +68,8 @@ bool fut_disk_map_begin(FutDiskMap *map, FutDiskWrite *write)
         }
     }
     write->sending = false;
-    uint64_t last = last_chunk(write->offset, write->length);
-    for (uint64_t i = first_chunk(write->offset); i <= last; i++) {
+    uint64_t last = last_chunk(map, write->offset, write->length);
+    for (uint64_t i = first_chunk(map, write->offset); i <= last; i++) {
         if (map->state[i] == FUT_CHUNK_CLAIMED) {
             return false;
         }
@@ -88,15 +89,15 @@ bool fut_disk_map_piece(const FutDiskMap *map, const FutDiskWrite *write, uint64
 {
     uint64_t end = write->offset + write->length;
     uint64_t from = *at;
-    while (from < end && map->state[first_chunk(from)] != FUT_CHUNK_SYNCED) {
-        from = (first_chunk(from) + 1) << FUT_CHUNK_SHIFT;
+    while (from < end && map->state[first_chunk(map, from)] != FUT_CHUNK_SYNCED) {
+        from = (first_chunk(map, from) + 1) << map->shift;
     }
     if (from >= end) {
         return false;
     }
     uint64_t to = from;
-    while (to < end && map->state[first_chunk(to)] == FUT_CHUNK_SYNCED) {
-        to = (first_chunk(to) + 1) << FUT_CHUNK_SHIFT;
+    while (to < end && map->state[first_chunk(map, to)] == FUT_CHUNK_SYNCED) {
+        to = (first_chunk(map, to) + 1) << map->shift;
     }
     *ret_offset = from;
     *ret_length = MIN(to, end) - from;
@@ -114,7 +115,7 @@ void fut_disk_map_end(FutDiskMap *map, FutDiskWrite *write)
 
 void fut_disk_map_sent(FutDiskMap *map, uint64_t epoch, uint64_t offset, uint64_t length)
 {
-    Span span = { epoch, first_chunk(offset), last_chunk(offset, length) };
+    Span span = { epoch, first_chunk(map, offset), last_chunk(map, offset, length) };
     GArray *spans = map->unconfirmed;
     if (spans->len > 0) {
         Span *last = &g_array_index(spans, Span, spans->len - 1);
@@ -130,7 +131,7 @@ void fut_disk_map_sent(FutDiskMap *map, uint64_t epoch, uint64_t offset, uint64_
 
 void fut_disk_map_missed(FutDiskMap *map, uint64_t offset, uint64_t length)
 {
-    need(map, first_chunk(offset), last_chunk(offset, length));
+    need(map, first_chunk(map, offset), last_chunk(map, offset, length));
 }
 
 /* -- the twin -- */
@@ -174,8 +175,8 @@ bool fut_disk_map_claim(FutDiskMap *map, uint64_t max_chunks, uint64_t *ret_offs
         map->state[map->cursor++] = FUT_CHUNK_CLAIMED;
         map->claim_count++;
     }
-    *ret_offset = map->claim_first << FUT_CHUNK_SHIFT;
-    *ret_length = MIN(map->cursor << FUT_CHUNK_SHIFT, map->length) - *ret_offset;
+    *ret_offset = map->claim_first << map->shift;
+    *ret_length = MIN(map->cursor << map->shift, map->length) - *ret_offset;
     return true;
 }
 
@@ -186,8 +187,8 @@ bool fut_disk_map_claimed(const FutDiskMap *map)
 
 bool fut_disk_map_quiet(const FutDiskMap *map)
 {
-    uint64_t offset = map->claim_first << FUT_CHUNK_SHIFT;
-    uint64_t length = map->claim_count << FUT_CHUNK_SHIFT;
+    uint64_t offset = map->claim_first << map->shift;
+    uint64_t length = map->claim_count << map->shift;
     for (const FutDiskWrite *write = map->writes; write; write = write->next) {
         if (overlap(offset, length, write->offset, write->length)) {
             return false;
@@ -198,7 +199,7 @@ bool fut_disk_map_quiet(const FutDiskMap *map)
 
 void fut_disk_map_copied(FutDiskMap *map, uint64_t length)
 {
-    uint64_t sent = length > 0 ? last_chunk(0, length) + 1 : 0;
+    uint64_t sent = length > 0 ? last_chunk(map, 0, length) + 1 : 0;
     g_assert(sent <= map->claim_count);
     for (uint64_t i = 0; i < map->claim_count; i++) {
         map->state[map->claim_first + i] = i < sent ? FUT_CHUNK_SYNCED : FUT_CHUNK_NEEDED;

@@ -33,6 +33,7 @@ struct FutDiskWrite {
 
 typedef struct {
     uint64_t length; /* of the disk, bytes */
+    unsigned shift;  /* log2 of a chunk's bytes */
     uint64_t chunks;
     uint64_t synced; /* chunks */
     uint8_t *state;  /* FutChunkState */
@@ -42,8 +43,8 @@ typedef struct {
     GArray *unconfirmed; /* Span, by epoch */
 } FutDiskMap;
 
-/* Everything is needed. length > 0. */
-void fut_disk_map_init(FutDiskMap *map, uint64_t length);
+/* Everything is needed. length > 0. Chunks of 1 << shift bytes. */
+void fut_disk_map_init(FutDiskMap *map, uint64_t length, unsigned shift);
 void fut_disk_map_done(FutDiskMap *map);
 /* Everything is needed (again). */
 void fut_disk_map_forget(FutDiskMap *map);

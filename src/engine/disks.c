@@ -19,7 +19,7 @@ void fut_disks_open(FutEngine *engine)
     disks->info = ops->disks ? ops->disks(engine->vmm, &disks->count) : NULL;
     disks->map = g_new0(FutDiskMap, disks->count);
     for (unsigned i = 0; i < disks->count; i++) {
-        fut_disk_map_init(&disks->map[i], disks->info[i].length);
+        fut_disk_map_init(&disks->map[i], disks->info[i].length, engine->config.disk_chunk_shift);
     }
 }
 
@@ -114,9 +114,7 @@ void fut_disks_confirm(FutEngine *engine, uint64_t epoch)
     for (unsigned i = 0; i < disks->count; i++) {
         fut_disk_map_confirm(&disks->map[i], epoch);
     }
-    if (epoch == 0) {
-        disks->acked_bytes = disks->sent_bytes;
-    } else if (flight->epoch == epoch) {
+    if (flight->epoch == epoch) {
         disks->acked_bytes = flight->disk_bytes;
     }
 }
@@ -127,7 +125,7 @@ void fut_disks_share(const FutEngine *engine, uint64_t *ret_total, uint64_t *ret
     for (unsigned i = 0; i < engine->disks.count; i++) {
         const FutDiskMap *map = &engine->disks.map[i];
         *ret_total += map->length;
-        *ret_synced += MIN(map->synced << FUT_CHUNK_SHIFT, map->length);
+        *ret_synced += MIN(map->synced << map->shift, map->length);
     }
 }
 
@@ -146,8 +144,8 @@ static Claim claim_of(FutDiskMap *map, uint64_t *ret_offset, uint64_t *ret_lengt
         !fut_disk_map_claim(map, CLAIM_CHUNKS, ret_offset, ret_length)) {
         return CLAIM_NONE;
     }
-    *ret_offset = map->claim_first << FUT_CHUNK_SHIFT;
-    *ret_length = MIN(map->claim_count << FUT_CHUNK_SHIFT, map->length - *ret_offset);
+    *ret_offset = map->claim_first << map->shift;
+    *ret_length = MIN(map->claim_count << map->shift, map->length - *ret_offset);
     return fut_disk_map_quiet(map) ? CLAIM_READY : CLAIM_WAIT;
 }
 
@@ -180,7 +178,7 @@ size_t fut_disks_copy_step(FutEngine *engine, bool *ret_done)
         return 0;
     }
     if (!disks->buffer) {
-        disks->buffer = g_malloc(FUT_CHUNK_SIZE);
+        disks->buffer = g_malloc((size_t)1 << engine->config.disk_chunk_shift);
     }
     GError *error = NULL;
     bool zero = false;

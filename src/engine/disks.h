@@ -42,7 +42,8 @@ void fut_disks_stop(FutEngine *engine);
 size_t fut_disks_copy_step(FutEngine *engine, bool *ret_done);
 /* DISK_KEPT came. */
 void fut_disks_kept(FutEngine *engine, const FutFrame *frame);
-/* With the lock held: the twin holds everything of epochs <= epoch. */
+/* With the lock held: the twin holds everything of epochs <= epoch, which was acknowledged. An answer to a BARRIER does not say as much:
+ * what the guest writes meanwhile may follow it on the wire. */
 void fut_disks_confirm(FutEngine *engine, uint64_t epoch);
 /* With the lock held: bytes of all disks, and those that the twin has. */
 void fut_disks_share(const FutEngine *engine, uint64_t *ret_total, uint64_t *ret_synced);

@@ -7,12 +7,8 @@
 #include "engine_internal.h"
 #include "fut_error.h"
 
-/* Written in one go. */
-#define BATCH_BYTES (4u << 20)
 /* What a primary may send without a commit: its own cap, and what its guest's queues hold beyond it. More is a peer gone wrong. */
 #define PENDING_MAX_BYTES (1ull << 30)
-/* Between looks at a clock while waiting for the disk thread. */
-#define LOOK_US 10000
 
 /* -- frames, before the pair machine -- */
 
@@ -50,8 +46,8 @@ static void wait_for_room(FutEngine *engine, uint64_t max_bytes)
     uint64_t last_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     while (!disks->failed &&
-           (disks->queue.ready.bytes > max_bytes || (max_bytes == 0 && disks->writing))) {
-        g_cond_wait_until(&engine->changed, &engine->lock, g_get_monotonic_time() + LOOK_US);
+           (disks->queue.ready.bytes > max_bytes || (max_bytes == 0 && disks->writing)) &&
+           engine->host->wait(engine->opaque, &engine->changed, &engine->lock)) {
         g_mutex_unlock(&engine->lock);
         fut_standby_sign_of_life(engine, &last_ns);
         g_mutex_lock(&engine->lock);
@@ -75,9 +71,14 @@ void fut_disks_keep(FutEngine *engine, const FutFrame *frame)
     if (!disks->failed) {
         fut_disk_queue_add(&disks->queue, &head, frame->body + FUT_DISK_HEAD_SIZE);
     }
+    bool ready = head.epoch == 0;
+    if (engine->fault == FUT_FAULT_DISK_EARLY) {
+        fut_disk_queue_commit(&disks->queue, head.epoch);
+        ready = true;
+    }
     bool full = disks->queue.ready.bytes > engine->config.disk_queue_max_bytes;
     g_mutex_unlock(&engine->lock);
-    if (head.epoch == 0) {
+    if (ready) {
         poke_writer(engine);
     }
     if (full) {
@@ -184,7 +185,7 @@ bool fut_engine_disk_step(FutEngine *engine)
 {
     FutDisks *disks = &engine->disks;
     g_mutex_lock(&engine->lock);
-    FutDiskRecord *records = fut_disk_queue_take(&disks->queue, BATCH_BYTES);
+    FutDiskRecord *records = fut_disk_queue_take(&disks->queue, engine->config.disk_batch_bytes);
     disks->writing = records != NULL;
     g_cond_broadcast(&engine->changed);
     g_mutex_unlock(&engine->lock);
@@ -207,13 +208,15 @@ bool fut_disks_settle(FutEngine *engine, GError **error)
     FutDisks *disks = &engine->disks;
     g_mutex_lock(&engine->lock);
     fut_disk_queue_discard(&disks->queue);
-    while (!disks->failed && (disks->queue.ready.first || disks->writing)) {
-        g_cond_wait(&engine->changed, &engine->lock);
+    bool ok = true, late = engine->fault == FUT_FAULT_DISK_LATE;
+    while (ok && !late && !disks->failed && (disks->queue.ready.first || disks->writing)) {
+        ok = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
     }
     disks->image = 0; /* the guest writes to it from now on */
-    bool ok = !disks->failed;
+    ok = ok && !disks->failed;
     if (!ok) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s", disks->failed);
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_IO,
+                            disks->failed ? disks->failed : "this process ends");
     }
     g_mutex_unlock(&engine->lock);
     return ok;

@@ -29,6 +29,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .log_max_bytes = 16u << 20,
         .disk_unacked_max_bytes = 32u << 20,
         .disk_queue_max_bytes = 64u << 20,
+        .disk_batch_bytes = 4u << 20,
+        .disk_chunk_shift = FUT_CHUNK_SHIFT,
     };
 }
 
@@ -424,5 +426,6 @@ void fut_engine_set_fault(FutEngine *engine, FutPairFault fault)
 {
     g_mutex_lock(&engine->lock);
     fut_pair_set_fault(engine->pair, fault);
+    engine->fault = fault;
     g_mutex_unlock(&engine->lock);
 }

@@ -42,6 +42,8 @@ typedef struct {
     bool
         flush_both; /* backup: an epoch in which the guest flushed a disk is acknowledged when that is durable here, too */
     uint64_t disk_queue_max_bytes; /* backup: committed, not written yet; the link waits */
+    uint64_t disk_batch_bytes;     /* backup: written in one go */
+    unsigned disk_chunk_shift;     /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
 } FutEngineConfig;
 
@@ -66,6 +68,9 @@ typedef struct {
     /* -- disks only -- */
     size_t (*pending)(void *opaque); /* bytes that wait for the link */
     void (*disk)(void *opaque);      /* call fut_engine_disk_step() until it says false */
+    /* Lock held: lets others have it until `changed` is signalled, or for a moment. False: this process is at its end, and nobody
+     * will ever signal it. */
+    bool (*wait)(void *opaque, GCond *changed, GMutex *lock);
 } FutEngineHost;
 
 FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine,

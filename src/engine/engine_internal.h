@@ -93,7 +93,8 @@ struct FutEngine {
     uint64_t released, dropped, applied, verified, verify_failed, reinjected, resent;
     uint64_t takeover_ns, taken_hash, taken_committed_hash;
     bool standby_open;
-    FutBuf act_body; /* actor only */
+    FutPairFault fault; /* deliberate; FUT_FAULT_NONE outside of tests */
+    FutBuf act_body;    /* actor only */
 };
 
 static inline uint64_t fut_engine_now(const FutEngine *engine)

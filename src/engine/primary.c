@@ -329,7 +329,7 @@ void fut_primary_hold(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     fut_pace_start(&engine->pace, now_ns);
-    fut_disks_confirm(engine, 0);
+    engine->disks.acked_bytes = engine->disks.sent_bytes; /* what counts from here on is epochs */
     engine->cut_pending = true;
     g_mutex_unlock(&engine->lock);
     fut_engine_status_reset(engine);

@@ -16,6 +16,8 @@
 
 /* How long an orderly end waits for the last words to get out. */
 #define FAREWELL_MS 300
+/* Longest wait of an engine's thread before it looks round again. */
+#define WAIT_US 10000
 
 /* -- host operations of the engine -- */
 
@@ -81,6 +83,13 @@ static void host_disk(void *opaque)
     fut_disk_host_poke(opaque);
 }
 
+/* A sign of life may be due meanwhile. */
+static bool host_wait(void *opaque, GCond *changed, GMutex *lock)
+{
+    g_cond_wait_until(changed, lock, g_get_monotonic_time() + WAIT_US);
+    return true;
+}
+
 static const FutEngineHost service_host = {
     .send = host_send,
     .session = host_session,
@@ -93,6 +102,7 @@ static const FutEngineHost service_host = {
     .now_ns = host_now,
     .pending = host_pending,
     .disk = host_disk,
+    .wait = host_wait,
 };
 
 /* -- events -- */

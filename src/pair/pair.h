@@ -218,6 +218,9 @@ typedef enum {
     FUT_FAULT_RELEASE_EARLY,
     FUT_FAULT_NO_ARBITER, /* goes on alone without asking */
     FUT_FAULT_ACK_PART,   /* the backup acknowledges before the whole epoch is in */
+    /* the engine's: a backup writes to its disks what was not committed; starts the guest before they have all that was */
+    FUT_FAULT_DISK_EARLY,
+    FUT_FAULT_DISK_LATE,
 } FutPairFault;
 void fut_pair_set_fault(FutPair *pair, FutPairFault fault);
 

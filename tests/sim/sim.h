@@ -10,6 +10,7 @@
  *   sim_vm.c       the VMM (vmm.h)                   sim_guest.c       the program in the VM
  *   sim_net.c      links                             sim_arbiter.c     who may go on alone
  *   sim_world.c    the VM's clients                  sim_check.c       the rules, and that life goes on
+ *   sim_disk*.c    disks (sim_disk.h)
  */
 #ifndef SIM_H
 #define SIM_H
@@ -45,6 +46,8 @@ typedef enum {
     SIM_EVENT_GUEST,     /* host: next step of the guest */
     SIM_EVENT_CUT,       /* host: a cut that was asked for */
     SIM_EVENT_COPY,      /* host: next step of the copy */
+    SIM_EVENT_DISK,      /* host: next step of the disk thread */
+    SIM_EVENT_IO,        /* host: the guest's disk request number, in slot detail */
     SIM_EVENT_CONNECT,   /* host: its link thread connects */
     SIM_EVENT_CONNECTED, /* host, link */
     SIM_EVENT_REFUSED,   /* host: connecting failed */
@@ -84,6 +87,8 @@ void sim_push_host(SimHost *host, uint64_t after_ns, SimEventKind kind);
 bool sim_pop(Sim *sim, SimEvent *ret);
 void sim_push_again(Sim *sim, const SimEvent *event);
 
+#include "sim_disk.h"
+
 /* -- what checkers compare with -- */
 
 /* One history of the guest: the hash chain after each output it ever made. A takeover begins a new one with what the
@@ -98,6 +103,7 @@ typedef struct {
     SimBranch *branch;
     uint8_t state[SIM_STATE_MAX];
     uint32_t state_length;
+    SimDiskView disk[SIM_DISKS];
 } SimImage;
 
 /* One time that a host was protected by another. */
@@ -176,6 +182,15 @@ bool sim_check_well(Sim *sim);
 bool sim_check_lost(Sim *sim);
 void sim_check_late(Sim *sim); /* it should be well by now */
 
+/* -- sim_disk_check.c -- */
+
+void sim_disks_remember(const SimVm *vm, SimImage *image);
+void sim_disks_begin(SimVm *vm);
+void sim_disk_given_up(SimHost *host);
+void sim_check_disk_write(SimHost *host, const FutDiskHead *head);
+void sim_check_disks(SimHost *host, const SimImage *image);
+void sim_check_flushed(SimHost *host, uint64_t epoch);
+
 /* -- sim_plan.c, sim_faults.c, sim_strangers.c, sim_manager.c -- */
 
 #define SIM_FAULTS_MAX 8
@@ -192,7 +207,8 @@ void sim_fault_begin(Sim *sim, unsigned number);
 void sim_fault_end(Sim *sim, unsigned number);
 /* Nothing is wrong any more, and nothing goes wrong again. */
 void sim_faults_heal(Sim *sim);
-#define SIM_FAULT_KINDS 22
+#define SIM_FAULT_KINDS 27
+#define SIM_FAULT_DISKS 22 /* from here on: only where there are disks */
 typedef struct {
     const char *name;
     unsigned weight;
@@ -222,12 +238,18 @@ typedef struct {
     unsigned broadcast; /* percent of requests that reach all who run the VM */
     unsigned waiting;   /* percent of gates where the link thread is kept waiting, times ten */
     unsigned faults;
+    unsigned disks; /* all below: only if there are any */
+    uint64_t disk_bytes[SIM_DISKS];
+    uint64_t disk_unacked_max_bytes, disk_queue_max_bytes, disk_batch_bytes, io_ns;
+    unsigned io_share; /* percent of steps with a disk request */
+    bool flush_both;
 } SimProfile;
 
 /* What happened; summed up over schedules to show that they reach what they are for. */
 typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
         fenced, protected, discards, bad_streams, reinjected, resent, lost, faults[SIM_FAULT_KINDS];
+    uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits;
 } SimCount;
 
 typedef enum {
@@ -262,8 +284,8 @@ struct Sim {
     SimCount *count;
 };
 
-/* Runs one schedule. Returns NULL, or what went wrong (caller frees). */
-char *sim_run(uint64_t seed, FutPairFault wrong, SimTracing tracing, SimCount *count);
+/* Runs one schedule, told by its seed; some have disks, if `disks`. Returns NULL, or what went wrong (caller frees). */
+char *sim_run(uint64_t seed, bool disks, FutPairFault wrong, SimTracing tracing, SimCount *count);
 /* Lets the next thing happen. */
 void sim_step(Sim *sim);
 void sim_trace(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -203,7 +203,7 @@ void sim_note_commit(SimHost *host)
         return;
     }
     protection->committed = sight.pair.committed;
-    host->backing = protection;
+    host->backing = host->written_for = protection;
     host->commit_unseen = true;
     host->sim->count->commits++;
 }
@@ -232,6 +232,8 @@ void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length)
     SIM_TRACE(sim, "%s: takes over epoch %" PRIu64 " of protection %u", host->node,
               host->backing->committed, host->backing->number);
     check_memory(host, "at takeover");
+    sim_check_disks(host, image);
+    sim->count->disk_takeovers += sim->profile.disks > 0;
     if (length != image->state_length || memcmp(state, image->state, length) != 0) {
         sim_violation(sim, "image", "%s: device state is not that of epoch %" PRIu64 " at takeover",
                       host->node, host->backing->committed);

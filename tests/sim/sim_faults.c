@@ -286,6 +286,56 @@ static void mend_vmm(Sim *sim, SimFault *fault)
     }
 }
 
+/* -- disks -- */
+
+/* Once, or until it is mended. */
+static unsigned how_often(Sim *sim)
+{
+    return sim_chance(&sim->random, 50) ? 1 : UINT_MAX;
+}
+
+static void break_writing(Sim *sim, SimFault *fault)
+{
+    if (host_a(sim, fault)) {
+        host_a(sim, fault)->vm.disks.fail_write = how_often(sim);
+    }
+}
+
+static void break_reading(Sim *sim, SimFault *fault)
+{
+    if (host_a(sim, fault)) {
+        host_a(sim, fault)->vm.disks.fail_read = how_often(sim);
+    }
+}
+
+static void break_guest_writing(Sim *sim, SimFault *fault)
+{
+    if (host_a(sim, fault)) {
+        host_a(sim, fault)->vm.disks.fail_guest = (unsigned)sim_between(&sim->random, 1, 3);
+    }
+}
+
+static void slow_disk(Sim *sim, SimFault *fault)
+{
+    if (host_a(sim, fault)) {
+        host_a(sim, fault)->vm.disks.slow = 1;
+    }
+}
+
+static void mend_disks(Sim *sim, SimFault *fault)
+{
+    if (host_a(sim, fault)) {
+        SimVmDisks *disks = &host_a(sim, fault)->vm.disks;
+        disks->fail_write = disks->fail_read = disks->fail_guest = disks->slow = 0;
+    }
+}
+
+/* The host's own memory of what it wrote is gone, and with it all that was not flushed. */
+static void cut_power_within(Sim *sim, SimFault *fault)
+{
+    set_trip(sim, fault, SIM_TRIP_DARK);
+}
+
 /* -- all of them -- */
 
 const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS] = {
@@ -311,4 +361,9 @@ const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS] = {
     { "save fails", 2, break_save, mend_vmm },
     { "start fails", 1, break_start, mend_vmm },
     { "load fails", 2, break_load, mend_vmm },
+    { "disk not written", 8, break_writing, mend_disks },
+    { "disk not read", 3, break_reading, mend_disks },
+    { "guest's write fails", 4, break_guest_writing, mend_disks },
+    { "disk slow", 8, slow_disk, mend_disks },
+    { "power loss within", 8, cut_power_within, NULL },
 };

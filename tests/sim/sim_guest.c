@@ -15,7 +15,7 @@ enum {
     WORD_CHANCE,
     WORD_CHAIN,
     WORD_DONE,
-    WORD_FREE = WORD_DONE + SIM_CLIENTS
+    WORD_IO = WORD_DONE + SIM_CLIENTS
 };
 #define STATE_LONG 8000
 
@@ -85,6 +85,21 @@ static void scribble(SimVm *vm)
         sim_mix(vm->registers.sum + word(vm, page, (unsigned)(value >> 40) % PAGE_WORDS));
 }
 
+/* -- disks -- */
+
+void sim_guest_io_done(SimVm *vm)
+{
+    put_word(vm, 0, WORD_IO, word(vm, 0, WORD_IO) + 1);
+}
+
+static void use_disks(SimVm *vm)
+{
+    uint64_t lot = chance(vm);
+    uint64_t read = sim_disk_request(vm, lot, chance(vm));
+
+    vm->registers.sum = sim_mix(vm->registers.sum + read + word(vm, 0, WORD_IO));
+}
+
 /* -- outputs -- */
 
 static void emit(SimVm *vm, unsigned client, uint64_t acked)
@@ -138,6 +153,9 @@ void sim_guest_step(SimVm *vm)
     SimHost *host = vm->host;
 
     scribble(vm);
+    if (host->sim->profile.disks > 0) {
+        use_disks(vm);
+    }
     SimRequest *request = g_queue_pop_head(&vm->arrived);
     if (request) {
         serve(vm, request);

@@ -50,6 +50,13 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     config.rest_pages_max = profile->rest_pages_max;
     config.hold_max_bytes = profile->hold_max_bytes;
     config.log_max_bytes = profile->log_max_bytes;
+    config.disk_chunk_shift = SIM_CHUNK_SHIFT;
+    if (profile->disks > 0) {
+        config.disk_unacked_max_bytes = profile->disk_unacked_max_bytes;
+        config.disk_queue_max_bytes = profile->disk_queue_max_bytes;
+        config.disk_batch_bytes = profile->disk_batch_bytes;
+        config.flush_both = profile->flush_both;
+    }
     host->engine = fut_engine_new(&host->vm.base, &config, machine, &sim_host_ops, host);
     fut_engine_set_fault(host->engine, host->sim->wrong);
     host->listening = role == FUT_ROLE_BACKUP;
@@ -83,7 +90,11 @@ void sim_host_die(SimHost *host, SimLiving how)
     if (how == SIM_DEAD) {
         sim_host_detach(host);
     }
+    if (how == SIM_DARK) {
+        sim_disks_lose_power(host);
+    }
     sim_host_free(host);
+    memcpy(fresh.disk, host->disk, sizeof(fresh.disk));
     memcpy(fresh.node, host->node, sizeof(fresh.node));
     *host = fresh;
     host->living = how;
@@ -201,6 +212,12 @@ static void dispatch(SimHost *host, const SimEvent *event)
         break;
     case SIM_EVENT_COPY:
         copy_some(host);
+        break;
+    case SIM_EVENT_DISK:
+        sim_disk_some(host);
+        break;
+    case SIM_EVENT_IO:
+        sim_disk_event(&host->vm, event);
         break;
     case SIM_EVENT_CONNECT:
         sim_link_connect(host);

@@ -36,6 +36,7 @@ typedef struct {
     GQueue arrived;    /* SimRequest, owned: in front of the VM's network card */
     SimBranch *branch; /* NULL: never ran */
     unsigned fail_save, fail_start, fail_load; /* calls that will fail */
+    SimVmDisks disks;
 } SimVm;
 
 /* What the guest sends. */
@@ -61,6 +62,24 @@ void sim_guest_step(SimVm *vm);
 uint64_t sim_guest_done(const SimVm *vm, unsigned client);
 uint32_t sim_guest_state(const SimVm *vm, uint8_t *at);
 bool sim_guest_load(SimVm *vm, const uint8_t *state, size_t length);
+void sim_guest_io_done(SimVm *vm); /* a disk request ended */
+
+/* -- sim_disk.c, sim_disk_guest.c -- */
+
+void sim_disks_make(SimHost *host);
+void sim_disks_lose_power(SimHost *host);
+void sim_disk_put(SimDisk *image, uint64_t offset, uint64_t length, const uint8_t *data);
+void sim_disk_flush(SimDisk *image);
+void sim_vm_disks_init(SimVm *vm);
+const FutDiskInfo *sim_vm_disks(FutVmm *vmm, unsigned *ret_count);
+bool sim_vm_disk_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length,
+                      uint8_t *buffer, bool *ret_zero, GError **error);
+bool sim_vm_disk_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
+void sim_disk_poke(SimHost *host);
+void sim_disk_some(SimHost *host);
+void sim_disk_event(SimVm *vm, const SimEvent *event);
+bool sim_disks_drain(SimVm *vm);
+uint64_t sim_disk_request(SimVm *vm, uint64_t lot, uint64_t more);
 
 /* -- sim_host.c, sim_host_ops.c -- */
 
@@ -73,6 +92,7 @@ typedef enum {
 typedef enum {
     SIM_TRIP_NONE,
     SIM_TRIP_DIE,
+    SIM_TRIP_DARK,
     SIM_TRIP_FREEZE
 } SimTrip;
 
@@ -100,8 +120,10 @@ struct SimHost {
     uint64_t tick_event_ns; /* earliest TICK on its way */
     bool loop_scheduled;
 
-    bool copy_on, copy_scheduled;
-    GQueue questions; /* generations waiting to be asked, one at a time */
+    bool copy_on, copy_scheduled, disk_scheduled;
+    uint64_t disk_steps;     /* of its disk thread */
+    SimDisk disk[SIM_DISKS]; /* outlive the host's lives */
+    GQueue questions;        /* generations waiting to be asked, one at a time */
     bool asking;
 
     GArray *deferred; /* SimEvent: came while nobody could take them */
@@ -113,10 +135,11 @@ struct SimHost {
     unsigned trip_ops;
     SimLiving dying; /* how, at the end of the call under way; SIM_LIVE: not */
 
-    SimProtection *protection; /* as a primary: the last one */
-    GQueue held;               /* SimHeld, owned: outputs the engine holds */
-    SimProtection *backing;    /* as a backup: whose image it holds; NULL: none */
-    bool commit_unseen;        /* a commit whose image was not looked at yet */
+    SimProtection *protection;  /* as a primary: the last one */
+    GQueue held;                /* SimHeld, owned: outputs the engine holds */
+    SimProtection *backing;     /* as a backup: whose image it holds; NULL: none */
+    SimProtection *written_for; /* whose epoch was committed here last */
+    bool commit_unseen;         /* a commit whose image was not looked at yet */
     FutPairState last_state;
 };
 
@@ -150,6 +173,8 @@ void sim_host_detach(SimHost *host);
 /* A place where a thread of a host may be kept waiting, and the host freeze or die. False: it is dead, nothing it does has any
  * effect. No lock of the engine may be held. */
 bool sim_gate(SimHost *host);
+/* Its threads other than the one that calls go on for a while. False: it is dead. */
+bool sim_wait(SimHost *host);
 /* A call into the host, by its link thread or by another. enter: false when the event has to wait. */
 bool sim_enter(SimHost *host, const SimEvent *event);
 void sim_leave(SimHost *host, const SimEvent *event);

@@ -34,6 +34,9 @@ static bool send_now(SimHost *host, uint16_t type, uint16_t flags, const uint8_t
     SIM_TRACE(host->sim, "%s: link %u: sends %s flags %u, %zu bytes", host->node,
               host->link->number, fut_wire_type_name(type), flags, length);
     note_protection(host, type, body);
+    if (type == FUT_MSG_ACK) {
+        sim_check_flushed(host, fut_get_le64(body));
+    }
     fut_frame_header_encode(head, type, flags, host->session, host->sequence++, body,
                             (uint32_t)length);
     sim_link_send(host->sim, host->link, host->end, head, sizeof(head), body, length);
@@ -142,6 +145,25 @@ static void ops_copy(void *opaque, bool on)
     }
 }
 
+static void ops_disk(void *opaque)
+{
+    sim_disk_poke(opaque);
+}
+
+static size_t ops_pending(void *opaque)
+{
+    const SimHost *host = opaque;
+    return host->link ? host->link->pipe[host->end].waiting : 0;
+}
+
+static bool ops_wait(void *opaque, GCond *changed, GMutex *lock)
+{
+    g_mutex_unlock(lock);
+    bool up = sim_wait(opaque);
+    g_mutex_lock(lock);
+    return up;
+}
+
 static void ops_wake(void *opaque)
 {
     sim_host_look(opaque);
@@ -187,4 +209,7 @@ const FutEngineHost sim_host_ops = {
     .wake = ops_wake,
     .report = ops_report,
     .now_ns = ops_now_ns,
+    .pending = ops_pending,
+    .disk = ops_disk,
+    .wait = ops_wait,
 };

@@ -3,16 +3,22 @@
  * together: a protocol breaks in the narrow places. */
 #include "sim.h"
 
-static unsigned choose_kind(SimRandom *random)
+static unsigned weight_of(const Sim *sim, unsigned kind)
+{
+    bool possible = kind < SIM_FAULT_DISKS || sim->profile.disks > 0;
+    return possible ? sim_fault_kinds[kind].weight : 0;
+}
+
+static unsigned choose_kind(Sim *sim)
 {
     unsigned total = 0, kind = 0;
 
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
-        total += sim_fault_kinds[i].weight;
+        total += weight_of(sim, i);
     }
-    uint64_t at = sim_below(random, total);
-    while (at >= sim_fault_kinds[kind].weight) {
-        at -= sim_fault_kinds[kind++].weight;
+    uint64_t at = sim_below(&sim->random, total);
+    while (at >= weight_of(sim, kind)) {
+        at -= weight_of(sim, kind++);
     }
     return kind;
 }
@@ -24,7 +30,7 @@ void sim_faults_plan(Sim *sim)
     for (unsigned i = 0; i < sim->profile.faults; i++) {
         SimFault *fault = &sim->fault[i];
         uint64_t timeout_ns = sim->profile.timeout_ms * FUT_NS_PER_MS;
-        fault->kind = choose_kind(&sim->random);
+        fault->kind = choose_kind(sim);
         fault->last_ns = sim_chance(&sim->random, 50)
                              ? sim_below(&sim->random, timeout_ns)
                              : sim_between(&sim->random, timeout_ns, 4 * timeout_ns);

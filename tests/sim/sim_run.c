@@ -73,6 +73,26 @@ static void choose_profile(Sim *sim)
     }
 }
 
+/* Chance of its own: a schedule without disks is what it was before there were any. */
+static void choose_disks(Sim *sim)
+{
+    SimProfile *profile = &sim->profile;
+    SimRandom own = { sim->random.state ^ UINT64_C(0x6469736b) };
+    SimRandom *random = &own;
+
+    profile->disks = sim_chance(random, 60) ? (unsigned)sim_between(random, 1, SIM_DISKS) : 0;
+    for (unsigned i = 0; i < SIM_DISKS; i++) {
+        profile->disk_bytes[i] =
+            SIM_SECTOR * sim_between(random, SIM_DISK_SECTORS / 8, SIM_DISK_SECTORS);
+    }
+    profile->disk_unacked_max_bytes = sim_chance(random, 30) ? 600 : 1u << 20;
+    profile->disk_queue_max_bytes = sim_chance(random, 30) ? 600 : 1u << 20;
+    profile->disk_batch_bytes = sim_chance(random, 50) ? 400 : 1u << 20;
+    profile->io_ns = sim_between(random, 10, 1000) * FUT_NS_PER_US;
+    profile->io_share = (unsigned)sim_between(random, 5, 80);
+    profile->flush_both = sim_chance(random, 40);
+}
+
 static void set_up(Sim *sim)
 {
     sim->heap = g_array_new(FALSE, FALSE, sizeof(SimEvent));
@@ -85,6 +105,7 @@ static void set_up(Sim *sim)
         host->index = i;
         host->node[0] = (char)('A' + i);
         host->peer = (i + 1) % SIM_HOSTS;
+        sim_disks_make(host);
         sim_host_start(host, i == 0 ? FUT_ROLE_PRIMARY : FUT_ROLE_BACKUP, i == 0 ? 1 : 0);
     }
     sim->arbiter = (SimArbiter){ .generation = 1, .host = 0, .life = sim->host[0].life };
@@ -211,7 +232,7 @@ void sim_step(Sim *sim)
     sim->over = at_end(sim, &event);
 }
 
-char *sim_run(uint64_t seed, FutPairFault wrong, SimTracing tracing, SimCount *count)
+char *sim_run(uint64_t seed, bool disks, FutPairFault wrong, SimTracing tracing, SimCount *count)
 {
     Sim *sim = g_new0(Sim, 1);
 
@@ -221,6 +242,9 @@ char *sim_run(uint64_t seed, FutPairFault wrong, SimTracing tracing, SimCount *c
     sim->tracing = tracing;
     sim->count = count;
     choose_profile(sim);
+    if (disks) {
+        choose_disks(sim);
+    }
     set_up(sim);
     while (!sim->over) {
         sim_step(sim);

@@ -56,6 +56,9 @@ void sim_leave(SimHost *host, const SimEvent *event)
 
 /* -- waiting -- */
 
+/* As long as the engine waits in one go. */
+#define WAIT_NS (2 * FUT_NS_PER_MS)
+
 static void stay_frozen(SimHost *host)
 {
     while (!host->waking && !host->sim->over) {
@@ -89,8 +92,10 @@ static void spring_trip(SimHost *host)
 
     host->trip = SIM_TRIP_NONE;
     SIM_TRACE(host->sim, "%s: %s in the middle", host->node,
-              trip == SIM_TRIP_DIE ? "dies" : "freezes");
-    if (trip == SIM_TRIP_DIE) {
+              trip == SIM_TRIP_FREEZE ? "freezes" : "dies");
+    if (trip == SIM_TRIP_DARK) {
+        sim_host_die(host, SIM_DARK);
+    } else if (trip == SIM_TRIP_DIE) {
         sim_host_die(host, sim_chance(&host->sim->random, 50) ? SIM_DEAD : SIM_DARK);
     } else {
         sim_host_freeze(host);
@@ -118,4 +123,29 @@ bool sim_gate(SimHost *host)
         stay_frozen(host);
     }
     return host->dying == SIM_LIVE;
+}
+
+/* The link thread does nothing until the caller goes on: it is the caller, or would soon wait for him. */
+bool sim_wait(SimHost *host)
+{
+    Sim *sim = host->sim;
+    bool in_link = host->in_link, busy = host->link_busy;
+    uint64_t until_ns = sim->now_ns + WAIT_NS, steps = host->disk_steps;
+
+    sim->count->disk_waits++;
+    host->in_link = false;
+    host->link_busy = true;
+    while (!sim->over && host->living == SIM_LIVE && host->dying == SIM_LIVE &&
+           host->disk_steps == steps && g_array_index(sim->heap, SimEvent, 0).at_ns <= until_ns) {
+        sim_step(sim);
+    }
+    if (g_array_index(sim->heap, SimEvent, 0).at_ns > until_ns) {
+        sim->now_ns = MAX(sim->now_ns, until_ns);
+    }
+    host->in_link = in_link;
+    host->link_busy = busy;
+    if (!busy) {
+        sim_host_catch_up(host);
+    }
+    return sim_gate(host) && !sim->over;
 }

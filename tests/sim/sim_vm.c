@@ -31,6 +31,7 @@ void sim_vm_init(SimVm *vm, SimHost *host)
         base += vm->memory.block[i].length;
     }
     g_queue_init(&vm->arrived);
+    sim_vm_disks_init(vm);
 }
 
 void sim_vm_done(SimVm *vm)
@@ -77,6 +78,7 @@ static bool vm_dirty_start(FutVmm *vmm, GError **error)
     protection->generation = sim_sight(host).pair.generation;
     g_ptr_array_add(host->sim->protections, protection);
     host->protection = protection;
+    sim_disks_begin(vm);
     if (fails(&vm->fail_start, error)) {
         protection->given_up = true;
         return false;
@@ -124,14 +126,24 @@ void sim_vm_cut(SimVm *vm)
 {
     vm->cut_asked = false;
     if (!vm->started || vm->halted || vm->paused) {
+        vm->disks.draining = false;
         return;
     }
     if (vm->staying) {
         vm->cut_kept = true;
         return;
     }
+    bool drained = vm->disks.draining;
+    vm->disks.draining = !sim_disks_drain(vm);
+    if (vm->disks.draining) {
+        vm_cut_request(&vm->base);
+        return;
+    }
     vm->staying = fut_engine_cut(vm->base.engine, sim_host_now(vm->host)) == FUT_CUT_STAY;
     fut_engine_cut_done(vm->base.engine);
+    if (drained) {
+        sim_vm_wake(vm);
+    }
 }
 
 static void vm_cut_resume(FutVmm *vmm)
@@ -158,6 +170,7 @@ static void remember_image(SimVm *vm, const FutStateImage *state)
     image->state_length = (uint32_t)state->length;
     image->branch = vm->branch;
     image->epoch = protection->cuts;
+    sim_disks_remember(vm, image);
     vm->host->sim->count->cuts++;
 }
 
@@ -245,7 +258,7 @@ static bool vm_running(FutVmm *vmm)
 
 bool sim_vm_moving(const SimVm *vm)
 {
-    return vm->started && !vm->halted && !vm->paused && !vm->staying;
+    return vm->started && !vm->halted && !vm->paused && !vm->staying && !vm->disks.draining;
 }
 
 void sim_vm_wake(SimVm *vm)
@@ -297,4 +310,7 @@ const FutVmmOps sim_vm_ops = {
     .running = vm_running,
     .packets_out = vm_packets_out,
     .packet_in = vm_packet_in,
+    .disks = sim_vm_disks,
+    .disk_read = sim_vm_disk_read,
+    .disk_write = sim_vm_disk_write,
 };

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs schedules of the simulator:
  *
- *   simulate [--schedules N] [--seed S] [--schedule I] [--fault F] [--verbose] [--long]
+ *   simulate [--schedules N] [--seed S] [--schedule I] [--fault F] [--no-disks] [--verbose] [--long]
  *
  * A schedule is told by the seed and its number, and is the same in every run. --fault has the engine do something wrong on
- * purpose (release-early, no-arbiter, ack-part): then the program succeeds only if the checks notice. */
+ * purpose (--help names what): then the program succeeds only if the checks notice. Without --schedules, FUTAGO_SIM_SCHEDULES
+ * in the environment says how many. */
 #include <locale.h>
 #include <stdlib.h>
 
 #include "sim.h"
 
+#define SCHEDULES 2000
 #define SCHEDULES_LONG 20000
 /* From here on a run must have reached what it is for. */
 #define SCHEDULES_TELLING 1000
@@ -17,15 +19,18 @@
 static struct {
     gint64 schedules, seed, only;
     char *fault;
-    gboolean verbose, lengthy;
-} options = { .schedules = 2000, .seed = 1, .only = -1 };
+    gboolean verbose, lengthy, no_disks;
+} options = { .seed = 1, .only = -1 };
+
+#define FAULT_NAMES "none, release-early, no-arbiter, ack-part, disk-early or disk-late"
 
 static const GOptionEntry entries[] = {
-    { "schedules", 'n', 0, G_OPTION_ARG_INT64, &options.schedules, "how many", "N" },
+    { "schedules", 'n', 0, G_OPTION_ARG_INT64, &options.schedules,
+      "how many (default: FUTAGO_SIM_SCHEDULES in the environment, or 2000)", "N" },
     { "seed", 's', 0, G_OPTION_ARG_INT64, &options.seed, "where chance begins", "S" },
     { "schedule", 'i', 0, G_OPTION_ARG_INT64, &options.only, "only this one", "I" },
-    { "fault", 'f', 0, G_OPTION_ARG_STRING, &options.fault,
-      "none, release-early, no-arbiter or ack-part", "F" },
+    { "fault", 'f', 0, G_OPTION_ARG_STRING, &options.fault, FAULT_NAMES, "F" },
+    { "no-disks", 'd', 0, G_OPTION_ARG_NONE, &options.no_disks, "VMs without disks only", NULL },
     { "long", 'l', 0, G_OPTION_ARG_NONE, &options.lengthy, "at least 20000 schedules", NULL },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "print every step", NULL },
     { NULL },
@@ -41,6 +46,8 @@ static bool parse_fault(const char *name, FutPairFault *ret)
         { "release-early", FUT_FAULT_RELEASE_EARLY },
         { "no-arbiter", FUT_FAULT_NO_ARBITER },
         { "ack-part", FUT_FAULT_ACK_PART },
+        { "disk-early", FUT_FAULT_DISK_EARLY },
+        { "disk-late", FUT_FAULT_DISK_LATE },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
@@ -72,6 +79,10 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
     g_print("  %" PRIu64 " grants, %" PRIu64 " refusals, %" PRIu64 " bad streams, %" PRIu64
             " VMs lost to several faults\n ",
             count->grants, count->refusals, count->bad_streams, count->lost);
+    g_print(" disks: %" PRIu64 " bytes copied, %" PRIu64 " records written, %" PRIu64
+            " flushes, %" PRIu64 " takeovers, %" PRIu64 " waits\n ",
+            count->disk_copied, count->disk_writes, count->disk_flushes, count->disk_takeovers,
+            count->disk_waits);
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         g_print(" %s %" PRIu64 ";", sim_fault_kinds[i].name, count->faults[i]);
     }
@@ -85,8 +96,12 @@ static bool telling(const SimCount *count)
                count->bad_streams && count->reinjected && count->resent && count->refusals &&
                count->protected;
 
+    if (!options.no_disks) {
+        all = all && count->disk_copied && count->disk_writes && count->disk_flushes &&
+              count->disk_takeovers && count->disk_waits;
+    }
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
-        all = all && count->faults[i] > 0;
+        all = all && (count->faults[i] > 0 || (options.no_disks && i >= SIM_FAULT_DISKS));
     }
     return all;
 }
@@ -97,13 +112,14 @@ static void print_violation(const char *violation, gint64 schedule, FutPairFault
 
     if (!options.verbose) {
         g_print("-- trace of schedule %" G_GINT64_FORMAT "\n", schedule);
-        g_free(sim_run(seed_of(schedule), fault, SIM_TRACING_TAIL, &ignored));
+        g_free(sim_run(seed_of(schedule), !options.no_disks, fault, SIM_TRACING_TAIL, &ignored));
     }
     g_print("schedule %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n", schedule,
             options.seed, violation);
     g_print("again: simulate --seed %" G_GINT64_FORMAT " --schedule %" G_GINT64_FORMAT
-            " --fault %s --verbose\n",
-            options.seed, schedule, options.fault ? options.fault : "none");
+            " --fault %s%s --verbose\n",
+            options.seed, schedule, options.fault ? options.fault : "none",
+            options.no_disks ? " --no-disks" : "");
 }
 
 /* Number of the schedule with the violation, or -1. */
@@ -113,8 +129,8 @@ static gint64 run_all(FutPairFault fault, SimCount *count, char **ret_violation)
     gint64 end = options.only >= 0 ? options.only + 1 : options.schedules;
 
     for (gint64 i = first; i < end; i++) {
-        *ret_violation =
-            sim_run(seed_of(i), fault, options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT, count);
+        *ret_violation = sim_run(seed_of(i), !options.no_disks, fault,
+                                 options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT, count);
         if (*ret_violation) {
             return i;
         }
@@ -144,6 +160,24 @@ static int judge(FutPairFault fault, gint64 schedule, const char *violation, con
     return EXIT_SUCCESS;
 }
 
+/* The environment is for those who start all tests at once. */
+static bool choose_schedules(void)
+{
+    const char *text = g_getenv("FUTAGO_SIM_SCHEDULES");
+    guint64 wanted = SCHEDULES;
+
+    if (text && !g_ascii_string_to_unsigned(text, 10, 1, G_MAXINT32, &wanted, NULL)) {
+        g_printerr("simulate: FUTAGO_SIM_SCHEDULES=%s is not a number of schedules\n", text);
+        return false;
+    }
+    if (options.schedules == 0) {
+        options.schedules = (gint64)wanted;
+    }
+    options.schedules =
+        options.lengthy ? MAX(options.schedules, SCHEDULES_LONG) : options.schedules;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -160,12 +194,12 @@ int main(int argc, char **argv)
         return 2;
     }
     if (options.fault && !parse_fault(options.fault, &fault)) {
-        g_printerr("simulate: unknown fault %s: none, release-early, no-arbiter or ack-part\n",
-                   options.fault);
+        g_printerr("simulate: unknown fault %s: " FAULT_NAMES "\n", options.fault);
         return 2;
     }
-    options.schedules =
-        options.lengthy ? MAX(options.schedules, SCHEDULES_LONG) : options.schedules;
+    if (!choose_schedules()) {
+        return 2;
+    }
     g_print("seed %" G_GINT64_FORMAT "\n", options.seed);
     gint64 begin_us = g_get_monotonic_time();
     gint64 schedule = run_all(fault, &count, &violation);

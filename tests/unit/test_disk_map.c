@@ -33,7 +33,7 @@ static void test_copy(void)
 {
     FutDiskMap map;
     uint64_t offset, length;
-    fut_disk_map_init(&map, 5 * MB + 512);
+    fut_disk_map_init(&map, 5 * MB + 512, FUT_CHUNK_SHIFT);
     g_assert_cmpuint(map.chunks, ==, 6);
 
     g_assert_true(fut_disk_map_claim(&map, 4, &offset, &length));
@@ -57,7 +57,7 @@ static void test_claim_and_writes(void)
 {
     FutDiskMap map;
     uint64_t offset, length;
-    fut_disk_map_init(&map, 4 * MB);
+    fut_disk_map_init(&map, 4 * MB, FUT_CHUNK_SHIFT);
     FutDiskWrite before = write_at(MB - 512, 1024), after = write_at(0, 512);
 
     g_assert_true(fut_disk_map_begin(&map, &before));
@@ -79,7 +79,7 @@ static void test_claim_and_writes(void)
 static void test_overlap(void)
 {
     FutDiskMap map;
-    fut_disk_map_init(&map, 4 * MB);
+    fut_disk_map_init(&map, 4 * MB, FUT_CHUNK_SHIFT);
     FutDiskWrite first = write_at(4096, 4096), second = write_at(16384, 512),
                  third = write_at(MB, 512);
 
@@ -104,7 +104,7 @@ static void test_pieces(void)
 {
     FutDiskMap map;
     uint64_t offset, length;
-    fut_disk_map_init(&map, 4 * MB);
+    fut_disk_map_init(&map, 4 * MB, FUT_CHUNK_SHIFT);
     copy_all(&map);
     fut_disk_map_missed(&map, 2 * MB + 100, 1);
     g_assert_cmpuint(map.synced, ==, 3);
@@ -128,7 +128,7 @@ static void test_lost(void)
 {
     FutDiskMap map;
     uint64_t offset, length;
-    fut_disk_map_init(&map, 8 * MB);
+    fut_disk_map_init(&map, 8 * MB, FUT_CHUNK_SHIFT);
     copy_all(&map);
     fut_disk_map_confirm(&map, 0);
     fut_disk_map_sent(&map, 1, 0, 512);
@@ -240,7 +240,7 @@ static void run_model(guint32 seed)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
     Model m = { 0 };
-    fut_disk_map_init(&m.map, CHUNKS * MB);
+    fut_disk_map_init(&m.map, CHUNKS * MB, FUT_CHUNK_SHIFT);
     bool left = true;
     for (int step = 0; step < 400 || left; step++) {
         g_assert_cmpint(step, <, 100000);
