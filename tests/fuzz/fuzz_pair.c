@@ -6,6 +6,7 @@
 #include "fut_clock.h"
 #include "fuzz.h"
 #include "pair.h"
+#include "wire_disk.h"
 
 typedef struct {
     const uint8_t *at;
@@ -17,6 +18,9 @@ typedef struct {
     bool connecting; /* CONNECT waits for its answer */
     bool copying, holding, stopped, taken_over, halted;
     uint64_t cut, released, applied;
+    uint64_t acked, disk_epoch; /* of the session */
+    bool late;                  /* the next epoch's ACK waits */
+    uint64_t hold;              /* no ACK before this is written; 0: none waits */
 } Fuzz;
 
 static char *fuzz_machine[] = { "machine=microvm", "ram=1", NULL };
@@ -90,7 +94,10 @@ static void check_backup(Fuzz *fuzz, const FutAction *action)
     switch (action->kind) {
     case FUT_ACT_APPLY:
         g_assert_cmpuint(action->number, ==, fuzz->applied + 1);
+        g_assert_true(!fuzz->late || fuzz->acked < action->number);
         fuzz->applied = action->number;
+        fuzz->hold = fuzz->late ? action->number : fuzz->hold;
+        fuzz->late = false;
         break;
     case FUT_ACT_DISCARD:
         g_assert_false(fuzz->taken_over);
@@ -105,12 +112,26 @@ static void check_backup(Fuzz *fuzz, const FutAction *action)
     }
 }
 
-static void check_common(const FutAction *action)
+/* The ACK goes before the epoch is applied, but never before it is as safe as was asked for. */
+static void check_sent(Fuzz *fuzz, const FutAction *action)
+{
+    if (action->type == FUT_MSG_WELCOME) {
+        fuzz->acked = fuzz->disk_epoch = fuzz->hold = 0;
+        fuzz->late = false;
+    } else if (action->type == FUT_MSG_ACK) {
+        g_assert_cmpuint(fut_get_le64(action->body), ==, ++fuzz->acked);
+        g_assert_cmpuint(fuzz->acked, <=, fuzz->applied + 1);
+        g_assert_cmpuint(fuzz->hold, ==, 0);
+    }
+}
+
+static void check_common(Fuzz *fuzz, const FutAction *action)
 {
     switch (action->kind) {
     case FUT_ACT_SEND:
         g_assert_cmpuint(action->length, <=, fut_wire_cap(action->type));
         g_assert_true(!fut_wire_is_empty(action->type) || action->length == 0);
+        check_sent(fuzz, action);
         break;
     case FUT_ACT_SESSION:
         g_assert_true(action->number != 0 && action->number <= UINT32_MAX);
@@ -132,7 +153,7 @@ static void take_actions(Fuzz *fuzz)
     FutAction action;
 
     while (fut_pair_next_action(fuzz->pair, &action)) {
-        check_common(&action);
+        check_common(fuzz, &action);
         check_primary(fuzz, &action);
         check_backup(fuzz, &action);
     }
@@ -238,6 +259,72 @@ static void event_ack(Fuzz *fuzz)
     frame(fuzz, FUT_MSG_ACK, 0, body, sizeof(body));
 }
 
+/* What is accepted keeps the order that the driver's queue relies on. */
+static void event_disk(Fuzz *fuzz)
+{
+    static const uint16_t kinds[] = { FUT_DISK_WRITE, FUT_DISK_ZEROES, FUT_DISK_DISCARD,
+                                      FUT_DISK_FLUSH };
+    uint8_t body[FUT_DISK_HEAD_SIZE + 16] = { 0 };
+    FutPairStatus before = status_of(fuzz);
+    uint8_t ahead = next(fuzz);
+    FutDiskHead head = { .epoch = ahead == 0 ? 0 : before.committed + ahead - 1 };
+
+    head.kind = kinds[next(fuzz) % G_N_ELEMENTS(kinds)];
+    head.length = head.kind == FUT_DISK_FLUSH ? 0 : 16;
+    fut_disk_head_encode(body, &head);
+    frame(fuzz, FUT_MSG_DISK, 0, body,
+          FUT_DISK_HEAD_SIZE + (head.kind == FUT_DISK_WRITE ? head.length : 0));
+    bool takes = before.state == FUT_STATE_RECEIVING || before.state == FUT_STATE_STANDBY;
+    if (takes && status_of(fuzz).linked) {
+        g_assert_true(head.epoch > before.committed || (head.epoch == 0 && before.committed == 0));
+        g_assert_cmpuint(head.epoch, >=, fuzz->disk_epoch);
+        fuzz->disk_epoch = head.epoch;
+    }
+}
+
+static void event_disk_base(Fuzz *fuzz)
+{
+    uint8_t body[FUT_DISK_BASE_SIZE];
+    FutDiskBase base = { .base = next(fuzz), .next = 1 + next(fuzz) };
+
+    fut_disk_base_encode(body, &base);
+    frame(fuzz, FUT_MSG_DISK_BASE, 0, body, sizeof(body));
+}
+
+static void event_disk_kept(Fuzz *fuzz)
+{
+    uint8_t body[8];
+
+    fut_put_le64(body, next(fuzz));
+    frame(fuzz, FUT_MSG_DISK_KEPT, 0, body, sizeof(body));
+}
+
+static void event_ack_late(Fuzz *fuzz)
+{
+    if (status_of(fuzz).role == FUT_ROLE_BACKUP) {
+        fut_pair_ack_late(fuzz->pair);
+        fuzz->late = true;
+    }
+}
+
+static void event_written(Fuzz *fuzz)
+{
+    uint64_t epoch = next(fuzz);
+
+    fuzz->hold = epoch >= fuzz->hold ? 0 : fuzz->hold;
+    fut_pair_written(fuzz->pair, epoch, fuzz->now_ns);
+}
+
+static void event_image_bad(Fuzz *fuzz)
+{
+    FutPairState state = status_of(fuzz).state;
+
+    fut_pair_image_bad(fuzz->pair, "disk full", fuzz->now_ns);
+    if (state == FUT_STATE_RECEIVING || state == FUT_STATE_STANDBY) {
+        g_assert_cmpuint(status_of(fuzz).state, ==, FUT_STATE_WAITING);
+    }
+}
+
 static void event_empty(Fuzz *fuzz)
 {
     static const uint16_t types[] = { FUT_MSG_BARRIER, FUT_MSG_BARRIER_DONE, FUT_MSG_HANDOVER,
@@ -338,10 +425,11 @@ static void check_state(const Fuzz *fuzz)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const events[])(Fuzz *) = {
-        event_link_up,    event_link_down, event_frame,   event_hello,  event_welcome,
-        event_checkpoint, event_part,      event_ack,     event_empty,  event_bye,
-        event_answer,     event_cut,       event_command, event_copied, event_taken,
-        event_bad_peer,   event_time,      event_alive,
+        event_link_up,    event_link_down, event_frame,   event_hello,     event_welcome,
+        event_checkpoint, event_part,      event_ack,     event_empty,     event_bye,
+        event_answer,     event_cut,       event_command, event_copied,    event_taken,
+        event_bad_peer,   event_time,      event_alive,   event_disk,      event_disk_base,
+        event_disk_kept,  event_ack_late,  event_written, event_image_bad,
     };
     Fuzz fuzz = { .at = data, .left = size, .now_ns = FUT_NS_PER_S };
     FutPairConfig config = {
