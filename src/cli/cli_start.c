@@ -23,9 +23,15 @@ static const struct {
     { "verify", "verify", "Compare the hosts' memory at every N-th checkpoint (slow)" },
     { "state-check", "state_check",
       "Compare the device state with a save by QEMU alone at every N-th checkpoint" },
+    { "tracker-check", "tracker_check",
+      "Compare the queue of written pages with all marks at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 12
+#define FIXED_OPTIONS 13
+
+#define MODES "pipeline|stop"
+#define FLUSHES "local|both"
+#define TRACKERS "queue|words|flags"
 
 void fut_start_done(FutStart *start)
 {
@@ -35,6 +41,7 @@ void fut_start_done(FutStart *start)
     g_free(start->address);
     g_free(start->mode);
     g_free(start->flush);
+    g_free(start->tracker);
     g_free(start->tls);
     g_free(start->tls_name);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -66,10 +73,10 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     *at++ = word_option("tls-name", &start->tls_name,
                         "Name in the other host's certificate, or of the key", "NAME");
     *at++ = word_option("node", &start->node, "Name of this host (default: its host name)", "NODE");
-    *at++ = word_option("mode", &start->mode, "Whether the guest waits for each commit",
-                        "pipeline|stop");
-    *at++ = word_option("flush", &start->flush, "Where the guest's disk flushes are durable",
-                        "local|both");
+    *at++ = word_option("mode", &start->mode, "Whether the guest waits for each commit", MODES);
+    *at++ =
+        word_option("flush", &start->flush, "Where the guest's disk flushes are durable", FLUSHES);
+    *at++ = word_option("tracker", &start->tracker, "How written memory is found", TRACKERS);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         *at++ = word_option(numbers[i].option, &start->numbers[i], numbers[i].help, "N");
     }
@@ -158,14 +165,24 @@ static bool check_arbiter(const FutStart *start, const FutCommand *command, GErr
     return true;
 }
 
+/* `choices` as the help shows them, with "|" in between. */
+static bool check_choice(const char *option, const char *value, const char *choices, GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(choices, "|", -1);
+
+    if (!value || g_strv_contains((const char *const *)words, value)) {
+        return true;
+    }
+    g_autofree char *text = g_strjoinv(" or ", words);
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--%s %s: use %s", option, value, text);
+    return false;
+}
+
 static bool check_values(const FutStart *start, GError **error)
 {
-    if (start->mode && strcmp(start->mode, "pipeline") != 0 && strcmp(start->mode, "stop") != 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--mode %s: use pipeline or stop", start->mode);
-        return false;
-    }
-    if (start->flush && strcmp(start->flush, "local") != 0 && strcmp(start->flush, "both") != 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--flush %s: use local or both", start->flush);
+    if (!check_choice("mode", start->mode, MODES, error) ||
+        !check_choice("flush", start->flush, FLUSHES, error) ||
+        !check_choice("tracker", start->tracker, TRACKERS, error)) {
         return false;
     }
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -278,6 +295,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "tls_name", start->tls_name);
     add_value(plugin, "mode", start->mode);
     add_value(plugin, "flush", start->flush);
+    add_value(plugin, "tracker", start->tracker);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         add_value(plugin, numbers[i].key, start->numbers[i]);
     }

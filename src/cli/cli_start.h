@@ -5,12 +5,12 @@
 
 #include "cli.h"
 
-#define FUT_START_NUMBERS 8
+#define FUT_START_NUMBERS 9
 
 typedef struct {
     bool backup;
     char *name, *node, *arbiter, *address, *mode, *flush; /* owned; NULL when not given */
-    char *tls, *tls_name;                                 /* likewise */
+    char *tls, *tls_name, *tracker;                       /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
     gboolean force_generation, insecure, print;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */

@@ -234,6 +234,15 @@ static void add_identity(GString *block, const json_t *status)
     add_line(block, "generation", count_of(status, "generation"));
 }
 
+/* How written pages are found, and what that takes of the pause. */
+static char *tracker_of(const json_t *status)
+{
+    g_autofree char *tracker = text_of(status, "tracker");
+    g_autofree char *spread = spread_of(status, "collect_us");
+
+    return g_strdup_printf("by %s, %s", tracker, spread);
+}
+
 static void add_primary(GString *block, const json_t *status)
 {
     g_autofree char *pages = count_of(status, "pages_per_checkpoint");
@@ -248,6 +257,7 @@ static void add_primary(GString *block, const json_t *status)
              g_strdup_printf("%.0f %%", 100 * fut_cli_value(status, "copy_share")));
     add_line(block, "checkpoints", g_strdup_printf("%s/s, %s in all", rate, total));
     add_line(block, "pause p50 / p99", spread_of(status, "pause_us"));
+    add_line(block, "written pages", tracker_of(status));
     add_line(block, "commit p50 / p99", spread_of(status, "commit_us"));
     add_line(block, "per checkpoint", g_strdup_printf("%s pages, %s", pages, bytes));
     add_line(block, "bytes/s", scaled_of(status, "bytes_per_s", fut_text_of_bytes));

@@ -25,6 +25,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .commit_ms = 10000,
         .rest_pages_max = 1024,
         .state_check_every = 1000,
+        .tracker = FUT_TRACKER_QUEUE,
+        .tracker_check_every = 1000,
         .hold_max_bytes = 64u << 20,
         .log_max_bytes = 16u << 20,
         .disk_unacked_max_bytes = 32u << 20,

@@ -32,7 +32,10 @@ typedef struct {
         verify_every; /* hash all memory every n-th checkpoint and compare on the backup; 0 = never (debug, slow) */
     uint32_t
         state_check_every; /* compare the device state with a slower save every n-th checkpoint; 0 = never */
-    uint64_t hold_max_bytes; /* held outputs; more are dropped, as a full queue would */
+    FutTracker tracker;
+    uint32_t tracker_check_every; /* compare the queue with a look at all of memory every n-th
+                                     checkpoint; 0 = never */
+    uint64_t hold_max_bytes;      /* held outputs; more are dropped, as a full queue would */
     uint32_t
         part_pages_max; /* pages in one frame of a checkpoint; 0 = as many as the wire allows */
     uint32_t
@@ -113,6 +116,7 @@ typedef struct {
     double checkpoints_per_s; /* over the last seconds */
     double bytes_per_s;
     double pause_us_p50, pause_us_p99, commit_us_p50, commit_us_p99;
+    double collect_us_p50, collect_us_p99; /* of the pause: finding the written pages */
     double pages_per_checkpoint, bytes_per_checkpoint;
     uint64_t outputs_held, outputs_released,
         outputs_dropped;         /* packets: waiting now / ever / ever */
@@ -124,6 +128,7 @@ typedef struct {
     uint64_t disk_queue_bytes;   /* backup: not yet on its disks */
     uint64_t copy_passes;
     FutStateStats device_state;
+    FutDirtyStats dirty;
     /* backup */
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */

@@ -49,7 +49,7 @@ typedef struct {
 } FutFlight;
 
 typedef struct {
-    FutHistogram pause_ns, commit_ns;
+    FutHistogram pause_ns, commit_ns, collect_ns;
     uint64_t checkpoints, pages, bytes;
     uint64_t sample_ns, sample_checkpoints, sample_bytes; /* for rates */
     double checkpoints_per_s, bytes_per_s;
@@ -88,6 +88,7 @@ struct FutEngine {
     uint64_t nonce;                     /* of the newest link */
     FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;
+    uint64_t cut_collect_ns; /* cut thread: what finding the written pages took */
 
     FutEngineStats stats;
     uint64_t released, dropped, applied, verified, verify_failed, reinjected, resent;

@@ -24,6 +24,7 @@ void fut_engine_status_reset(FutEngine *engine)
     FutEngineStats *stats = &engine->stats;
     fut_histogram_clear(&stats->pause_ns);
     fut_histogram_clear(&stats->commit_ns);
+    fut_histogram_clear(&stats->collect_ns);
     stats->checkpoints = stats->pages = stats->bytes = 0;
     stats->sample_ns = now_ns;
     stats->sample_checkpoints = stats->sample_bytes = 0;
@@ -74,6 +75,8 @@ static void stats_status(const FutEngineStats *stats, uint64_t now_ns, FutEngine
     ret->pause_us_p99 = microseconds(&stats->pause_ns, 99);
     ret->commit_us_p50 = microseconds(&stats->commit_ns, 50);
     ret->commit_us_p99 = microseconds(&stats->commit_ns, 99);
+    ret->collect_us_p50 = microseconds(&stats->collect_ns, 50);
+    ret->collect_us_p99 = microseconds(&stats->collect_ns, 99);
     ret->pages_per_checkpoint = (double)stats->pages / count;
     ret->bytes_per_checkpoint = (double)stats->bytes / count;
 }
@@ -116,12 +119,25 @@ unsigned fut_engine_state_check_every(const FutEngine *engine)
     return engine->config.state_check_every;
 }
 
+FutTracker fut_engine_tracker(const FutEngine *engine)
+{
+    return engine->config.tracker;
+}
+
+unsigned fut_engine_tracker_check_every(const FutEngine *engine)
+{
+    return engine->config.tracker_check_every;
+}
+
 void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
 {
     *ret = (FutEngineStatus){ .mode = engine->config.mode,
                               .running = engine->vmm->ops->running(engine->vmm) };
     if (engine->vmm->ops->state_stats) {
         engine->vmm->ops->state_stats(engine->vmm, &ret->device_state);
+    }
+    if (engine->vmm->ops->dirty_stats) {
+        engine->vmm->ops->dirty_stats(engine->vmm, &ret->dirty);
     }
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);

@@ -252,7 +252,9 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     engine->staying_final = final;
     g_mutex_unlock(&engine->lock);
 
+    uint64_t collect_ns = fut_engine_now(engine);
     engine->vmm->ops->dirty_collect(engine->vmm, &engine->capture.dirty);
+    engine->cut_collect_ns = fut_engine_now(engine) - collect_ns;
     uint32_t every = engine->config.verify_every;
     if (every > 0 && (epoch % every == 0 || final)) {
         flags |= FUT_CHECKPOINT_HASHED;
@@ -316,6 +318,7 @@ void fut_engine_cut_done(FutEngine *engine)
     FutEngineStats *stats = &engine->stats;
     fut_pair_sent(engine->pair, let_go_ns);
     fut_histogram_add(&stats->pause_ns, let_go_ns - engine->cut_begin_ns);
+    fut_histogram_add(&stats->collect_ns, engine->cut_collect_ns);
     stats->checkpoints++;
     stats->pages += engine->capture.stats.pages - engine->capture.stats.unchanged;
     stats->bytes += bytes;

@@ -22,6 +22,9 @@ typedef struct {
     FutEngineConfig engine; /* vm, node: borrowed from above */
 } FutOptions;
 
+/* By FutTracker, NULL after the last. */
+extern const char *const fut_tracker_names[];
+
 FutOptions *fut_options_parse(int argc, char **argv, GError **error);
 void fut_options_free(FutOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutOptions, fut_options_free)

@@ -53,6 +53,25 @@ static bool set_flush(FutOptions *options, const char *value, size_t offset, GEr
     return true;
 }
 
+const char *const fut_tracker_names[] = {
+    [FUT_TRACKER_QUEUE] = "queue",
+    [FUT_TRACKER_WORDS] = "words",
+    [FUT_TRACKER_FLAGS] = "flags",
+    NULL,
+};
+
+static bool set_tracker(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    for (size_t i = 0; fut_tracker_names[i]; i++) {
+        if (strcmp(value, fut_tracker_names[i]) == 0) {
+            options->engine.tracker = (FutTracker)i;
+            return true;
+        }
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "tracker=%s: must be queue, words or flags", value);
+    return false;
+}
+
 static bool set_name(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     if (!fut_control_name_check(value, error)) {
@@ -107,6 +126,7 @@ static const OptionRule rules[] = {
     { "tls_name", set_text, FIELD(tls_name), 0, 0, "NAME" },
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
     { "flush", set_flush, 0, 0, 0, "local|both" },
+    { "tracker", set_tracker, 0, 0, 0, "queue|words|flags" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL },
@@ -117,6 +137,7 @@ static const OptionRule rules[] = {
     { "commit_ms", NULL, FIELD(engine.commit_ms), 0, 3600000, NULL },
     { "verify", NULL, FIELD(engine.verify_every), 0, 1000000, NULL },
     { "state_check", NULL, FIELD(engine.state_check_every), 0, 1000000, NULL },
+    { "tracker_check", NULL, FIELD(engine.tracker_check_every), 0, 1000000, NULL },
 };
 
 static bool set_number(FutOptions *options, const OptionRule *rule, const char *value,

@@ -68,6 +68,9 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "state_sections_stock", status->device_state.stock },
         { "state_checks", status->device_state.checks },
         { "state_mismatches", status->device_state.mismatches },
+        { "tracker_scans", status->dirty.scans },
+        { "tracker_checks", status->dirty.checks },
+        { "tracker_mismatches", status->dirty.mismatches },
         { "inbound_logged", status->inbound_logged },
         { "reinjected", status->reinjected },
         { "resent", status->resent },
@@ -89,6 +92,9 @@ static void set_measures(json_t *object, const FutEngineStatus *status)
     json_object_set_new(object, "commit_us",
                         json_pack("{s:f,s:f}", "p50", status->commit_us_p50, "p99",
                                   status->commit_us_p99));
+    json_object_set_new(object, "collect_us",
+                        json_pack("{s:f,s:f}", "p50", status->collect_us_p50, "p99",
+                                  status->collect_us_p99));
     json_object_set_new(object, "pages_per_checkpoint", json_real(status->pages_per_checkpoint));
     json_object_set_new(object, "bytes_per_checkpoint", json_real(status->bytes_per_checkpoint));
     json_object_set_new(object, "copy_share", json_real(status->copy_share));
@@ -114,6 +120,7 @@ json_t *fut_service_status(FutService *service)
         { "role", fut_role_name(status.role) },
         { "state", fut_state_name(status.state) },
         { "mode", status.mode == FUT_MODE_STOP ? "stop" : "pipeline" },
+        { "tracker", fut_tracker_names[status.dirty.tracker] },
         { "peer", status.peer_node },
         { "peer_address", peer },
         { "reason", status.reason },

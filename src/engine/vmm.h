@@ -62,6 +62,22 @@ typedef struct {
     uint64_t mismatches; /* of these that found a difference */
 } FutStateStats;
 
+/* How written pages are found; what each costs is in qemu/qdirty.h. */
+typedef enum {
+    FUT_TRACKER_QUEUE,
+    FUT_TRACKER_WORDS,
+    FUT_TRACKER_FLAGS
+} FutTracker;
+
+/* Since finding written pages began. */
+typedef struct {
+    FutTracker tracker;   /* at work: the one asked for, or what is possible instead */
+    uint64_t collections; /* by the queue */
+    uint64_t scans;       /* looks at all of memory: of the queue only when it could not tell */
+    uint64_t checks;      /* comparisons of the queue with such a look */
+    uint64_t mismatches;  /* of these that found a page that was not in the queue */
+} FutDirtyStats;
+
 typedef struct {
     /* Fills *ret_lines (NULL-terminated, caller frees with g_strfreev) with "key=value" lines that must be equal on both hosts of a pair:
      * VMM build, machine, CPU model, vCPUs, each memory block with its length, each device section with its version.
@@ -77,6 +93,8 @@ typedef struct {
     void (*dirty_stop)(FutVmm *vmm);
     /* Guest stopped (inside fut_engine_cut()): adds the pages written since the last call and forgets them. */
     void (*dirty_collect)(FutVmm *vmm, FutPageSet *set);
+    /* Any thread, no lock; figures may be a moment old. Optional. */
+    void (*dirty_stats)(FutVmm *vmm, FutDirtyStats *ret);
 
     /* -- checkpoints; mandatory -- */
     /* Asks for a cut: soon, in a thread of the VMM, with all vCPUs stopped and devices quiet, it calls fut_engine_cut(), then lets the guest go on
@@ -162,6 +180,10 @@ void fut_engine_disk_flushed(FutEngine *engine, unsigned disk);
 void fut_engine_idle(FutEngine *engine);
 /* From state_save(): compare with a save by the VMM's own functions at every n-th, if there is a faster way. 0 = never. */
 unsigned fut_engine_state_check_every(const FutEngine *engine);
+/* From dirty_start(): the way asked for. */
+FutTracker fut_engine_tracker(const FutEngine *engine);
+/* From dirty_collect(): compare the queue with a look at all of memory at every n-th. 0 = never. */
+unsigned fut_engine_tracker_check_every(const FutEngine *engine);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
 void fut_engine_exiting(FutEngine *engine);
 

@@ -64,14 +64,6 @@ const char *fut_delta_impl_name(void)
     return current_impl()->name;
 }
 
-/* Stops at the first byte that is not zero, which in most pages comes early. */
-static bool page_is_zero(const uint8_t *page)
-{
-    uint64_t first;
-    memcpy(&first, page, 8);
-    return first == 0 && memcmp(page, page + 8, FUT_PAGE_SIZE - 8) == 0;
-}
-
 /* Room for one more record; `left` pages are still to come. Returns where the record goes. */
 static inline uint8_t *record_room(FutBuf *out, size_t left)
 {
@@ -89,7 +81,7 @@ static inline void put_head(uint8_t *at, uint64_t key, FutDeltaKind kind)
 /* A ZERO or RAW record of what `page` holds, which nobody changes meanwhile. Returns its length. */
 static size_t put_whole(uint8_t *at, uint64_t key, const uint8_t *page, FutDeltaStats *stats)
 {
-    if (page_is_zero(page)) {
+    if (fut_delta_is_zero(page)) {
         put_head(at, key, FUT_DELTA_ZERO);
         stats->zero++;
         return 8;
@@ -105,7 +97,7 @@ static size_t put_whole(uint8_t *at, uint64_t key, const uint8_t *page, FutDelta
 static size_t put_changed(uint8_t *at, uint64_t key, const uint8_t *shadow, size_t length,
                           FutDeltaStats *stats)
 {
-    if (length >= FUT_PAGE_SIZE || page_is_zero(shadow)) {
+    if (length >= FUT_PAGE_SIZE || fut_delta_is_zero(shadow)) {
         return put_whole(at, key, shadow, stats);
     }
     put_head(at, key, FUT_DELTA_DIFF);
@@ -156,7 +148,10 @@ void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory
         const uint8_t *page = fut_memory_page(memory, keys[i]);
         uint8_t *copy = fut_memory_page(shadow, keys[i]);
         g_assert(page && copy);
-        memcpy(copy, page, FUT_PAGE_SIZE);
+        /* Untouched memory stays so: written, it would take room on both hosts. */
+        if (!fut_delta_is_zero(page) || !fut_delta_is_zero(copy)) {
+            memcpy(copy, page, FUT_PAGE_SIZE);
+        }
         /* The guest may write the page at any time: from here on the compiler must read the
          * copy, not the page. */
         __asm__ __volatile__("" : : "r"(copy) : "memory");

@@ -3,8 +3,10 @@
 #ifndef FUT_DELTA_IMPL_H
 #define FUT_DELTA_IMPL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "delta.h"
 
@@ -14,6 +16,14 @@
 
 /* Vector stores of the packed words may write this many bytes past the record. */
 #define FUT_DELTA_SLACK 64
+
+/* Stops at the first byte that is not zero, which in most pages comes early. */
+static inline bool fut_delta_is_zero(const uint8_t *page)
+{
+    uint64_t first;
+    memcpy(&first, page, 8);
+    return first == 0 && memcmp(page, page + 8, FUT_PAGE_SIZE - 8) == 0;
+}
 
 /* Writes the body of a DIFF record (lines and what follows) to `at`, makes `shadow` equal to
  * `page` and returns the body's length, 0 when nothing differs (then only the first 8 bytes of

@@ -117,7 +117,9 @@ static const uint8_t *apply_record(const uint8_t *from, const FutMemory *memory)
     from += 8;
     switch (head >> FUT_DELTA_KIND_SHIFT) {
     case FUT_DELTA_ZERO:
-        memset(page, 0, FUT_PAGE_SIZE);
+        if (!fut_delta_is_zero(page)) {
+            memset(page, 0, FUT_PAGE_SIZE);
+        }
         return from;
     case FUT_DELTA_RAW:
         memcpy(page, from, FUT_PAGE_SIZE);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Guest memory, and which of its pages were written. QEMU keeps a bitmap a client; the one of
- * migration is used here, read and cleared a word at a time, so that looking costs 2 us for 256 MB
- * and not one call a page.
+ * Guest memory, and which of its pages were written (qdirty.h). QEMU keeps a bitmap a client; the
+ * one of migration is used here.
  *
  * Under TCG a clean page must also be made slow to write again in every vCPU's TLB: QEMU's own
  * migration code leaves that to a walk this module does not make. Under KVM the kernel has its own
- * log, which QEMU copies into the bitmap.
+ * log: rings, which are read here, or a bitmap, which QEMU copies into its own.
  */
-#include "qvmm.h"
+#include "qdirty.h"
 
 #include "fut_error.h"
+#include "fut_log.h"
 
-QEMU_BUILD_BUG_ON(TARGET_PAGE_BITS != FUT_PAGE_SHIFT);
-QEMU_BUILD_BUG_ON(DIRTY_MEMORY_BLOCK_SIZE % BITS_PER_LONG != 0);
+/* So many collections are checked at first, as what is wrong will mostly be so from the start. */
+#define CHECKS_FIRST 16
 
 void fut_qmemory_init(FutQvmm *qvmm)
 {
@@ -42,93 +42,133 @@ const FutMemory *fut_qmemory_get(FutVmm *vmm)
     return &((FutQvmm *)vmm)->memory;
 }
 
-/*
- * Moves the marks of a block's pages from QEMU's bitmap into the set (or nowhere). Returns whether
- * there were any.
- */
-static bool take_marks(const DirtyMemoryBlocks *marks, unsigned number, const RAMBlock *block,
-                       FutPageSet *set)
-{
-    uint64_t first = block->offset >> FUT_PAGE_SHIFT;
-    uint64_t pages = block->max_length >> FUT_PAGE_SHIFT;
-    bool any = false;
+/* -- collecting -- */
 
-    for (uint64_t page = 0; page < pages; page += BITS_PER_LONG) {
-        uint64_t at = first + page;
-        unsigned long *word =
-            &marks->blocks[at / DIRTY_MEMORY_BLOCK_SIZE][BIT_WORD(at % DIRTY_MEMORY_BLOCK_SIZE)];
-        if (likely(*word == 0)) {
-            continue;
-        }
-        uint64_t taken = qatomic_xchg(word, 0);
-        if (pages - page < BITS_PER_LONG) {
-            taken &= (1ull << (pages - page)) - 1;
-        }
-        any = true;
-        if (set) {
-            fut_pageset_add_word(set, number, page, taken);
-        }
-    }
-    return any;
-}
-
-/*
- * The range of host addresses of all blocks whose marks were taken: one walk through the TLBs does
- * for all of them.
- */
-typedef struct {
-    uintptr_t begin, end;
-} HostRange;
-
-static void range_add(HostRange *range, const RAMBlock *block)
-{
-    uintptr_t begin = (uintptr_t)block->host;
-    uintptr_t end = begin + block->max_length;
-
-    range->begin = range->end ? MIN(range->begin, begin) : begin;
-    range->end = MAX(range->end, end);
-}
-
-static void make_slow_to_write(HostRange range)
+/* What was taken is watched from here on: the next write marks it again. */
+static void watch_again(const FutQvmm *qvmm, const FutQtaken *taken)
 {
     CPUState *cpu;
 
-    if (range.end) {
+    if (tcg_enabled() && taken->count > 0) {
         CPU_FOREACH (cpu) {
-            tlb_reset_dirty(cpu, range.begin, range.end - range.begin);
+            tlb_reset_dirty(cpu, taken->begin, taken->end - taken->begin);
         }
+    }
+    for (unsigned i = 0; kvm_enabled() && !kvm_dirty_ring_enabled() && i < qvmm->memory.count;
+         i++) {
+        if (taken->blocks[i / 64] >> (i % 64) & 1) {
+            memory_region_clear_dirty_bitmap(qvmm->blocks[i]->mr, 0, qvmm->blocks[i]->used_length);
+        }
+    }
+}
+
+static void take_words(FutQvmm *qvmm, FutQtaken *taken)
+{
+    if (!tcg_enabled()) {
+        fut_qemu_dirty_log_sync();
+    }
+    fut_qscan_words(qvmm, taken);
+    fut_qqueue_clear();
+    fut_qring_follow();
+    qvmm->dirty.stats.scans++;
+}
+
+static void take_flags(FutQvmm *qvmm, FutQtaken *taken)
+{
+    if (!tcg_enabled()) {
+        fut_qemu_dirty_log_sync();
+    }
+    fut_qscan_flags(qvmm, taken);
+    qvmm->dirty.stats.scans++;
+}
+
+/* All marks are clear now, or the queue has missed some. These are taken, and the queue is not
+ * relied on again. */
+static void check_queue(FutQvmm *qvmm, FutQtaken *taken)
+{
+    FutDirtyStats *stats = &qvmm->dirty.stats;
+    size_t before = taken->count;
+
+    fut_qscan_words(qvmm, taken);
+    stats->checks++;
+    if (taken->count > before) {
+        stats->mismatches++;
+        stats->tracker = FUT_TRACKER_WORDS;
+        fut_qqueue_end();
+        fut_log(FUT_LOG_WARN, "FUT-204",
+                "the queue of written pages missed %zu of %zu: from now on all of memory is "
+                "searched",
+                taken->count - before, taken->count);
+    }
+}
+
+static void take_queue(FutQvmm *qvmm, FutQtaken *taken)
+{
+    unsigned every = fut_engine_tracker_check_every(qvmm->vmm.engine);
+    uint64_t number = ++qvmm->dirty.stats.collections;
+
+    if ((kvm_enabled() && !fut_qring_take()) || !fut_qqueue_take(qvmm, taken)) {
+        take_words(qvmm, taken);
+    } else if (number <= CHECKS_FIRST || (every > 0 && number % every == 0)) {
+        check_queue(qvmm, taken);
     }
 }
 
 void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set)
 {
     FutQvmm *qvmm = (FutQvmm *)vmm;
-    HostRange range = { 0, 0 };
+    FutQtaken taken = { .set = set };
 
-    if (!tcg_enabled()) {
-        fut_qemu_dirty_log_sync();
-    }
     RCU_READ_LOCK_GUARD();
-    const DirtyMemoryBlocks *marks =
-        qatomic_rcu_read(&ram_list.dirty_memory[DIRTY_MEMORY_MIGRATION]);
-    for (unsigned i = 0; i < qvmm->memory.count; i++) {
-        RAMBlock *block = qvmm->blocks[i];
-        if (!take_marks(marks, i, block, set)) {
-            continue;
-        }
-        if (tcg_enabled()) {
-            range_add(&range, block);
-        } else {
-            memory_region_clear_dirty_bitmap(block->mr, 0, block->used_length);
-        }
+    switch (qvmm->dirty.stats.tracker) {
+    case FUT_TRACKER_QUEUE:
+        take_queue(qvmm, &taken);
+        break;
+    case FUT_TRACKER_WORDS:
+        take_words(qvmm, &taken);
+        break;
+    case FUT_TRACKER_FLAGS:
+        take_flags(qvmm, &taken);
+        break;
     }
-    make_slow_to_write(range);
+    watch_again(qvmm, &taken);
+}
+
+void fut_qmemory_stats(FutVmm *vmm, FutDirtyStats *ret)
+{
+    *ret = ((FutQvmm *)vmm)->dirty.stats;
+}
+
+/* -- beginning and end -- */
+
+/* The one asked for, or what can be done here instead of it. */
+static FutTracker choose_tracker(FutQvmm *qvmm)
+{
+    FutTracker asked = fut_engine_tracker(qvmm->vmm.engine);
+    g_autoptr(GError) error = NULL;
+
+    if (asked != FUT_TRACKER_QUEUE) {
+        return asked;
+    }
+    if ((tcg_enabled() || fut_qring_check(&error)) && fut_qqueue_install(&error) &&
+        fut_qqueue_begin(&error)) {
+        return FUT_TRACKER_QUEUE;
+    }
+    fut_log(FUT_LOG_WARN, "FUT-203",
+            "written pages are searched for in all of memory, which is slower: %s", error->message);
+    return FUT_TRACKER_WORDS;
 }
 
 /* Guest stopped: what was marked before tracking began is nobody's business. */
-static void forget_marks(FutQvmm *qvmm)
+static void begin(FutQvmm *qvmm)
 {
-    fut_qmemory_collect(&qvmm->vmm, NULL);
+    FutQtaken taken = { .set = NULL };
+
+    qvmm->dirty.stats = (FutDirtyStats){ .tracker = choose_tracker(qvmm) };
+    RCU_READ_LOCK_GUARD();
+    take_words(qvmm, &taken);
+    watch_again(qvmm, &taken);
+    qvmm->dirty.stats.scans = 0;
 }
 
 bool fut_qmemory_start(FutVmm *vmm, GError **error)
@@ -136,9 +176,9 @@ bool fut_qmemory_start(FutVmm *vmm, GError **error)
     FutQvmm *qvmm = (FutQvmm *)vmm;
     Error *reason = NULL;
     bool taken = fut_qvmm_lock();
-    bool on = qvmm->tracking || fut_qemu_dirty_log_start(&reason);
+    bool on = qvmm->dirty.on || fut_qemu_dirty_log_start(&reason);
 
-    qvmm->tracking = on;
+    qvmm->dirty.on = on;
     fut_qvmm_unlock(taken);
     if (!on) {
         g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
@@ -146,7 +186,7 @@ bool fut_qmemory_start(FutVmm *vmm, GError **error)
         error_free(reason);
         return false;
     }
-    if (!fut_qstop_call(qvmm, forget_marks)) {
+    if (!fut_qstop_call(qvmm, begin)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "this QEMU is about to end: start it anew");
         return false;
     }
@@ -158,9 +198,10 @@ void fut_qmemory_stop(FutVmm *vmm)
     FutQvmm *qvmm = (FutQvmm *)vmm;
     bool taken = fut_qvmm_lock();
 
-    if (qvmm->tracking) {
+    if (qvmm->dirty.on) {
+        fut_qqueue_end();
         memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION);
-        qvmm->tracking = false;
+        qvmm->dirty.on = false;
     }
     fut_qvmm_unlock(taken);
 }

@@ -11,6 +11,7 @@ static const FutVmmOps qvmm_ops = {
     .dirty_start = fut_qmemory_start,
     .dirty_stop = fut_qmemory_stop,
     .dirty_collect = fut_qmemory_collect,
+    .dirty_stats = fut_qmemory_stats,
     .cut_request = fut_qcut_request,
     .cut_resume = fut_qcut_resume,
     .state_save = fut_qdevices_save,

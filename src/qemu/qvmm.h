@@ -77,6 +77,12 @@ typedef struct {
     struct FutQstate *state; /* BQL; made at the first save */
 } FutQdevices;
 
+/* BQL. */
+typedef struct {
+    bool on; /* dirty logging is */
+    FutDirtyStats stats;
+} FutQdirty;
+
 /* Fixed once attached. */
 typedef struct {
     unsigned count;
@@ -88,7 +94,7 @@ struct FutQvmm {
     FutVmm vmm;
     FutMemory memory;
     RAMBlock *blocks[FUT_BLOCKS_MAX];
-    bool tracking; /* BQL: dirty logging is on */
+    FutQdirty dirty;
     FutQcut cut;
     FutQnet net;
     FutQdevices devices;
@@ -114,6 +120,7 @@ const FutMemory *fut_qmemory_get(FutVmm *vmm);
 bool fut_qmemory_start(FutVmm *vmm, GError **error);
 void fut_qmemory_stop(FutVmm *vmm);
 void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set);
+void fut_qmemory_stats(FutVmm *vmm, FutDirtyStats *ret);
 
 /* -- qstop.c -- */
 /* Queues the call; it is made soon, whether the VM runs or not. BQL held. */

@@ -44,9 +44,11 @@ static void test_plugin(void)
         { "run --name vm --node n1 --arbiter file:/x,,y --mode stop --print",
           "file=/m.so,role=primary,name=vm,node=n1,arbiter=file:/x,,,,y,mode=stop" },
         { "run --name vm --epoch-max-us 1 --batch-max-us 2 --heartbeat-ms 3 --timeout-ms 4 "
-          "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --force-generation -- qemu",
-          "file=/m.so,role=primary,name=vm,epoch_max_us=1,batch_max_us=2,heartbeat_ms=3,"
-          "timeout_ms=4,retry_ms=5,commit_ms=8,verify=6,state_check=7,force_generation=on" },
+          "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --tracker flags "
+          "--tracker-check 9 --force-generation -- qemu",
+          "file=/m.so,role=primary,name=vm,tracker=flags,epoch_max_us=1,batch_max_us=2,heartbeat_ms=3,"
+          "timeout_ms=4,retry_ms=5,commit_ms=8,verify=6,state_check=7,tracker_check=9,"
+          "force_generation=on" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -77,6 +79,7 @@ static void test_bad_words(void)
         { "run --name vm --node a,b -- qemu", "a,b" },
         { "run --name vm --mode sideways -- qemu", "sideways" },
         { "run --name vm --flush never -- qemu", "never" },
+        { "run --name vm --tracker guess -- qemu", "queue or words or flags" },
         { "run --name vm --arbiter oracle:delphi -- qemu", "oracle:delphi" },
         { "run --name vm --verify -1 -- qemu", "-1" },
         { "run --name vm --verify 1.5 -- qemu", "1.5" },

@@ -46,7 +46,7 @@ static const char full[] =
     "\"pause_us\":{\"p50\":92,\"p99\":250},\"commit_us\":{\"p50\":200,\"p99\":1250},"
     "\"pages_per_checkpoint\":31.4,\"bytes_per_checkpoint\":63000,\"outputs_held\":2,"
     "\"outputs_released\":5000,\"outputs_dropped\":0,\"lag_us\":300,\"copy_share\":1,"
-    "\"arbiter\":\"file:/a\"}";
+    "\"tracker\":\"queue\",\"collect_us\":{\"p50\":3,\"p99\":9},\"arbiter\":\"file:/a\"}";
 
 static void check_contains(const char *text, const char *words)
 {
@@ -69,6 +69,7 @@ static void test_block(void)
         "committed            1200\n",
         "checkpoints          40/s, 1200 in all\n",
         "pause p50 / p99      92 us / 250 us\n",
+        "written pages        by queue, 3 us / 9 us\n",
         "commit p50 / p99     200 us / 1.25 ms\n",
         "per checkpoint       31 pages, 63.0 KB\n",
         "bytes/s              2.50 MB\n",

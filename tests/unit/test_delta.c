@@ -3,6 +3,7 @@
 #include "delta.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "byteorder.h"
 #include "expect.h"
@@ -261,6 +262,22 @@ static void test_full(void)
     world_done(&w);
 }
 
+/* Zero pages are copied without writing to what is zero: here that cannot be written. */
+static void test_untouched_stays_untouched(void)
+{
+    uint64_t key = fut_key(0, 0);
+    void *zero = mmap(NULL, FUT_PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    g_assert_true(zero != MAP_FAILED);
+    FutMemory memory = { .count = 1, .block = { { zero, FUT_PAGE_SIZE } } };
+    FutBuf out = { 0 };
+
+    fut_delta_encode_full(&out, &memory, &memory, &key, 1, NULL);
+    g_assert_cmpuint(out.len, ==, 8);
+    fut_delta_apply(out.data, out.len, &memory);
+    fut_buf_done(&out);
+    munmap(zero, FUT_PAGE_SIZE);
+}
+
 typedef struct {
     volatile uint64_t *page;
     int stop; /* atomic */
@@ -440,6 +457,7 @@ int main(int argc, char **argv)
     g_test_add_func("/delta/implementations-agree", test_implementations_agree);
     g_test_add_func("/delta/every-word", test_every_word);
     g_test_add_func("/delta/full", test_full);
+    g_test_add_func("/delta/untouched-stays-untouched", test_untouched_stays_untouched);
     if (!FUT_THREAD_SANITIZER) {
         g_test_add_func("/delta/full-while-written", test_full_while_written);
     }

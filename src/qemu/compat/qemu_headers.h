@@ -37,6 +37,7 @@
 #include "system/cpu-timers.h"
 #include "system/cpus.h"
 #include "system/kvm.h"
+#include "system/kvm_int.h"
 #include "system/replay.h"
 #include "system/runstate-action.h"
 #include "system/runstate.h"
@@ -47,6 +48,7 @@
 #include "sysemu/cpu-timers.h"
 #include "sysemu/cpus.h"
 #include "sysemu/kvm.h"
+#include "sysemu/kvm_int.h"
 #include "sysemu/replay.h"
 #include "sysemu/runstate-action.h"
 #include "sysemu/runstate.h"
@@ -61,6 +63,7 @@
 #include "softmmu/timers-state.h"
 #endif
 
+#include "exec/address-spaces.h"
 #include "exec/exec-all.h"
 #include "exec/memory.h"
 #include "exec/ram_addr.h"
