@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Disks of each host's own: the twin has every write that was acknowledged to anybody, and its image is the committed one."""
-import random
 import signal
-import threading
 import time
 
 import pytest
 from lab import load
-from lab.disks import MB, Disk, DiskUser, image, make_images, names, same_images
+from lab.disks import MB, Disk, DiskUser, Writer, image, make_images, names, same_images
 from lab.machine import Machine
 from lab.vm import address, pair, primary, standby
 
@@ -24,40 +22,6 @@ def disks_pair(lab, machine):
     for host in lab.hosts[:2]:
         make_images(host, machine.disks)
     return pair(lab, machine)
-
-
-class Writer:
-    """Writes blocks of a disk again and again, and remembers what was acknowledged."""
-
-    def __init__(self, client, disk, blocks, block_bytes=16384, first=0):
-        self.user, self.disk, self.block_bytes = DiskUser(client), disk, block_bytes
-        self.blocks = range(first, first + blocks)
-        self.random = random.Random(first)
-        self.done, self.last, self.count, self.error = {}, None, 0, None
-        self.stopping = False
-        self.thread = threading.Thread(target=self.work, daemon=True)
-        self.thread.start()
-
-    def work(self):
-        try:
-            while not self.stopping:
-                block, seed = self.random.choice(self.blocks), self.count
-                self.last = block
-                self.user.write(self.disk, block * self.block_bytes, self.block_bytes, seed)
-                self.done[block] = seed
-                self.count += 1
-        except (OSError, RuntimeError) as error:
-            self.error = error
-
-    def stop(self):
-        self.stopping = True
-        self.thread.join(30)
-        assert not self.thread.is_alive() and self.error is None, self.error
-        assert self.count > 20, f"only {self.count} writes to {self.disk}"
-
-    def check(self):
-        for block, seed in sorted(self.done.items()):
-            self.user.verify(self.disk, block * self.block_bytes, self.block_bytes, seed)
 
 
 def writers_on(lab, machine):

@@ -3,7 +3,9 @@
 import dataclasses
 import filecmp
 import os
+import random
 import subprocess
+import threading
 
 from .load import Connection
 
@@ -84,3 +86,43 @@ class DiskUser:
 
     def close(self):
         self.connection.close()
+
+
+class Writer:
+    """Writes blocks of a disk again and again, and remembers what was acknowledged. `reads`: each block is read and compared
+    before it is written anew, so that nothing lost goes unnoticed under a later write."""
+
+    def __init__(self, client, disk, blocks, block_bytes=16384, first=0, reads=False):
+        self.user, self.disk, self.block_bytes, self.reads = DiskUser(client), disk, block_bytes, reads
+        self.blocks = range(first, first + blocks)
+        self.random = random.Random(first)
+        self.done, self.last, self.count, self.error = {}, None, 0, None
+        self.stopping = False
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def work(self):
+        try:
+            while not self.stopping:
+                block, seed = self.random.choice(self.blocks), self.count
+                self.last = block
+                if self.reads and block in self.done:
+                    self.verify(block)
+                self.user.write(self.disk, block * self.block_bytes, self.block_bytes, seed)
+                self.done[block] = seed
+                self.count += 1
+        except (OSError, RuntimeError) as error:
+            self.error = error
+
+    def verify(self, block):
+        self.user.verify(self.disk, block * self.block_bytes, self.block_bytes, self.done[block])
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join(30)
+        assert not self.thread.is_alive() and self.error is None, self.error
+        assert self.count > 20, f"only {self.count} writes to {self.disk}"
+
+    def check(self):
+        for block in sorted(self.done):
+            self.verify(block)

@@ -13,26 +13,29 @@ from .process import wait_for
 ECHO, COUNTER, SINK, SOURCE, WRITER = 7000, 7001, 7002, 7003, 7004
 
 
-class Counter:
-    """fut-count at work."""
+def parsed(lines):
+    """Those of the lines that are JSON; the last may be half written."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            pass
 
-    def __init__(self, client, guest=GUEST_IP):
-        self.process = client.spawn([paths.FUT_COUNT, guest, str(COUNTER)], "count")
+
+class Counter:
+    """fut-count at work, over one connection or several."""
+
+    def __init__(self, client, guest=GUEST_IP, connections=1):
+        self.process = client.spawn([paths.FUT_COUNT, guest, str(COUNTER), "86400", str(connections)], "count")
         self.wait_counts(1)
 
     def lines(self):
-        found = []
-        for line in self.process.output().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                pass
-        return found
+        return list(parsed(self.process.output().splitlines()))
 
     def progress(self):
         """The newest progress line, {} before the first."""
-        lines = [line for line in self.lines() if "t" in line]
-        return lines[-1] if lines else {}
+        newest_first = parsed(reversed(self.process.output().splitlines()))
+        return next((line for line in newest_first if "t" in line), {})
 
     def gaps(self):
         return [line for line in self.lines() if "gap_ms" in line]
@@ -49,6 +52,14 @@ class Counter:
                 raise RuntimeError(f"the counter ended: {self.process.output()[-500:]}")
             return self.count() >= goal
         wait_for(lambda: f"counter gets from {goal - more} to {goal}, is at {self.count()}", enough, timeout)
+
+    def wait_answers(self, since, timeout=20):
+        """Waits until every connection had an answer after that time."""
+        def answered():
+            if not self.process.alive:
+                raise RuntimeError(f"the counter ended: {self.process.output()[-500:]}")
+            return self.progress().get("oldest", 0) > since
+        wait_for(lambda: f"every connection gets an answer; counter at {self.progress()}", answered, timeout)
 
     def finish(self):
         """Stops it and returns its last word."""
