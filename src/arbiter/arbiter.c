@@ -93,6 +93,11 @@ bool fut_arbiter_release(FutArbiter *arbiter, uint64_t generation, const char *n
     return arbiter->ops->release(arbiter, generation, node, error);
 }
 
+bool fut_arbiter_identify(FutArbiter *arbiter, char **ret_identity, GError **error)
+{
+    return arbiter->ops->identify(arbiter, ret_identity, error);
+}
+
 bool fut_arbiter_grant(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error)
 {
     if (!arbiter->ops->grant) {

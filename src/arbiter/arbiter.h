@@ -21,7 +21,9 @@ typedef enum {
 typedef struct {
     uint64_t generation; /* 0: no record yet */
     char *holder;        /* owned; node name, "" when none */
-    bool released;       /* the holder ended its VM on purpose: anybody may start it anew */
+    bool
+        released; /* the holder ended its VM on purpose in the generation before: anybody may start it
+                      anew, nobody may take it over */
 } FutArbiterRecord;
 void fut_arbiter_record_clear(FutArbiterRecord *record);
 
@@ -38,8 +40,12 @@ typedef struct {
      * generation - 1, as an unmounted share has); *ret_text says why. Caller frees the text. */
     FutClaim (*claim)(FutArbiter *arbiter, uint64_t generation, const char *node, char **ret_text);
     bool (*read)(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error);
-    /* Marks (generation, node) as released; nothing happens when the record has moved on. */
+    /* (generation, node) becomes (generation + 1, node, released), so that nobody is granted generation
+     * + 1 any more; nothing happens when the record has moved on. */
     bool (*release)(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error);
+    /* What two arbiters must agree in to be one: kind and record, printable, one line. May ask the
+     * arbiter. Caller frees. */
+    bool (*identify)(FutArbiter *arbiter, char **ret_identity, GError **error);
     /* Optional. A person's word: the claim of (generation, node) is to be granted. */
     bool (*grant)(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error);
     void (*close)(FutArbiter *arbiter);
@@ -60,6 +66,8 @@ FutClaim fut_arbiter_claim(FutArbiter *arbiter, uint64_t generation, const char 
 bool fut_arbiter_read(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error);
 bool fut_arbiter_release(FutArbiter *arbiter, uint64_t generation, const char *node,
                          GError **error);
+/* Equal on two hosts whose arbiters keep the same record, else different. */
+bool fut_arbiter_identify(FutArbiter *arbiter, char **ret_identity, GError **error);
 /* FUT_ERR_UNSUPPORTED for the kinds that ask nobody. */
 bool fut_arbiter_grant(FutArbiter *arbiter, uint64_t generation, const char *node, GError **error);
 /* Whether the address has a known form: for those that only hand it on. Touches nothing. */

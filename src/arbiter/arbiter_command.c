@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Arbiter "command:PATH[,limit=SECONDS]": a program keeps the record, for fencing and for cluster
+/* Arbiter "command:PATH[,limit=SECONDS][,id=NAME]": a program keeps the record, for fencing and for cluster
  * managers. futago-arbiter(7) is its contract; in short:
  *
  *   PATH claim VM GENERATION NODE      0 granted, 1 refused, else nobody can tell
  *   PATH read VM                       0 and the record's line, or nothing when there is none
- *   PATH release VM GENERATION NODE    0 done
+ *   PATH release VM GENERATION NODE    0 done: GENERATION + 1 is NODE's, released
  *
  * What it answers to a claim counts only if the record it keeps says the same: a program that always
  * says yes, or ends with 1 because something in it broke, decides nothing.
@@ -27,27 +27,71 @@
 typedef struct {
     FutArbiter arbiter;
     char *path, *vm;
+    char *id;          /* what both hosts' programs have in common; owned */
     uint64_t limit_ns; /* for one claim, read or release, all it runs taken together */
 } CommandArbiter;
 
 /* -- address -- */
 
-static bool split_limit(char *where, uint64_t *ret_limit_s, GError **error)
+/* Takes ",key=value" off the end of the address; NULL if that is not what stands there. */
+static const char *take_option(char *where, const char *key)
 {
-    char *limit = g_strrstr(where, ",limit=");
+    char *comma = strrchr(where, ',');
 
-    *ret_limit_s = LIMIT_DEFAULT_S;
-    if (!limit) {
-        return true;
+    if (!comma || !g_str_has_prefix(comma + 1, key)) {
+        return NULL;
     }
-    if (!g_ascii_string_to_unsigned(limit + 7, 10, 1, LIMIT_MAX_S, ret_limit_s, NULL)) {
+    *comma = '\0';
+    return comma + 1 + strlen(key);
+}
+
+static bool take_options(char *program, const char *where, uint64_t *ret_limit_s,
+                         const char **ret_id, GError **error)
+{
+    const char *limit = NULL, *id = NULL, *more = "";
+
+    while (more) {
+        more = NULL;
+        if (!limit && (limit = take_option(program, "limit="))) {
+            more = limit;
+        } else if (!id && (id = take_option(program, "id="))) {
+            more = id;
+        }
+    }
+    *ret_limit_s = LIMIT_DEFAULT_S;
+    if (limit && !g_ascii_string_to_unsigned(limit, 10, 1, LIMIT_MAX_S, ret_limit_s, NULL)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
                     "arbiter 'command:%s': limit is a number of seconds from 1 to %d", where,
                     LIMIT_MAX_S);
         return false;
     }
-    *limit = '\0';
+    if (id && !fut_arbiter_name_ok(id)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "arbiter 'command:%s': id is a name of letters, digits, '.', '_' and '-'",
+                    where);
+        return false;
+    }
+    *ret_id = id;
     return true;
+}
+
+/* Without a name of its own a program is known by its text. */
+static char *identity_of(const char *path, GError **error)
+{
+    g_autofree char *text = NULL;
+    gsize length = 0;
+    g_autoptr(GError) fault = NULL;
+
+    if (!g_file_get_contents(path, &text, &length, &fault)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "arbiter 'command:%s': cannot be read (%s): make it readable, or give it a "
+                    "name (id=NAME)",
+                    path, fault->message);
+        return NULL;
+    }
+    g_autofree char *sum =
+        g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)text, length);
+    return g_strdup_printf("sha256 %.16s", sum);
 }
 
 static bool check_program(const char *path, GError **error)
@@ -74,18 +118,24 @@ static FutArbiter *command_open(const char *where, const char *vm, GError **erro
 {
     g_autofree char *program = g_strdup(where);
     uint64_t limit_s;
+    const char *name;
 
-    if (!split_limit(program, &limit_s, error)) {
+    if (!take_options(program, where, &limit_s, &name, error)) {
         return NULL;
     }
     g_autofree char *path = g_canonicalize_filename(program, NULL);
     if (!check_program(path, error)) {
         return NULL;
     }
+    g_autofree char *id = name ? g_strdup_printf("id %s", name) : identity_of(path, error);
+    if (!id) {
+        return NULL;
+    }
     CommandArbiter *command = g_new0(CommandArbiter, 1);
     command->arbiter.ops = &fut_arbiter_command;
     command->path = g_steal_pointer(&path);
     command->vm = g_strdup(vm);
+    command->id = g_steal_pointer(&id);
     command->limit_ns = limit_s * FUT_NS_PER_S;
     return &command->arbiter;
 }
@@ -96,6 +146,7 @@ static void command_close(FutArbiter *arbiter)
 
     g_free(command->path);
     g_free(command->vm);
+    g_free(command->id);
     g_free(command);
 }
 
@@ -263,30 +314,65 @@ static bool command_read(FutArbiter *arbiter, FutArbiterRecord *ret, GError **er
     return true;
 }
 
+/* A generation that stays free could be claimed by the twin of a VM that has ended. */
+static bool confirm_release(const CommandArbiter *command, uint64_t generation, const char *node,
+                            uint64_t deadline_ns, GError **error)
+{
+    FutArbiterRecord record = { 0 };
+
+    if (!read_record(command, deadline_ns, &record, error)) {
+        return false;
+    }
+    bool free_still = record.generation == generation && strcmp(record.holder, node) == 0;
+    if (free_still) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "%s release: says done, but the record it keeps still says generation "
+                    "%" G_GUINT64_FORMAT ": correct the program",
+                    command->path, generation);
+    }
+    fut_arbiter_record_clear(&record);
+    return !free_still;
+}
+
+static bool release(const CommandArbiter *command, uint64_t generation, const char *node,
+                    GError **error)
+{
+    uint64_t deadline_ns = fut_now_ns() + command->limit_ns;
+    FutRunResult result;
+
+    if (!run(command, "release", generation, node, deadline_ns, &result, error)) {
+        return false;
+    }
+    if (result.late || result.status != 0) {
+        set_failure(command, "release", &result, error);
+        return false;
+    }
+    return confirm_release(command, generation, node, deadline_ns, error);
+}
+
 static bool command_release(FutArbiter *arbiter, uint64_t generation, const char *node,
                             GError **error)
 {
-    const CommandArbiter *command = (const CommandArbiter *)arbiter;
-    FutRunResult result;
-    bool ran =
-        run(command, "release", generation, node, fut_now_ns() + command->limit_ns, &result, error);
-
-    if (ran && (result.late || result.status != 0)) {
-        set_failure(command, "release", &result, error);
-        ran = false;
-    }
-    if (!ran) {
+    if (!release((const CommandArbiter *)arbiter, generation, node, error)) {
         g_prefix_error(error, "arbiter: ");
+        return false;
     }
-    return ran;
+    return true;
+}
+
+static bool command_identify(FutArbiter *arbiter, char **ret_identity, GError **error)
+{
+    *ret_identity = g_strdup_printf("command, %s", ((const CommandArbiter *)arbiter)->id);
+    return true;
 }
 
 const FutArbiterOps fut_arbiter_command = {
     .kind = "command",
-    .usage = "command:PATH[,limit=SECONDS]",
+    .usage = "command:PATH[,limit=SECONDS][,id=NAME]",
     .open = command_open,
     .claim = command_claim,
     .read = command_read,
     .release = command_release,
+    .identify = command_identify,
     .close = command_close,
 };

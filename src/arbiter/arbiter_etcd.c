@@ -2,7 +2,8 @@
 /* Arbiter "etcd:URL,...": one key a VM, PREFIX/VM, whose value is the record's line. A claim reads
  * it (through the majority, as etcd does unless told otherwise) and replaces it in a transaction
  * that fails if the key was changed since. So a request that is carried out late, or that is sent
- * again through another member because its answer was lost, changes nothing twice.
+ * again through another member because its answer was lost, changes nothing twice. PREFIX/VM/token
+ * is made by who comes first and tells this cluster and prefix from others.
  *
  * The key has no lease: a record that expired would make a generation anew.
  */
@@ -39,6 +40,7 @@ typedef struct {
     uint64_t generation;
     const char *node;
     FutArbiterRecord *ret_record; /* read */
+    char *ret_token;              /* identify; owned by who asks */
     FutClaim claim;               /* claim */
     char **ret_text;
 } Question;
@@ -125,7 +127,7 @@ static bool look(const Question *question, Seen *ret, GError **error)
 {
     const EtcdArbiter *arbiter = question->arbiter;
     json_t *request = json_pack("{s:s}", "key", arbiter->key_base64);
-    json_t *answer = fut_etcd_call(&arbiter->etcd, question->server, "range", request,
+    json_t *answer = fut_etcd_call(&arbiter->etcd, question->server, "kv/range", request,
                                    question->deadline_ns, error);
 
     *ret = (Seen){ 0 };
@@ -156,14 +158,14 @@ static json_t *replacement(const EtcdArbiter *arbiter, int64_t revision, const c
 }
 
 /* Puts the record in the place of what was seen. *ret_done: false when that is there no more. */
-static bool replace(const Question *question, int64_t revision, bool released, bool *ret_done,
-                    GError **error)
+static bool replace(const Question *question, int64_t revision, uint64_t generation, bool released,
+                    bool *ret_done, GError **error)
 {
     const EtcdArbiter *arbiter = question->arbiter;
-    g_autofree char *line = fut_arbiter_line(question->generation, question->node, released);
+    g_autofree char *line = fut_arbiter_line(generation, question->node, released);
     json_t *answer =
-        fut_etcd_call(&arbiter->etcd, question->server, "txn", replacement(arbiter, revision, line),
-                      question->deadline_ns, error);
+        fut_etcd_call(&arbiter->etcd, question->server, "kv/txn",
+                      replacement(arbiter, revision, line), question->deadline_ns, error);
 
     if (!answer) {
         return false;
@@ -187,6 +189,55 @@ static bool ask_read(Question *question, GError **error)
     return true;
 }
 
+/* Puts the token, if there is none; else asks for the one that is there. */
+static json_t *token_request(const char *key, const char *token)
+{
+    g_autofree char *value = g_base64_encode((const guchar *)token, strlen(token));
+
+    return json_pack("{s:[{s:s,s:s,s:s,s:s}],s:[{s:{s:s,s:s}}],s:[{s:{s:s}}]}", "compare", "key",
+                     key, "target", "CREATE", "result", "EQUAL", "create_revision", "0", "success",
+                     "request_put", "key", key, "value", value, "failure", "request_range", "key",
+                     key);
+}
+
+/* NULL if that is none. Caller frees. */
+static char *token_of(const json_t *answer)
+{
+    const json_t *response = json_array_get(json_object_get(answer, "responses"), 0);
+    const json_t *range = json_object_get(response, "response_range");
+    const json_t *pair = json_array_get(json_object_get(range, "kvs"), 0);
+    const char *base64 = json_string_value(json_object_get(pair, "value"));
+    gsize length = 0;
+    g_autofree guchar *bytes = base64 ? g_base64_decode(base64, &length) : NULL;
+    g_autofree char *token = g_strndup(bytes ? (const char *)bytes : "", length);
+
+    return strlen(token) == length && g_uuid_string_is_valid(token) ? g_steal_pointer(&token)
+                                                                    : NULL;
+}
+
+/* The cluster's own number would not do: it is the same for any two that were set up alike. */
+static bool ask_token(Question *question, GError **error)
+{
+    const EtcdArbiter *arbiter = question->arbiter;
+    g_autofree char *name = g_strdup_printf("%s/token", arbiter->key);
+    g_autofree char *key = g_base64_encode((const guchar *)name, strlen(name));
+    g_autofree char *token = g_uuid_string_random();
+    json_t *answer = fut_etcd_call(&arbiter->etcd, question->server, "kv/txn",
+                                   token_request(key, token), question->deadline_ns, error);
+
+    if (!answer) {
+        return false;
+    }
+    bool made = json_is_true(json_object_get(answer, "succeeded"));
+    question->ret_token = made ? g_steal_pointer(&token) : token_of(answer);
+    json_decref(answer);
+    if (!question->ret_token) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "key %s is damaged: remove it while no host runs the VM", name);
+    }
+    return question->ret_token != NULL;
+}
+
 /* One look and, if it is to be, one write. *ret_again: somebody else came in between. */
 static bool try_claim(Question *question, bool *ret_again, GError **error)
 {
@@ -201,7 +252,7 @@ static bool try_claim(Question *question, bool *ret_again, GError **error)
                               question->ret_text);
         if (question->claim == FUT_CLAIM_GRANTED &&
             !fut_arbiter_record_is(&seen.record, question->generation, question->node)) {
-            ok = replace(question, seen.revision, false, &done, error);
+            ok = replace(question, seen.revision, question->generation, false, &done, error);
         }
     }
     fut_arbiter_record_clear(&seen.record);
@@ -216,7 +267,7 @@ static bool try_release(Question *question, bool *ret_again, GError **error)
     bool ok = look(question, &seen, error);
 
     if (ok && fut_arbiter_record_is(&seen.record, question->generation, question->node)) {
-        ok = replace(question, seen.revision, true, &done, error);
+        ok = replace(question, seen.revision, question->generation + 1, true, &done, error);
     }
     fut_arbiter_record_clear(&seen.record);
     *ret_again = !done;
@@ -303,6 +354,18 @@ static bool etcd_release(FutArbiter *arbiter, uint64_t generation, const char *n
     return ask_all((EtcdArbiter *)arbiter, &question, ask_release, error);
 }
 
+static bool etcd_identify(FutArbiter *arbiter, char **ret_identity, GError **error)
+{
+    Question question = { 0 };
+
+    if (!ask_all((EtcdArbiter *)arbiter, &question, ask_token, error)) {
+        return false;
+    }
+    *ret_identity = g_strdup_printf("etcd, token %s", question.ret_token);
+    g_free(question.ret_token);
+    return true;
+}
+
 const FutArbiterOps fut_arbiter_etcd = {
     .kind = "etcd",
     .usage = "etcd:URL[,URL...][/PREFIX]",
@@ -310,5 +373,6 @@ const FutArbiterOps fut_arbiter_etcd = {
     .claim = etcd_claim,
     .read = etcd_read,
     .release = etcd_release,
+    .identify = etcd_identify,
     .close = etcd_close,
 };

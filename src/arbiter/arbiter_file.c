@@ -80,6 +80,17 @@ static bool file_release(FutArbiter *arbiter, uint64_t generation, const char *n
                                      error);
 }
 
+static bool file_identify(FutArbiter *arbiter, char **ret_identity, GError **error)
+{
+    g_autofree char *token = NULL;
+
+    if (!fut_record_folder_token(&((const FileArbiter *)arbiter)->folder, &token, error)) {
+        return false;
+    }
+    *ret_identity = g_strdup_printf("file, token %s", token);
+    return true;
+}
+
 const FutArbiterOps fut_arbiter_file = {
     .kind = "file",
     .usage = "file:DIR",
@@ -87,5 +98,6 @@ const FutArbiterOps fut_arbiter_file = {
     .claim = file_claim,
     .read = file_read,
     .release = file_release,
+    .identify = file_identify,
     .close = file_close,
 };

@@ -210,6 +210,13 @@ static bool manual_release(FutArbiter *arbiter, uint64_t generation, const char 
                                      error);
 }
 
+/* The record is each host's own: there is nothing that could be compared. */
+static bool manual_identify(FutArbiter *arbiter, char **ret_identity, GError **error)
+{
+    *ret_identity = g_strdup("manual");
+    return true;
+}
+
 const FutArbiterOps fut_arbiter_manual = {
     .kind = "manual",
     .usage = "manual:DIR",
@@ -217,6 +224,7 @@ const FutArbiterOps fut_arbiter_manual = {
     .claim = manual_claim,
     .read = manual_read,
     .release = manual_release,
+    .identify = manual_identify,
     .grant = manual_grant,
     .close = manual_close,
 };

@@ -82,7 +82,7 @@ FutClaim fut_arbiter_judge(const FutArbiterRecord *record, uint64_t generation, 
         return FUT_CLAIM_UNKNOWN;
     }
     *ret_text = g_strdup_printf("%s %s generation %" G_GUINT64_FORMAT, record->holder,
-                                record->released ? "has ended the VM in" : "runs the VM in",
+                                record->released ? "has ended the VM, which is" : "runs the VM in",
                                 record->generation);
     return FUT_CLAIM_REFUSED;
 }

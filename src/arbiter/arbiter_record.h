@@ -2,6 +2,9 @@
 /* An arbiter's record as a line of text, and what it says about a claim: the same for all kinds.
  *
  *   futago-arbiter 1 generation=7 holder=hostA state=active      (or state=released), and a newline
+ *
+ * An orderly end takes a generation of its own: (7, hostA, active) becomes (8, hostA, released). So a
+ * twin that did not hear of it and claims 8 is refused as if another had it; a new start claims 9.
  */
 #ifndef FUT_ARBITER_RECORD_H
 #define FUT_ARBITER_RECORD_H

@@ -281,7 +281,7 @@ json_t *fut_etcd_call(const FutEtcd *etcd, guint server, const char *verb, json_
                       uint64_t deadline_ns, GError **error)
 {
     const char *name = g_ptr_array_index(etcd->servers, server);
-    g_autofree char *url = g_strdup_printf("%s/v3/kv/%s", name, verb);
+    g_autofree char *url = g_strdup_printf("%s/v3/%s", name, verb);
     uint64_t now_ns = fut_now_ns();
     char *body = json_dumps(take_request, JSON_COMPACT);
     json_t *answer = NULL;

@@ -21,7 +21,7 @@ typedef struct {
 bool fut_etcd_init(FutEtcd *etcd, const char *where, GError **error);
 void fut_etcd_done(FutEtcd *etcd);
 
-/* POSTs to /v3/kv/`verb` of that server; returns the answer, an object; new reference. NULL: no
+/* POSTs to /v3/`verb` of that server; returns the answer, an object; new reference. NULL: no
  * answer within REQUEST_MS or until the deadline, or one that etcd would not give; the text names
  * the server. Any thread. */
 json_t *fut_etcd_call(const FutEtcd *etcd, guint server, const char *verb, json_t *take_request,

@@ -56,6 +56,7 @@ bool fut_record_folder_init(FutRecordFolder *folder, const char *kind, const cha
     }
     folder->record_path = g_strdup_printf("%s/%s.generation", dir, vm);
     folder->lock_path = g_strdup_printf("%s/%s.lock", dir, vm);
+    folder->token_path = g_strdup_printf("%s/%s.token", dir, vm);
     folder->new_path = g_strdup_printf("%s/%s.new", dir, vm);
     folder->dir = g_steal_pointer(&dir);
     return true;
@@ -66,6 +67,7 @@ void fut_record_folder_done(FutRecordFolder *folder)
     g_free(folder->dir);
     g_free(folder->record_path);
     g_free(folder->lock_path);
+    g_free(folder->token_path);
     g_free(folder->new_path);
 }
 
@@ -226,9 +228,58 @@ bool fut_record_folder_release(const FutRecordFolder *folder, uint64_t generatio
     }
     bool ok = fut_record_folder_read(folder, &record, error);
     if (ok && fut_arbiter_record_is(&record, generation, node)) {
-        ok = replace_record(folder, generation, node, true, error);
+        ok = replace_record(folder, generation + 1, node, true, error);
     }
     fut_arbiter_record_clear(&record);
+    close(lock);
+    return ok;
+}
+
+/* -- the token -- */
+
+/* With the lock. */
+static bool read_token(const FutRecordFolder *folder, char **ret_token, GError **error)
+{
+    char bytes[FUT_ARBITER_LINE_MAX + 1];
+    bool found;
+
+    *ret_token = NULL;
+    if (!fut_record_folder_get(folder->token_path, bytes, &found, error)) {
+        return false;
+    }
+    g_autofree char *token = g_strndup(bytes, strcspn(bytes, "\n"));
+    if (found && !g_uuid_string_is_valid(token)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "arbiter: %s is damaged: remove it while no host runs the VM",
+                    folder->token_path);
+        return false;
+    }
+    *ret_token = found ? g_steal_pointer(&token) : NULL;
+    return true;
+}
+
+/* With the lock. */
+static bool make_token(const FutRecordFolder *folder, char **ret_token, GError **error)
+{
+    g_autofree char *token = g_uuid_string_random();
+    g_autofree char *line = g_strdup_printf("%s\n", token);
+
+    if (!fut_record_folder_put(folder, folder->token_path, line, error)) {
+        return false;
+    }
+    *ret_token = g_steal_pointer(&token);
+    return true;
+}
+
+bool fut_record_folder_token(const FutRecordFolder *folder, char **ret_token, GError **error)
+{
+    int lock = fut_record_folder_lock(folder, error);
+
+    if (lock < 0) {
+        return false;
+    }
+    bool ok = read_token(folder, ret_token, error) &&
+              (*ret_token || make_token(folder, ret_token, error));
     close(lock);
     return ok;
 }

@@ -4,6 +4,8 @@
  *   DIR/VM.generation   the record: one line, as arbiter_record.h says
  *   DIR/VM.lock         locked (fcntl, so that it works over NFS too) while the record is looked at
  *                       and replaced; never removed
+ *   DIR/VM.token        one line, made by who comes first and never changed: tells this folder from
+ *                       others (kind "file" only)
  *   DIR/VM.new          what is about to replace a file; left over by a crash it means nothing
  *
  * A file is replaced by rename() after fsync(), so a crash leaves the old one or the new one. Not
@@ -15,7 +17,7 @@
 #include "arbiter_record.h"
 
 typedef struct {
-    char *dir, *record_path, *lock_path, *new_path; /* owned */
+    char *dir, *record_path, *lock_path, *token_path, *new_path; /* owned */
 } FutRecordFolder;
 
 /* Makes the folder if its parent is there. `kind` is for messages. */
@@ -37,6 +39,9 @@ bool fut_record_folder_hold(const FutRecordFolder *folder, const FutArbiterRecor
 /* Without the lock: what FutArbiterOps.release is to do. */
 bool fut_record_folder_release(const FutRecordFolder *folder, uint64_t generation, const char *node,
                                GError **error);
+
+/* Without the lock: the folder's token, made if there is none. Caller frees. */
+bool fut_record_folder_token(const FutRecordFolder *folder, char **ret_token, GError **error);
 
 /* Other small files in the folder; with the lock. get: FUT_ARBITER_LINE_MAX bytes at most, as a
  * string, "" if there are NUL bytes in it; *ret_found says whether there is such a file. */

@@ -18,6 +18,9 @@
 #define FAREWELL_MS 300
 /* Longest wait of an engine's thread before it looks round again. */
 #define WAIT_US 10000
+/* Lines about strangers: some at once, then one every so often. */
+#define STRANGERS_BURST 10
+#define STRANGERS_EVERY_NS (10 * FUT_NS_PER_S)
 
 /* -- host operations of the engine -- */
 
@@ -107,15 +110,51 @@ static const FutEngineHost service_host = {
 
 /* -- events -- */
 
+/* What anybody who reaches the port may cause to be said. */
+static bool is_of_strangers(const char *id)
+{
+    static const char *const ids[] = { "FUT-123", "FUT-180", "FUT-181" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+        if (g_str_equal(ids[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The text as it is to be told; NULL: there were too many of them. Caller frees. */
+static char *text_to_tell(FutService *service, const char *id, const char *text)
+{
+    uint64_t kept_back = 0;
+
+    if (!is_of_strangers(id)) {
+        return g_strdup(text);
+    }
+    g_mutex_lock(&service->events_lock);
+    bool pass = fut_rate_pass(&service->strangers, fut_now_ns(), &kept_back);
+    g_mutex_unlock(&service->events_lock);
+    if (!pass) {
+        return NULL;
+    }
+    return kept_back
+               ? g_strdup_printf("%s (and %" G_GUINT64_FORMAT " more before it)", text, kept_back)
+               : g_strdup(text);
+}
+
 void fut_service_report(FutService *service, const char *id, const char *text)
 {
-    fut_log(FUT_LOG_INFO, id, "%s", text);
+    char *told = text_to_tell(service, id, text);
+    if (!told) {
+        return;
+    }
+    fut_log(FUT_LOG_INFO, id, "%s", told);
     g_mutex_lock(&service->events_lock);
     FutEvent *event = &service->events[service->event_count++ % FUT_EVENTS_KEPT];
     g_free(event->id);
     g_free(event->text);
     event->id = g_strdup(id);
-    event->text = g_strdup(text);
+    event->text = told;
     event->time_s = (double)g_get_real_time() / G_USEC_PER_SEC;
     g_mutex_unlock(&service->events_lock);
     fut_wake_fd(service->control_wake_fd);
@@ -127,6 +166,7 @@ void fut_service_turned_away(FutService *service, const char *id, const char *te
     g_mutex_lock(&service->events_lock);
     g_free(service->turned_away);
     service->turned_away = g_strdup(text);
+    service->turned_away_count++;
     g_mutex_unlock(&service->events_lock);
 }
 
@@ -139,6 +179,7 @@ static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
     service->options = take_options;
     service->started_ns = fut_now_ns();
     service->asks = g_async_queue_new_full(g_free);
+    service->strangers = (FutRate)FUT_RATE_INIT(STRANGERS_BURST, STRANGERS_EVERY_NS);
     service->control_fd = -1;
     service->link_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     service->control_wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -196,13 +237,36 @@ static bool open_tls(FutService *service, GError **error)
     return service->tls != NULL;
 }
 
+/* The machine's description as the peer gets to see it: with the arbiter, which must be the same one,
+ * before all else. */
+static bool add_arbiter(FutService *service, char ***machine, GError **error)
+{
+    g_autofree char *identity = NULL;
+    GPtrArray *lines = g_ptr_array_new();
+
+    if (!fut_arbiter_identify(service->arbiter, &identity, error)) {
+        g_ptr_array_unref(lines);
+        return false;
+    }
+    g_ptr_array_add(lines, g_strdup_printf(FUT_WIRE_ARBITER_KEY "=%s", identity));
+    for (char **line = *machine; *line; line++) {
+        g_ptr_array_add(lines, *line);
+    }
+    g_ptr_array_add(lines, NULL);
+    g_free(*machine);
+    *machine = (char **)g_ptr_array_free(lines, FALSE);
+    return true;
+}
+
+static bool open_arbiter(FutService *service, char ***machine, GError **error)
+{
+    service->arbiter = fut_arbiter_open(service->options->arbiter, service->options->vm, error);
+    return service->arbiter && add_arbiter(service, machine, error);
+}
+
 static bool open_role(FutService *service, GError **error)
 {
     FutOptions *options = service->options;
-    service->arbiter = fut_arbiter_open(options->arbiter, options->vm, error);
-    if (!service->arbiter) {
-        return false;
-    }
     if (options->role == FUT_ROLE_BACKUP) {
         service->listener = fut_listener_new(options->listen, error);
         return service->listener != NULL;
@@ -252,7 +316,8 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     g_autoptr(FutService) service = service_new(vmm, options);
     g_auto(GStrv) machine = NULL;
     if (!vmm->ops->describe(vmm, &machine, error) || !open_tls(service, error) ||
-        !open_control(service, error) || !open_role(service, error)) {
+        !open_control(service, error) || !open_arbiter(service, &machine, error) ||
+        !open_role(service, error)) {
         return NULL;
     }
     service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
@@ -267,16 +332,48 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
 
 /* -- end -- */
 
-void fut_service_exiting(FutService *service)
+/* So that nobody takes the VM over any more. The next generation may be ours already: asked for, and
+ * the answer not heard. */
+static void release(FutService *service, uint64_t generation)
+{
+    g_autoptr(GError) error = NULL;
+    const char *node = service->options->node;
+
+    if (!fut_arbiter_release(service->arbiter, generation, node, &error) ||
+        !fut_arbiter_release(service->arbiter, generation + 1, node, &error)) {
+        g_autofree char *text = g_strdup_printf(
+            "the VM ends, but the arbiter could not be told (%s): a backup that was cut off would "
+            "bring it back; stop it there",
+            error->message);
+        fut_service_report(service, "FUT-171", text);
+    }
+}
+
+/* In a hand-over the VM may be the twin's already. */
+static bool is_ours_to_end(FutService *service, uint64_t *ret_generation)
 {
     FutEngineStatus status;
+
+    fut_engine_status(service->engine, &status);
+    *ret_generation = status.generation;
+    return status.role == FUT_ROLE_PRIMARY && status.state != FUT_STATE_FENCED &&
+           status.state != FUT_STATE_HANDING;
+}
+
+/* The arbiter is told before the twin is: a twin that only sees the connection close would ask it. */
+void fut_service_exiting(FutService *service)
+{
+    uint64_t generation;
+
     g_atomic_int_set(&service->exiting, TRUE);
+    bool told = is_ours_to_end(service, &generation);
+    if (told) {
+        release(service, generation);
+    }
     fut_engine_exiting(service->engine);
     fut_link_host_drain(service, FAREWELL_MS);
-    fut_engine_status(service->engine, &status);
-    if (status.role == FUT_ROLE_PRIMARY && status.state != FUT_STATE_FENCED &&
-        status.state != FUT_STATE_HANDING) {
-        fut_arbiter_release(service->arbiter, status.generation, service->options->node, NULL);
+    if (!told && is_ours_to_end(service, &generation)) {
+        release(service, generation);
     }
     unlink(service->control_path);
 }

@@ -8,6 +8,7 @@
 
 #include "arbiter.h"
 #include "engine.h"
+#include "fut_rate.h"
 #include "greetings.h"
 #include "link.h"
 #include "link_tls.h"
@@ -81,7 +82,9 @@ struct FutService {
     GMutex events_lock;
     FutEvent events[FUT_EVENTS_KEPT]; /* ring by number */
     uint64_t event_count;
-    char *turned_away; /* events_lock; the last connection that was, and why; or NULL */
+    FutRate strangers;          /* events_lock; what they cause to be said */
+    char *turned_away;          /* events_lock; the last connection that was, and why; or NULL */
+    uint64_t turned_away_count; /* events_lock */
 };
 
 void *fut_link_thread(void *service);

@@ -22,10 +22,11 @@ static char *tls_peer(FutService *service)
     return text;
 }
 
-static char *turned_away(FutService *service)
+static char *turned_away(FutService *service, uint64_t *ret_count)
 {
     g_mutex_lock(&service->events_lock);
     char *text = g_strdup(service->turned_away ? service->turned_away : "");
+    *ret_count = service->turned_away_count;
     g_mutex_unlock(&service->events_lock);
     return text;
 }
@@ -110,7 +111,8 @@ json_t *fut_service_status(FutService *service)
     g_autofree char *peer = peer_address(service);
     g_autofree char *kind = tls_kind(options);
     g_autofree char *proved = tls_peer(service);
-    g_autofree char *away = turned_away(service);
+    uint64_t away_count;
+    g_autofree char *away = turned_away(service, &away_count);
     json_t *object = json_object();
     const struct {
         const char *key, *value;
@@ -132,6 +134,7 @@ json_t *fut_service_status(FutService *service)
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         json_object_set_new(object, texts[i].key, json_string(texts[i].value));
     }
+    json_object_set_new(object, "turned_away_count", json_integer((json_int_t)away_count));
     json_object_set_new(object, "linked", json_boolean(status.linked));
     json_object_set_new(object, "running", json_boolean(status.running));
     json_object_set_new(object, "uptime_s",

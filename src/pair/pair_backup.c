@@ -99,6 +99,11 @@ static char *objection(const FutPair *pair, const FutHello *hello)
         return why;
     }
     g_autofree char *difference = fut_machine_difference(hello->machine, pair->machine);
+    if (difference && g_str_has_prefix(difference, FUT_WIRE_ARBITER_KEY ": ")) {
+        return g_strdup_printf("the hosts ask different arbiters: %s; name the same one on both "
+                               "(--arbiter)",
+                               difference + strlen(FUT_WIRE_ARBITER_KEY ": "));
+    }
     return difference
                ? g_strdup_printf("the machines differ in %s; start both with the same options",
                                  difference)
@@ -396,6 +401,18 @@ static void claiming_granted(FutPair *pair, const FutPairInput *in)
     fut_act(pair, FUT_ACT_TAKE_OVER);
 }
 
+/* Both belong to it: how the primary was lost, and that it was not as dead as it seemed. */
+static void claim_refused(FutPair *pair, const char *why)
+{
+    if (pair->session_on) {
+        fut_pair_hang_up(pair, why);
+    } else {
+        g_autofree char *both = g_strdup_printf("%s; %s", pair->last_reason, why);
+        fut_pair_set_string(&pair->last_reason, both);
+    }
+    back_to_waiting(pair, FUT_REPORT_DISCARDED, pair->vm, why);
+}
+
 static void claiming_answer(FutPair *pair, const FutPairInput *in)
 {
     switch (in->answer) {
@@ -403,10 +420,7 @@ static void claiming_answer(FutPair *pair, const FutPairInput *in)
         claiming_granted(pair, in);
         break;
     case FUT_ANSWER_REFUSED:
-        if (pair->session_on) {
-            fut_pair_hang_up(pair, in->why);
-        }
-        back_to_waiting(pair, FUT_REPORT_DISCARDED, pair->vm, in->why);
+        claim_refused(pair, in->why);
         break;
     case FUT_ANSWER_UNKNOWN:
         fut_pair_report_change(pair, FUT_REPORT_NO_CLAIM, NULL, in->why, 0);

@@ -21,6 +21,8 @@
 #define FUT_WIRE_LINE_MAX 1023         /* one machine line */
 #define FUT_WIRE_HELLO_MAX (1u << 20)  /* whole HELLO, all machine lines */
 #define FUT_WIRE_PACKET_MAX (128u << 10)
+/* Key of the machine line that says which arbiter a host asks. */
+#define FUT_WIRE_ARBITER_KEY "arbiter"
 
 typedef enum {
     /* primary -> backup */

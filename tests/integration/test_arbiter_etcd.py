@@ -99,8 +99,9 @@ def test_claims(lab, single):
         assert arbiter(lab, "release", address, "vm", generation, node).returncode == 0
     assert record(lab, address) == "2 hostB active"
     assert arbiter(lab, "release", address, "vm", 2, "hostB").returncode == 0
-    assert record(lab, address) == "2 hostB released"
+    assert record(lab, address) == "3 hostB released"
     assert claim(lab, address, 2, "hostB")[0] == "refused"
+    assert claim(lab, address, 3, "hostA")[0] == "refused"
 
 
 def test_keys(lab, single):
@@ -118,6 +119,21 @@ def test_keys(lab, single):
                                              "value": base64.b64encode(value).decode()})
         answer, text = claim(lab, single.address(), 2, "hostB")
         assert answer == "unknown" and "/futago/vm is damaged" in text
+
+
+def test_identity(lab, single, folder):
+    """Another prefix and another cluster are told apart, also one that was set up alike."""
+    addresses = (single.address(), single.address(prefix="/site"))
+    told = [arbiter(lab, "identify", address, "vm").stdout.strip() for address in addresses]
+    assert len(set(told)) == 2 and all(text.startswith("etcd, token ") for text in told), told
+    assert told == [arbiter(lab, "identify", address, "vm").stdout.strip() for address in addresses]
+    single.members[0].kill()
+    os.makedirs(f"{folder}/alike")
+    alike = Cluster(lab, lab.switch, REP_SWITCH_IP, 1, f"{folder}/alike")
+    assert arbiter(lab, "identify", alike.address(), "vm").stdout.strip() not in told
+    alike.members[0].ask("/v3/kv/put", {"key": base64.b64encode(b"/futago/vm/token").decode(), "value": "eA=="})
+    refused = arbiter(lab, "identify", alike.address(), "vm")
+    assert refused.returncode == 3 and "/futago/vm/token is damaged" in refused.stderr
 
 
 def test_race(lab, single):

@@ -8,7 +8,8 @@ import pytest
 from lab import load, paths
 from lab.etcd import Cluster
 from lab.network import REP_SWITCH_IP
-from lab.vm import primary, standby, address
+from lab.proxy import Proxy
+from lab.vm import PORT, primary, standby, address
 
 WAIT = ("--timeout-ms", "500", "--retry-ms", "200")
 
@@ -112,3 +113,34 @@ def test_file_grants_nothing_by_hand(lab):
     active.wait_state("alone")
     refused = lab.hosts[0].futago("grant", "vm", "--generation", 2, check=False)
     assert refused.returncode == 1 and "nothing waits for a grant here" in refused.stderr
+
+
+def test_different_arbiters(lab, folder):
+    """Two hosts that would ask different arbiters are told so when they greet, not when one of them is dead."""
+    backup = standby(lab.hosts[1], options=("--arbiter", f"file:{folder}/b", *WAIT))
+    active = primary(lab.hosts[0], options=("--arbiter", f"file:{folder}/a", *WAIT), wait=False)
+    active.wait_running()
+    active.call("protect", to=address(lab.hosts[1]))
+    status = active.wait_status("refused", lambda s: "different arbiters" in s["reason"])
+    for host in "ab":
+        with open(f"{folder}/{host}/vm.token", encoding="ascii") as handle:
+            assert handle.read().strip() in status["reason"], status["reason"]
+    assert status["running"] and backup.status()["state"] == "waiting"
+
+
+def test_ended_vm_stays_ended(lab):
+    """The backup is cut off, misses the farewell of a VM ended on purpose, and is refused; a new start is not."""
+    proxy = lab.keep(Proxy(lab.switch, REP_SWITCH_IP, (lab.hosts[1].rep_ip, PORT)))
+    backup = standby(lab.hosts[1], options=WAIT)
+    active = primary(lab.hosts[0], options=("--timeout-ms", "20000"))
+    active.protect(proxy.address)
+    active.wait_protected()
+    proxy.blackhole = proxy.refuse = True
+    lab.hosts[0].futago("stop", "vm")
+    assert active.process.wait(20) == 0, active.process.output()
+    status = backup.wait_status("refused", lambda s: s["state"] == "waiting")
+    assert "hostA has ended the VM" in status["reason"] and not status["running"], status
+    assert "FUT-124" in backup.process.output(), "the backup never claimed: the test would prove nothing"
+    again = primary(lab.hosts[2], wait=False)
+    again.wait_running()
+    assert again.status()["generation"] == 3

@@ -92,6 +92,22 @@ def test_many_silent_strangers(pairs, protected):
         stranger.close()
 
 
+def lines_about_strangers(vm):
+    return sum(vm.process.output().count(code) for code in ("FUT-123", "FUT-180", "FUT-181"))
+
+
+def test_crowd_is_told_of_in_few_lines(pairs, protected):
+    """A hundred connections turned away are all counted, and told of in a few lines."""
+    backup = protected["backup"]
+    lines, count = lines_about_strangers(backup), backup.status()["turned_away_count"]
+    with pairs["lab"].hosts[2].ns.inside():
+        for _ in range(100):
+            socket.create_connection((pairs["lab"].hosts[1].rep_ip, PORT), 5).close()
+    backup.wait_status("all counted", lambda s: s["turned_away_count"] >= count + 100)
+    assert lines_about_strangers(backup) - lines <= 20
+    protected["counter"].wait_counts(20)
+
+
 def test_replay_after_the_primary_is_gone(pairs, protected):
     """After all that the twin takes over, nothing was lost, and the survivor's image can be protected anew;
     a recorded beginning played to the new standby gets nowhere, and the standby stays usable."""

@@ -11,6 +11,7 @@
  *   sim_net.c      links                             sim_arbiter.c     who may go on alone
  *   sim_world.c    the VM's clients                  sim_check.c       the rules, and that life goes on
  *   sim_disk*.c    disks (sim_disk.h)
+ *   sim_end.c      an end on purpose
  */
 #ifndef SIM_H
 #define SIM_H
@@ -64,12 +65,15 @@ typedef enum {
     SIM_EVENT_FAULT,   /* detail: fault that begins */
     SIM_EVENT_HEAL,    /* detail: fault that ends; SIM_FAULTS_MAX: all, for good */
     SIM_EVENT_MANAGER,
+    SIM_EVENT_END,
 } SimEventKind;
 
 typedef enum {
     SIM_COMMAND_PROTECT,
     SIM_COMMAND_UNPROTECT,
-    SIM_COMMAND_FAILOVER
+    SIM_COMMAND_FAILOVER,
+    SIM_COMMAND_END,     /* of the VM, on purpose */
+    SIM_COMMAND_FAREWELL /* some time after it */
 } SimCommand;
 
 typedef struct {
@@ -130,12 +134,16 @@ typedef struct {
     unsigned down[SIM_HOSTS]; /* faults that keep a host from it */
     unsigned slow;
     unsigned lose_answers;
+    bool released; /* the holder ended the VM on purpose */
 } SimArbiter;
 
 void sim_arbiter_ask(SimHost *host, uint64_t generation);
 void sim_arbiter_claim(Sim *sim, const SimEvent *event);
 void sim_arbiter_answered(SimHost *host);
 bool sim_arbiter_holds(const SimHost *host);
+/* Holds it, or did until it ended the VM. */
+bool sim_arbiter_held_last(const SimHost *host);
+void sim_arbiter_release(SimHost *host, uint64_t generation);
 
 /* -- sim_world.c -- */
 
@@ -180,6 +188,8 @@ void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length);
 /* Is all as it should be when nothing goes wrong? Or is the VM gone, and that nobody's mistake? */
 bool sim_check_well(Sim *sim);
 bool sim_check_lost(Sim *sim);
+/* The VM was ended, and nobody thinks of bringing it back any more. */
+bool sim_check_ended(Sim *sim);
 void sim_check_late(Sim *sim); /* it should be well by now */
 
 /* -- sim_disk_check.c -- */
@@ -219,6 +229,13 @@ extern const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS];
 /* Somebody connects to a standby, some time within within_ns. */
 void sim_stranger(Sim *sim, uint64_t within_ns);
 void sim_manager(Sim *sim);
+
+/* -- sim_end.c -- */
+
+void sim_end_plan(Sim *sim);
+void sim_end_order(Sim *sim);
+void sim_end_begin(SimHost *host);
+void sim_end_farewell(SimHost *host);
 SimHost *sim_active(Sim *sim);
 
 /* -- sim_run.c -- */
@@ -248,7 +265,8 @@ typedef struct {
 /* What happened; summed up over schedules to show that they reach what they are for. */
 typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
-        fenced, protected, discards, bad_streams, reinjected, resent, lost, faults[SIM_FAULT_KINDS];
+        fenced, protected, discards, bad_streams, reinjected, resent, lost, ended, ended_refusals,
+        faults[SIM_FAULT_KINDS];
     uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits;
 } SimCount;
 
@@ -257,6 +275,21 @@ typedef enum {
     SIM_TRACING_TAIL,
     SIM_TRACING_ALL
 } SimTracing;
+
+/* What a run is to be like. */
+typedef struct {
+    FutPairFault wrong; /* fault that the engine is told to have */
+    bool disks;         /* some VMs have disks */
+    bool ends;          /* the VM is ended on purpose some time */
+    bool end_forgotten; /* wrong on purpose: the arbiter grants the next generation all the same */
+    SimTracing tracing;
+} SimWish;
+
+/* An end on purpose has chances of its own: the rest of a schedule stays what it is without. */
+typedef struct {
+    SimRandom random;
+    bool begun, told; /* told: to the arbiter */
+} SimEnd;
 
 struct Sim {
     uint64_t now_ns;
@@ -277,21 +310,21 @@ struct Sim {
     bool over;
     unsigned events;
     uint64_t healed_acks[SIM_CLIENTS];
-    FutPairFault wrong; /* fault that the engine was told to have */
-    SimTracing tracing;
+    SimWish wish;
+    SimEnd end;
     GQueue trace;    /* char *, owned */
     char *violation; /* owned; NULL: all well */
     SimCount *count;
 };
 
-/* Runs one schedule, told by its seed; some have disks, if `disks`. Returns NULL, or what went wrong (caller frees). */
-char *sim_run(uint64_t seed, bool disks, FutPairFault wrong, SimTracing tracing, SimCount *count);
+/* Runs one schedule, told by its seed. Returns NULL, or what went wrong (caller frees). */
+char *sim_run(uint64_t seed, const SimWish *wish, SimCount *count);
 /* Lets the next thing happen. */
 void sim_step(Sim *sim);
 void sim_trace(Sim *sim, const char *format, ...) G_GNUC_PRINTF(2, 3);
 #define SIM_TRACE(sim, ...)                                                                        \
     do {                                                                                           \
-        if ((sim)->tracing) {                                                                      \
+        if ((sim)->wish.tracing) {                                                                 \
             sim_trace((sim), __VA_ARGS__);                                                         \
         }                                                                                          \
     } while (0)

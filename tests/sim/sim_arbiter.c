@@ -28,6 +28,10 @@ static void ask_next(SimHost *host)
     if (!generation) {
         return;
     }
+    if (host->ending) { /* who is about to leave claims nothing any more */
+        g_free(generation);
+        return;
+    }
     host->asking = true;
     if (host->sim->arbiter.down[host->index]) {
         push_answer(host, *generation, FUT_ANSWER_UNKNOWN);
@@ -59,20 +63,27 @@ static FutAnswer claim(Sim *sim, const SimEvent *event)
 {
     SimArbiter *arbiter = &sim->arbiter;
 
-    if (arbiter->generation == event->number && arbiter->host == event->host) {
+    if (arbiter->generation == event->number && arbiter->host == event->host &&
+        !arbiter->released) {
         arbiter->life = event->life;
         return FUT_ANSWER_GRANTED;
     }
     if (arbiter->generation >= event->number) {
         sim->count->refusals++;
+        sim->count->ended_refusals += arbiter->released;
         return FUT_ANSWER_REFUSED;
     }
     if (arbiter->generation != event->number - 1) {
         return FUT_ANSWER_UNKNOWN;
     }
+    if (sim->end.told) {
+        sim_violation(sim, "ended", "%s is granted generation %" PRIu64 " of a VM that was ended",
+                      sim->host[event->host].node, event->number);
+    }
     arbiter->generation = event->number;
     arbiter->host = event->host;
     arbiter->life = event->life;
+    arbiter->released = false;
     sim->count->grants++;
     return FUT_ANSWER_GRANTED;
 }
@@ -95,8 +106,31 @@ void sim_arbiter_claim(Sim *sim, const SimEvent *event)
     push_answer(host, event->number, answer);
 }
 
-bool sim_arbiter_holds(const SimHost *host)
+bool sim_arbiter_held_last(const SimHost *host)
 {
     const SimArbiter *arbiter = &host->sim->arbiter;
     return arbiter->host == host->index && arbiter->life == host->life && sim_host_up(host);
+}
+
+bool sim_arbiter_holds(const SimHost *host)
+{
+    return sim_arbiter_held_last(host) && !host->sim->arbiter.released;
+}
+
+/* As a claim, but at once: the host waits for it. The end takes a generation of its own. */
+void sim_arbiter_release(SimHost *host, uint64_t generation)
+{
+    Sim *sim = host->sim;
+    SimArbiter *arbiter = &sim->arbiter;
+    bool held =
+        arbiter->generation == generation && arbiter->host == host->index && !arbiter->released;
+
+    if (!held || arbiter->down[host->index]) {
+        return;
+    }
+    SIM_TRACE(sim, "arbiter: %s has ended the VM", host->node);
+    arbiter->generation += sim->wish.end_forgotten ? 0 : 1;
+    arbiter->released = true;
+    sim->end.told = true;
+    sim->count->ended++;
 }

@@ -4,6 +4,7 @@
  *   active    never two hosts whose outputs go out freely; nobody acts in a generation that was not granted to him
  *   image     what the survivor holds is exactly the last committed epoch; it is not thrown away without reason
  *   world     what the outside saw never contradicts the survivor (also in sim_world.c)
+ *   ended     a VM that was ended on purpose, and the arbiter was told, is granted to nobody and runs nowhere
  *   liveness  when nothing goes wrong any more, there is soon one VM, it serves, and it is protected again */
 #include "sim.h"
 
@@ -44,7 +45,7 @@ static void check_generation(SimHost *host, const SimSight *sight)
 {
     const SimArbiter *arbiter = &host->sim->arbiter;
     uint64_t generation = sight->pair.generation;
-    bool own = generation == arbiter->generation && sim_arbiter_holds(host);
+    bool own = generation == arbiter->generation && sim_arbiter_held_last(host);
 
     if (generation > arbiter->generation) {
         sim_violation(host->sim, "active",
@@ -109,6 +110,9 @@ void sim_check_step(Sim *sim)
         }
         host->last_state = sight.pair.state;
     }
+    if (sim->end.told && free_hosts > 0) {
+        sim_violation(sim, "ended", "the VM was ended, and runs");
+    }
     if (free_hosts > 1) {
         sim_violation(sim, "active", "%u hosts run the VM and release what it sends", free_hosts);
     }
@@ -121,7 +125,7 @@ static void check_right(SimHost *host, const SimPacket *packet, uint64_t after)
 {
     const SimArbiter *arbiter = &host->sim->arbiter;
 
-    if (!sim_arbiter_holds(host) || arbiter->generation <= after) {
+    if (!sim_arbiter_held_last(host) || arbiter->generation <= after) {
         sim_violation(host->sim, "output",
                       "%s releases output %" PRIu64 " that no backup holds; generation %" PRIu64
                       " was granted to host %u",
@@ -271,6 +275,18 @@ bool sim_check_well(Sim *sim)
         }
     }
     return active && running == 1 && sim_sight(active).pair.state == FUT_STATE_PROTECTED;
+}
+
+bool sim_check_ended(Sim *sim)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        const SimHost *host = &sim->host[i];
+        if (sim_host_up(host) &&
+            (host->ending || holds_image(sim_sight(host).pair.state) || sim_vm_moving(&host->vm))) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Can this host still get the VM, or go on with it? */

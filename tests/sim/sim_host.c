@@ -58,7 +58,7 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
         config.flush_both = profile->flush_both;
     }
     host->engine = fut_engine_new(&host->vm.base, &config, machine, &sim_host_ops, host);
-    fut_engine_set_fault(host->engine, host->sim->wrong);
+    fut_engine_set_fault(host->engine, host->sim->wish.wrong);
     host->listening = role == FUT_ROLE_BACKUP;
     host->last_state = role == FUT_ROLE_BACKUP ? FUT_STATE_WAITING : FUT_STATE_ALONE;
 }
@@ -167,7 +167,7 @@ static void guest_step(SimHost *host)
 /* The control thread's work. */
 static void command(SimHost *host, SimCommand what)
 {
-    static const char *const names[] = { "protect", "unprotect", "failover" };
+    static const char *const names[] = { "protect", "unprotect", "failover", "end", "farewell" };
     bool accepted = false;
 
     switch (what) {
@@ -183,6 +183,12 @@ static void command(SimHost *host, SimCommand what)
     case SIM_COMMAND_FAILOVER:
         accepted = fut_engine_failover(host->engine, NULL);
         break;
+    case SIM_COMMAND_END:
+        sim_end_begin(host);
+        return;
+    case SIM_COMMAND_FAREWELL:
+        sim_end_farewell(host);
+        return;
     }
     SIM_TRACE(host->sim, "%s: %s: %s", host->node, names[what], accepted ? "yes" : "not now");
 }

@@ -133,6 +133,8 @@ struct SimHost {
     bool in_link;     /* the innermost is the link thread's */
     SimTrip trip;     /* what happens at the trip_ops'th gate from now */
     unsigned trip_ops;
+    bool ending;     /* the VM was ended on purpose: it asks for nothing more */
+    bool end_told;   /* to the arbiter, or it was tried */
     SimLiving dying; /* how, at the end of the call under way; SIM_LIVE: not */
 
     SimProtection *protection;  /* as a primary: the last one */

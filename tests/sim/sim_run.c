@@ -20,7 +20,7 @@ void sim_trace(Sim *sim, const char *format, ...)
     va_end(args);
     g_autofree char *line =
         g_strdup_printf("%10.3f ms  %s\n", (double)sim->now_ns / FUT_NS_PER_MS, text);
-    if (sim->tracing == SIM_TRACING_ALL) {
+    if (sim->wish.tracing == SIM_TRACING_ALL) {
         g_print("%s", line);
         return;
     }
@@ -118,6 +118,9 @@ static void set_up(Sim *sim)
                          .detail = SIM_COMMAND_PROTECT });
     sim_push(sim, sim->profile.manager_ns, (SimEvent){ .kind = SIM_EVENT_MANAGER });
     sim_faults_plan(sim);
+    if (sim->wish.ends) {
+        sim_end_plan(sim);
+    }
     uint64_t troubles_ns = sim_between(&sim->random, 100, 250) * FUT_NS_PER_MS;
     sim_push(sim, troubles_ns, (SimEvent){ .kind = SIM_EVENT_HEAL, .detail = SIM_FAULTS_MAX });
 }
@@ -180,6 +183,9 @@ static void handle(Sim *sim, const SimEvent *event)
     case SIM_EVENT_MANAGER:
         sim_manager(sim);
         break;
+    case SIM_EVENT_END:
+        sim_end_order(sim);
+        break;
     default:
         sim_host_event(&sim->host[event->host], event);
         break;
@@ -195,17 +201,18 @@ static bool at_end(Sim *sim, const SimEvent *event)
     if (!sim->healing || event->kind != SIM_EVENT_MANAGER) {
         return false;
     }
-    if (sim_check_well(sim)) {
+    if (sim->end.told ? sim_check_ended(sim) : sim_check_well(sim)) {
         return true;
     }
     if (!sim_check_lost(sim)) {
         sim->lost_ns = 0;
     } else if (sim->lost_ns == 0) {
         sim->lost_ns = sim->now_ns;
-    } else if (sim->now_ns - sim->lost_ns > LOST_NS) {
+    } else if (sim->now_ns - sim->lost_ns > LOST_NS && !sim->end.told) {
         SIM_TRACE(sim, "the VM is lost");
         sim->count->lost++;
-        if (sim->faults_begun == 1 && sim->was_protected && sim->profile.waiting == 0) {
+        if (sim->faults_begun == 1 && sim->was_protected && sim->profile.waiting == 0 &&
+            !sim->end.begun) {
             sim_violation(sim, "liveness", "a single fault was enough to lose the VM");
         }
         return true;
@@ -232,17 +239,17 @@ void sim_step(Sim *sim)
     sim->over = at_end(sim, &event);
 }
 
-char *sim_run(uint64_t seed, bool disks, FutPairFault wrong, SimTracing tracing, SimCount *count)
+char *sim_run(uint64_t seed, const SimWish *wish, SimCount *count)
 {
     Sim *sim = g_new0(Sim, 1);
 
     g_queue_init(&sim->trace);
     sim->random.state = seed;
-    sim->wrong = wrong;
-    sim->tracing = tracing;
+    sim->wish = *wish;
+    sim->end.random.state = ~seed;
     sim->count = count;
     choose_profile(sim);
-    if (disks) {
+    if (wish->disks) {
         choose_disks(sim);
     }
     set_up(sim);

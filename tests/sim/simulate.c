@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs schedules of the simulator:
  *
- *   simulate [--schedules N] [--seed S] [--schedule I] [--fault F] [--no-disks] [--verbose] [--long]
+ *   simulate [--schedules N] [--seed S] [--schedule I] [--end] [--fault F] [--no-disks] [--verbose] [--long]
  *
  * A schedule is told by the seed and its number, and is the same in every run. --fault has the engine do something wrong on
- * purpose (--help names what): then the program succeeds only if the checks notice. Without --schedules, FUTAGO_SIM_SCHEDULES
- * in the environment says how many. */
+ * purpose (--help names what), or the arbiter (end-forgotten, with --end): then the program succeeds only if the checks notice.
+ * With --end somebody ends the VM in each schedule. Without --schedules, FUTAGO_SIM_SCHEDULES in the environment says how many. */
 #include <locale.h>
 #include <stdlib.h>
 
@@ -19,10 +19,11 @@
 static struct {
     gint64 schedules, seed, only;
     char *fault;
-    gboolean verbose, lengthy, no_disks;
+    gboolean verbose, lengthy, no_disks, ends;
 } options = { .seed = 1, .only = -1 };
 
-#define FAULT_NAMES "none, release-early, no-arbiter, ack-part, disk-early or disk-late"
+#define FAULT_NAMES                                                                                \
+    "none, release-early, no-arbiter, ack-part, disk-early, disk-late or end-forgotten"
 
 static const GOptionEntry entries[] = {
     { "schedules", 'n', 0, G_OPTION_ARG_INT64, &options.schedules,
@@ -31,28 +32,32 @@ static const GOptionEntry entries[] = {
     { "schedule", 'i', 0, G_OPTION_ARG_INT64, &options.only, "only this one", "I" },
     { "fault", 'f', 0, G_OPTION_ARG_STRING, &options.fault, FAULT_NAMES, "F" },
     { "no-disks", 'd', 0, G_OPTION_ARG_NONE, &options.no_disks, "VMs without disks only", NULL },
+    { "end", 'e', 0, G_OPTION_ARG_NONE, &options.ends, "the VM is ended on purpose", NULL },
     { "long", 'l', 0, G_OPTION_ARG_NONE, &options.lengthy, "at least 20000 schedules", NULL },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "print every step", NULL },
     { NULL },
 };
 
-static bool parse_fault(const char *name, FutPairFault *ret)
+static bool parse_fault(const char *name, SimWish *wish)
 {
     static const struct {
         const char *name;
         FutPairFault fault;
+        bool end_forgotten;
     } faults[] = {
-        { "none", FUT_FAULT_NONE },
-        { "release-early", FUT_FAULT_RELEASE_EARLY },
-        { "no-arbiter", FUT_FAULT_NO_ARBITER },
-        { "ack-part", FUT_FAULT_ACK_PART },
-        { "disk-early", FUT_FAULT_DISK_EARLY },
-        { "disk-late", FUT_FAULT_DISK_LATE },
+        { "none", FUT_FAULT_NONE, false },
+        { "release-early", FUT_FAULT_RELEASE_EARLY, false },
+        { "no-arbiter", FUT_FAULT_NO_ARBITER, false },
+        { "ack-part", FUT_FAULT_ACK_PART, false },
+        { "disk-early", FUT_FAULT_DISK_EARLY, false },
+        { "disk-late", FUT_FAULT_DISK_LATE, false },
+        { "end-forgotten", FUT_FAULT_NONE, true },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
         if (g_str_equal(name, faults[i].name)) {
-            *ret = faults[i].fault;
+            wish->wrong = faults[i].fault;
+            wish->end_forgotten = faults[i].end_forgotten;
             return true;
         }
     }
@@ -77,8 +82,10 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
             count->protected, count->takeovers, count->handovers, count->fenced, count->discards,
             count->reinjected, count->resent);
     g_print("  %" PRIu64 " grants, %" PRIu64 " refusals, %" PRIu64 " bad streams, %" PRIu64
-            " VMs lost to several faults\n ",
-            count->grants, count->refusals, count->bad_streams, count->lost);
+            " VMs lost to several faults, %" PRIu64 " ended (%" PRIu64
+            " claims of them refused)\n ",
+            count->grants, count->refusals, count->bad_streams, count->lost, count->ended,
+            count->ended_refusals);
     g_print(" disks: %" PRIu64 " bytes copied, %" PRIu64 " records written, %" PRIu64
             " flushes, %" PRIu64 " takeovers, %" PRIu64 " waits\n ",
             count->disk_copied, count->disk_writes, count->disk_flushes, count->disk_takeovers,
@@ -96,6 +103,9 @@ static bool telling(const SimCount *count)
                count->bad_streams && count->reinjected && count->resent && count->refusals &&
                count->protected;
 
+    if (options.ends) {
+        return count->ended && count->ended_refusals;
+    }
     if (!options.no_disks) {
         all = all && count->disk_copied && count->disk_writes && count->disk_flushes &&
               count->disk_takeovers && count->disk_waits;
@@ -106,31 +116,32 @@ static bool telling(const SimCount *count)
     return all;
 }
 
-static void print_violation(const char *violation, gint64 schedule, FutPairFault fault)
+static void print_violation(const char *violation, gint64 schedule, const SimWish *wish)
 {
     SimCount ignored = { 0 };
+    SimWish tail = *wish;
 
     if (!options.verbose) {
         g_print("-- trace of schedule %" G_GINT64_FORMAT "\n", schedule);
-        g_free(sim_run(seed_of(schedule), !options.no_disks, fault, SIM_TRACING_TAIL, &ignored));
+        tail.tracing = SIM_TRACING_TAIL;
+        g_free(sim_run(seed_of(schedule), &tail, &ignored));
     }
     g_print("schedule %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n", schedule,
             options.seed, violation);
     g_print("again: simulate --seed %" G_GINT64_FORMAT " --schedule %" G_GINT64_FORMAT
-            " --fault %s%s --verbose\n",
+            " --fault %s%s%s --verbose\n",
             options.seed, schedule, options.fault ? options.fault : "none",
-            options.no_disks ? " --no-disks" : "");
+            options.no_disks ? " --no-disks" : "", options.ends ? " --end" : "");
 }
 
 /* Number of the schedule with the violation, or -1. */
-static gint64 run_all(FutPairFault fault, SimCount *count, char **ret_violation)
+static gint64 run_all(const SimWish *wish, SimCount *count, char **ret_violation)
 {
     gint64 first = options.only >= 0 ? options.only : 0;
     gint64 end = options.only >= 0 ? options.only + 1 : options.schedules;
 
     for (gint64 i = first; i < end; i++) {
-        *ret_violation = sim_run(seed_of(i), !options.no_disks, fault,
-                                 options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT, count);
+        *ret_violation = sim_run(seed_of(i), wish, count);
         if (*ret_violation) {
             return i;
         }
@@ -138,9 +149,9 @@ static gint64 run_all(FutPairFault fault, SimCount *count, char **ret_violation)
     return -1;
 }
 
-static int judge(FutPairFault fault, gint64 schedule, const char *violation, const SimCount *count)
+static int judge(const SimWish *wish, gint64 schedule, const char *violation, const SimCount *count)
 {
-    if (fault != FUT_FAULT_NONE) {
+    if (wish->wrong != FUT_FAULT_NONE || wish->end_forgotten) {
         if (violation) {
             g_print("noticed in schedule %" G_GINT64_FORMAT ": %s\n", schedule, violation);
             return EXIT_SUCCESS;
@@ -149,7 +160,7 @@ static int judge(FutPairFault fault, gint64 schedule, const char *violation, con
         return EXIT_FAILURE;
     }
     if (violation) {
-        print_violation(violation, schedule, fault);
+        print_violation(violation, schedule, wish);
         return EXIT_FAILURE;
     }
     if (options.only < 0 && options.schedules >= SCHEDULES_TELLING && !telling(count)) {
@@ -185,7 +196,7 @@ int main(int argc, char **argv)
         g_option_context_new("- crashes, partitions and delays, thousands of times");
     g_autofree char *violation = NULL;
     SimCount count = { 0 };
-    FutPairFault fault = FUT_FAULT_NONE;
+    SimWish wish = { 0 };
 
     setlocale(LC_ALL, "C");
     g_option_context_add_main_entries(context, entries, NULL);
@@ -193,7 +204,7 @@ int main(int argc, char **argv)
         g_printerr("simulate: %s\n", error->message);
         return 2;
     }
-    if (options.fault && !parse_fault(options.fault, &fault)) {
+    if (options.fault && !parse_fault(options.fault, &wish)) {
         g_printerr("simulate: unknown fault %s: " FAULT_NAMES "\n", options.fault);
         return 2;
     }
@@ -201,10 +212,13 @@ int main(int argc, char **argv)
         return 2;
     }
     g_print("seed %" G_GINT64_FORMAT "\n", options.seed);
+    wish.tracing = options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT;
+    wish.ends = options.ends;
+    wish.disks = !options.no_disks;
     gint64 begin_us = g_get_monotonic_time();
-    gint64 schedule = run_all(fault, &count, &violation);
+    gint64 schedule = run_all(&wish, &count, &violation);
     double seconds = (double)(g_get_monotonic_time() - begin_us) / G_USEC_PER_SEC;
     gint64 made = options.only >= 0 ? 1 : schedule >= 0 ? schedule + 1 : options.schedules;
     print_count(&count, made, MAX(seconds, 1e-6));
-    return judge(fault, schedule, violation, &count);
+    return judge(&wish, schedule, violation, &count);
 }

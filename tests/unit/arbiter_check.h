@@ -37,6 +37,19 @@ static inline void check_record(FutArbiter *arbiter, uint64_t generation, const 
     fut_arbiter_record_clear(&record);
 }
 
+/* What it says of itself; caller frees. */
+static inline char *arbiter_identity(const char *address)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(FutArbiter) arbiter = fut_arbiter_open(address, "vm", &error);
+    char *identity = NULL;
+
+    g_assert_no_error(error);
+    g_assert_true(fut_arbiter_identify(arbiter, &identity, &error));
+    g_assert_no_error(error);
+    return identity;
+}
+
 /* -- races -- */
 
 #define RACE_MAX 400

@@ -91,11 +91,13 @@ static void test_release(Fixture *fixture, gconstpointer unused)
     g_assert_true(fut_arbiter_release(arbiter, 2, "hostA", NULL));
     check_record(arbiter, 1, "hostA", false);
     g_assert_true(fut_arbiter_release(arbiter, 1, "hostA", NULL));
-    check_record(arbiter, 1, "hostA", true);
-    /* What was let go is not taken up again by a late claim of its own. */
+    check_record(arbiter, 2, "hostA", true);
+    /* What was let go is not taken up again: by a late claim of its own, or by a twin. */
     check_claim(arbiter, 1, "hostA", FUT_CLAIM_REFUSED, "ended");
-    check_claim(arbiter, 2, "hostB", FUT_CLAIM_GRANTED, "");
-    check_record(arbiter, 2, "hostB", false);
+    check_claim(arbiter, 2, "hostA", FUT_CLAIM_REFUSED, "ended");
+    check_claim(arbiter, 2, "hostB", FUT_CLAIM_REFUSED, "hostA has ended the VM");
+    check_claim(arbiter, 3, "hostB", FUT_CLAIM_GRANTED, "");
+    check_record(arbiter, 3, "hostB", false);
 }
 
 static void check_start(Fixture *fixture, const char *node, bool force, uint64_t expected)
@@ -123,7 +125,32 @@ static void test_start(Fixture *fixture, gconstpointer unused)
     g_assert_cmpuint(generation, ==, 77);
     check_start(fixture, "hostB", true, 3);
     g_assert_true(fut_arbiter_release(fixture->arbiter, 3, "hostB", NULL));
-    check_start(fixture, "hostA", false, 4);
+    check_start(fixture, "hostA", false, 5);
+}
+
+/* One folder by two ways is one arbiter; another folder is another. */
+static void test_identity(Fixture *fixture, gconstpointer unused)
+{
+    g_autofree char *path = g_strdup_printf("%s/way", fixture->tmp);
+    g_autofree char *way = g_strdup_printf("file:%s", path);
+    g_autofree char *folder = g_strdup_printf("%s/other", fixture->tmp);
+    g_autofree char *other = g_strdup_printf("file:%s", folder);
+    g_autofree char *token = g_strdup_printf("%s/vm.token", folder);
+    g_autoptr(GError) error = NULL;
+    char *identity = NULL;
+
+    g_assert_cmpint(symlink("arbiter", path), ==, 0);
+    g_autofree char *first = arbiter_identity(fixture->address);
+    g_autofree char *same = arbiter_identity(way);
+    g_autofree char *different = arbiter_identity(other);
+    g_assert_cmpstr(first, ==, same);
+    g_assert_cmpstr(first, !=, different);
+    g_assert_true(g_str_has_prefix(first, "file, token "));
+    g_assert_true(g_file_set_contents(token, "no token\n", -1, NULL));
+    g_autoptr(FutArbiter) damaged = fut_arbiter_open(other, "vm", NULL);
+    g_assert_false(fut_arbiter_identify(damaged, &identity, &error));
+    g_assert_nonnull(strstr(error->message, "vm.token is damaged"));
+    g_assert_null(identity);
 }
 
 /* -- what is wrong with the folder -- */
@@ -352,6 +379,7 @@ int main(int argc, char **argv)
     ADD("/arbiter/claim-of-the-future", test_claim_of_the_future);
     ADD("/arbiter/vms-apart", test_vms_apart);
     ADD("/arbiter/release", test_release);
+    ADD("/arbiter/identity", test_identity);
     ADD("/arbiter/start", test_start);
     ADD("/arbiter/addresses", test_addresses);
     ADD("/arbiter/folders", test_folders);

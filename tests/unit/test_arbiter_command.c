@@ -128,7 +128,41 @@ static void test_words_of_read_and_release(Fixture *fixture, gconstpointer unuse
     fut_arbiter_record_clear(&record);
     g_assert_true(fut_arbiter_release(arbiter, 4, "hostA", NULL));
     g_autofree char *seen = contents(fixture, "seen");
-    g_assert_cmpstr(seen, ==, "read vm/read//\nrelease vm 4 hostA/release/4/hostA\n");
+    g_assert_cmpstr(seen, ==,
+                    "read vm/read//\nrelease vm 4 hostA/release/4/hostA\nread vm/read//\n");
+}
+
+/* It ends with 0 and does nothing: a twin could have the next generation still. */
+static void test_release_without_effect(Fixture *fixture, gconstpointer unused)
+{
+    FutArbiter *arbiter = open_script(fixture, "[ $1 = release ] || echo 'futago-arbiter 1 "
+                                               "generation=4 holder=hostA state=released'");
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(fut_arbiter_release(arbiter, 4, "hostA", &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_IO);
+    g_assert_nonnull(strstr(error->message, "still says generation 4: correct the program"));
+}
+
+/* Two programs are one if they have the same text, or were given the same name. */
+static void test_identity(Fixture *fixture, gconstpointer unused)
+{
+    g_autofree char *plain = g_strdup_printf("command:%s", fixture->script);
+    g_autofree char *named = g_strdup_printf("%s,id=site-one,limit=9", plain);
+    g_autofree char *bad = g_strdup_printf("%s,limit=9,id=site one", plain);
+    g_autoptr(GError) error = NULL;
+
+    open_script(fixture, "exit 0");
+    g_autofree char *first = arbiter_identity(plain);
+    g_assert_true(g_str_has_prefix(first, "command, sha256 "));
+    open_script(fixture, "exit 1");
+    g_autofree char *second = arbiter_identity(plain);
+    g_assert_cmpstr(first, !=, second);
+    g_autofree char *name = arbiter_identity(named);
+    g_assert_cmpstr(name, ==, "command, id site-one");
+    g_assert_null(fut_arbiter_open(bad, "vm", &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_ARG);
+    g_assert_nonnull(strstr(error->message, "id is a name"));
 }
 
 static void test_many_words(Fixture *fixture, gconstpointer unused)
@@ -302,10 +336,11 @@ static void test_example(Fixture *fixture, gconstpointer unused)
     g_assert_true(fut_arbiter_release(arbiter, 2, "hostA", NULL));
     check_record(arbiter, 2, "hostB", false);
     g_assert_true(fut_arbiter_release(arbiter, 2, "hostB", NULL));
-    check_record(arbiter, 2, "hostB", true);
+    check_record(arbiter, 3, "hostB", true);
     check_claim(arbiter, 2, "hostB", FUT_CLAIM_REFUSED, "");
+    check_claim(arbiter, 3, "hostA", FUT_CLAIM_REFUSED, "");
     g_assert_true(fut_arbiter_start(arbiter, "hostA", false, &generation, NULL));
-    check_record(arbiter, 3, "hostA", false);
+    check_record(arbiter, 4, "hostA", false);
 }
 
 static void test_example_damaged(Fixture *fixture, gconstpointer unused)
@@ -349,6 +384,8 @@ int main(int argc, char **argv)
     ADD("/arbiter-command/files", test_files);
     ADD("/arbiter-command/signals", test_signals);
     ADD("/arbiter-command/words-of-read-and-release", test_words_of_read_and_release);
+    ADD("/arbiter-command/release-without-effect", test_release_without_effect);
+    ADD("/arbiter-command/identity", test_identity);
     ADD("/arbiter-command/many-words", test_many_words);
     ADD("/arbiter-command/too-slow", test_too_slow);
     ADD("/arbiter-command/background", test_background);

@@ -88,7 +88,7 @@ static void test_shared_folder(Fixture *fixture, gconstpointer unused)
     g_assert_nonnull(strstr(error->message, "hostB was granted 2"));
     g_clear_error(&error);
     g_assert_true(fut_arbiter_release(fixture->arbiter, 2, "hostB", &error));
-    check_record(fixture->arbiter, 2, "hostB", true);
+    check_record(fixture->arbiter, 3, "hostB", true);
     check_claim(fixture->arbiter, 2, "hostB", FUT_CLAIM_REFUSED, "ended");
 }
 

@@ -294,7 +294,7 @@ static void test_silence(void)
     world->b.frozen = false;
     world_advance(world, 0);
     expect(&world->b, "close FUT-124 ask:2 discard FUT-129");
-    g_assert_cmpstr(host_status(&world->b).last_reason, ==, "no sign of life for 500 ms");
+    g_assert_cmpstr(host_status(&world->b).last_reason, ==, "no sign of life for 500 ms; hosta");
     world_free(world);
 }
 

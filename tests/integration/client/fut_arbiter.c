@@ -4,6 +4,7 @@
  *   fut-arbiter claim ADDRESS VM GENERATION NODE     prints granted, or refused or unknown and why
  *   fut-arbiter read ADDRESS VM                      prints generation, holder and state
  *   fut-arbiter release ADDRESS VM GENERATION NODE
+ *   fut-arbiter identify ADDRESS VM                  prints what tells it from others
  *   fut-arbiter race ADDRESS-A ADDRESS-B VM FIRST COUNT
  *       two processes, hostA and hostB, claim COUNT generations from FIRST, each at the same instant;
  *       an unknown answer is asked for again. Prints "at N" now and then, and at the end what was
@@ -84,6 +85,19 @@ static int do_release(char **words)
     if (!fut_arbiter_release(arbiter, number(words[2]), words[3], &error)) {
         fail(error->message);
     }
+    return 0;
+}
+
+static int do_identify(char **words)
+{
+    g_autoptr(FutArbiter) arbiter = open_or_fail(words[0], words[1]);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *identity = NULL;
+
+    if (!fut_arbiter_identify(arbiter, &identity, &error)) {
+        fail(error->message);
+    }
+    printf("%s\n", identity);
     return 0;
 }
 
@@ -201,10 +215,8 @@ int main(int argc, char **argv)
         int words;
         int (*run)(char **words);
     } actions[] = {
-        { "claim", 4, do_claim },
-        { "read", 2, do_read },
-        { "release", 4, do_release },
-        { "race", 5, do_race },
+        { "claim", 4, do_claim },       { "read", 2, do_read }, { "release", 4, do_release },
+        { "identify", 2, do_identify }, { "race", 5, do_race },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(actions) && argc > 1; i++) {
