@@ -193,6 +193,31 @@ static void add_meaning(GString *block, const json_t *status)
     add_line(block, "protects", g_strdup_printf("no: state '%s' is unknown to this futago", state));
 }
 
+/* What the twin helps against, and what it does not: one a line. */
+static void add_cover(GString *block, const json_t *status)
+{
+    const json_t *against = json_object_get(status, "protects_against");
+    const json_t *gaps = json_object_get(status, "not_against"), *gap;
+    g_autoptr(GString) list = g_string_new(NULL);
+    size_t i;
+
+    for (i = 0; i < json_array_size(against); i++) {
+        const char *what = json_string_value(json_array_get(against, i));
+        g_string_append_printf(list, "%s%s", list->len ? ", " : "", what ? what : "?");
+    }
+    if (list->len == 0) {
+        return;
+    }
+    add_line(block, "  against", g_strdup(list->str));
+    json_array_foreach(gaps, i, gap)
+    {
+        const char *remedy = fut_cli_text(gap, "remedy");
+        g_autofree char *bracket = *remedy ? g_strdup_printf(" (%s)", remedy) : g_strdup("");
+        add_line(block, i == 0 ? "  not against" : "",
+                 g_strdup_printf("%s%s", fut_cli_text(gap, "what"), bracket));
+    }
+}
+
 /* What protects the link, and who the other host has proved to be. */
 static void add_link(GString *block, const json_t *status)
 {
@@ -221,6 +246,7 @@ static void add_identity(GString *block, const json_t *status)
     add_line(block, "role", g_strdup_printf("%s on %s, guest %s", role, node, running));
     add_line(block, "state", text_of(status, "state"));
     add_meaning(block, status);
+    add_cover(block, status);
     if (*fut_cli_text(status, "reason")) {
         add_line(block, "reason", text_of(status, "reason"));
     }

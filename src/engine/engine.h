@@ -123,6 +123,7 @@ typedef struct {
     uint64_t lag_us;             /* age of the oldest thing not yet committed */
     double copy_share;           /* 0..1 of the initial copy, disks and memory */
     double disk_share;           /* 0..1 of the disks' part of it */
+    unsigned disks;              /* that the guest can write */
     uint64_t disk_copied_bytes;  /* of data, by the newest copy */
     uint64_t disk_unacked_bytes; /* primary: written by the guest, not committed */
     uint64_t disk_queue_bytes;   /* backup: not yet on its disks */

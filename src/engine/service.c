@@ -3,11 +3,13 @@
 #include "service.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "control.h"
+#include "cover.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "fut_log.h"
@@ -267,6 +269,9 @@ static bool open_arbiter(FutService *service, char ***machine, GError **error)
 static bool open_role(FutService *service, GError **error)
 {
     FutOptions *options = service->options;
+    const char *where = strchr(options->arbiter, ':');
+    service->arbiter_private =
+        where && g_str_has_prefix(options->arbiter, "file:") && fut_cover_is_private(where + 1);
     if (options->role == FUT_ROLE_BACKUP) {
         service->listener = fut_listener_new(options->listen, error);
         return service->listener != NULL;

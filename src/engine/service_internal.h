@@ -43,7 +43,8 @@ struct FutService {
     FutVmm *vmm;
     FutOptions *options;
     FutEngine *engine;
-    FutArbiter *arbiter; /* ask thread; the main thread before and after it */
+    bool arbiter_private; /* set at start, cover.h */
+    FutArbiter *arbiter;  /* ask thread; the main thread before and after it */
     uint64_t started_ns;
 
     /* link thread; `send_lock` guards what senders touch */

@@ -2,6 +2,7 @@
 /* The "status" verb: the engine's status as JSON. */
 #include <string.h>
 
+#include "cover.h"
 #include "fut_clock.h"
 #include "service_internal.h"
 
@@ -103,6 +104,30 @@ static void set_measures(json_t *object, const FutEngineStatus *status)
     json_object_set_new(object, "takeover_us", json_real(status->takeover_us));
 }
 
+static bool same_machine(FutService *service)
+{
+    g_mutex_lock(&service->peer_lock);
+    const FutAddress *where = service->peer ? service->peer : service->options->listen;
+    bool same = where && fut_address_is_local(where);
+    g_mutex_unlock(&service->peer_lock);
+    return same;
+}
+
+static void set_cover(json_t *object, FutService *service, const FutEngineStatus *status)
+{
+    const FutOptions *options = service->options;
+    fut_cover_describe(object, &(FutCoverFacts){
+                                   .role = status->role,
+                                   .state = status->state,
+                                   .arbiter = options->arbiter,
+                                   .arbiter_private = service->arbiter_private,
+                                   .encrypted = options->tls != NULL,
+                                   .same_machine = same_machine(service),
+                                   .disks = status->disks,
+                                   .flush_both = options->engine.flush_both,
+                               });
+}
+
 json_t *fut_service_status(FutService *service)
 {
     FutEngineStatus status;
@@ -139,6 +164,7 @@ json_t *fut_service_status(FutService *service)
     json_object_set_new(object, "running", json_boolean(status.running));
     json_object_set_new(object, "uptime_s",
                         json_real((double)(fut_now_ns() - service->started_ns) / FUT_NS_PER_S));
+    set_cover(object, service, &status);
     set_counts(object, &status);
     set_measures(object, &status);
     return object;

@@ -13,13 +13,16 @@ def test_kill_backup_then_reprotect(lab):
     """The primary goes on alone; a new standby on the same address is taken; that one can take over."""
     active, backup = pair(lab)
     generation = active.status()["generation"]
+    for vm in (active, backup):
+        status = vm.status()
+        assert status["protects_against"] and any("not encrypted" in gap["what"] for gap in status["not_against"]), status
     counter = load.Counter(lab.client)
     load.sleep_counting(counter, 0.5)
     backup.kill_qemu()
     alone = active.wait_status("going on without its twin",
                                lambda s: s["running"] and s["state"] in ("alone", "connecting"), 10)
     assert alone["role"] == "primary" and alone["generation"] == generation + 1, alone
-    assert alone["reason"], alone
+    assert alone["reason"] and not alone["protects_against"], alone
     counter.wait_counts(200)
     second = standby(lab.hosts[1])
     if alone["state"] == "alone":

@@ -101,6 +101,19 @@ static void test_block_of_backup(void)
     json_decref(status);
 }
 
+static void test_cover(void)
+{
+    json_t *status = status_of("{\"state\":\"protected\",\"protects_against\":[\"this\",\"that\"],"
+                               "\"not_against\":[{\"what\":\"rain\",\"remedy\":\"a hat\"},"
+                               "{\"what\":\"snow\",\"remedy\":\"\"}]}");
+    g_autofree char *block = fut_status_block(status);
+
+    check_contains(block, "  against            this, that\n"
+                          "  not against        rain (a hat)\n"
+                          "                     snow\n");
+    json_decref(status);
+}
+
 static void test_link(void)
 {
     static const struct {
@@ -128,7 +141,8 @@ static void test_missing(void)
         "{}",
         "{\"state\":\"dancing\"}",
         "{\"vm\":5,\"role\":[],\"state\":null,\"generation\":\"x\",\"pause_us\":7,\"lag_us\":{},"
-        "\"commit_us\":{\"p50\":\"x\"},\"running\":1,\"copy_share\":\"x\"}",
+        "\"commit_us\":{\"p50\":\"x\"},\"running\":1,\"copy_share\":\"x\",\"protects_against\":[1],"
+        "\"not_against\":{}}",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
@@ -171,6 +185,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/status/numbers", test_numbers);
     g_test_add_func("/cli/status/block", test_block);
     g_test_add_func("/cli/status/block-of-backup", test_block_of_backup);
+    g_test_add_func("/cli/status/cover", test_cover);
     g_test_add_func("/cli/status/link", test_link);
     g_test_add_func("/cli/status/missing", test_missing);
     g_test_add_func("/cli/status/table", test_table);
