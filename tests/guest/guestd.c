@@ -14,6 +14,8 @@
  *         rate (0: no limit), "STOP" ends it; "POWEROFF" ends the guest; each line is answered
  *         with "OK" or "ERR <reason>"
  *   7005  disks, lines: see guest_disk.c
+ *   7006  work for several vCPUs, lines: see guest_smp.c
+ *   7007  clock and random numbers, lines: see guest_devices.c; and the consoles
  */
 #include <endian.h>
 #include <errno.h>
@@ -31,7 +33,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "guest_devices.h"
 #include "guest_disk.h"
+#include "guest_smp.h"
 
 #define PAGE_BYTES 4096
 #define PAGES_PER_MB ((1 << 20) / PAGE_BYTES)
@@ -285,7 +289,9 @@ int main(void)
     static const Service services[] = {
         { 7000, serve_echo },   { 7001, serve_counter }, { 7002, serve_sink },
         { 7003, serve_source }, { 7004, serve_writer },  { 7005, serve_disk },
+        { 7006, serve_smp },    { 7007, serve_devices },
     };
+    static char *const consoles[] = { "/dev/ttyS0", "/dev/hvc0" };
     static Connection listeners[sizeof(services) / sizeof(services[0])];
 
     signal(SIGPIPE, SIG_IGN);
@@ -293,6 +299,9 @@ int main(void)
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
         listeners[i] = (Connection){ .service = &services[i], .fd = listen_on(services[i].port) };
         start_thread(listener_thread, &listeners[i]);
+    }
+    for (size_t i = 0; i < sizeof(consoles) / sizeof(consoles[0]); i++) {
+        start_thread(console_thread, consoles[i]);
     }
     printf("GUEST-READY\n");
     fflush(stdout);

@@ -16,7 +16,8 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODULES = ["virtio_mmio", "virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "ata_piix", "sd_mod"]
+MODULES = ["virtio_mmio", "virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "ata_piix", "sd_mod",
+           "virtio_console", "virtio_rng"]
 APPLETS = ["sh", "mount", "insmod", "ip", "usleep", "poweroff", "cat", "ls", "echo", "dmesg", "ps", "free"]
 
 
@@ -80,8 +81,7 @@ def fill_root(root, modules):
     shutil.copy(os.path.join(HERE, "guest-init"), os.path.join(root, "init"))
     os.chmod(os.path.join(root, "init"), 0o755)
     subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", "-s",
-                    "-o", os.path.join(root, "bin/guestd"), os.path.join(HERE, "guestd.c"),
-                    os.path.join(HERE, "guest_disk.c")], check=True)
+                    "-o", os.path.join(root, "bin/guestd")] + sorted(glob.glob(os.path.join(HERE, "guest*.c"))), check=True)
     order = modules.in_order(MODULES)
     for name in order:
         with open(os.path.join(root, "modules", name + ".ko"), "wb") as handle:

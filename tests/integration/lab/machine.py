@@ -6,8 +6,8 @@ import re
 
 from . import paths
 
-GUEST_IP = "10.77.0.2"
-GUEST_IP1 = "10.77.2.2"
+GUEST_IPS = ("10.77.0.2", "10.77.2.2", "10.77.3.2", "10.77.4.2")  # of the NICs
+GUEST_IP, GUEST_IP1 = GUEST_IPS[:2]
 
 
 def tsc_khz():
@@ -21,26 +21,47 @@ def guest_mac(nic):
     return f"52:54:00:77:00:{nic + 2:02x}"
 
 
+def serial_socket(folder):
+    return os.path.join(folder, "serial")
+
+
 @dataclasses.dataclass(frozen=True)
 class Machine:
     kind: str = "microvm"  # microvm, q35, pc
     memory_mb: int = 256
     vcpus: int = 1
     nics: int = 1
+    nic_models: tuple = () # of the first NICs; the others are virtio-net
     cpu: str = "qemu64"
     extra: tuple = ()      # further QEMU arguments
     netdev: str = ""       # further properties of each netdev, with a leading comma
     append: str = ""       # further words on the kernel's command line
     disks: tuple = ()      # of disks.Disk
+    memory: str = ""       # the memory's backend: memfd, file or ram, with further properties
+    typing: bool = False   # the serial console can be typed on, at the socket serial_socket()
 
     def _kind_args(self):
         kinds = {"microvm": "microvm,x-option-roms=off,rtc=on", "q35": "q35", "pc": "pc"}
-        return ["-M", kinds[self.kind]]
+        return ["-M", kinds[self.kind] + (",memory-backend=memory" if self.memory else "")]
+
+    def _memory_args(self, folder):
+        if not self.memory:
+            return []
+        backend, _, options = self.memory.partition(",")
+        return ["-object", f"memory-backend-{backend},id=memory,size={self.memory_mb}M"
+                f"{',' if options else ''}{options.format(folder=folder)}"]
+
+    def _serial_args(self, log):
+        if not self.typing:
+            return ["-serial", f"file:{log}"]
+        path = serial_socket(os.path.dirname(log))
+        return ["-chardev", f"socket,id=serial,path={path},server=on,wait=off,logfile={log}", "-serial", "chardev:serial"]
 
     def _nic_args(self, taps):
-        device = "virtio-net-device" if self.kind == "microvm" else "virtio-net-pci"
+        virtio = "virtio-net-device" if self.kind == "microvm" else "virtio-net-pci"
         args = []
         for number, tap in enumerate(taps[:self.nics]):
+            device = self.nic_models[number] if number < len(self.nic_models) else virtio
             args += ["-netdev", f"tap,id=net{number},ifname={tap},script=no,downscript=no,vhost=off{self.netdev}",
                      "-device", f"{device},id=nic{number},netdev=net{number},mac={guest_mac(number)}"]
         return args
@@ -51,15 +72,15 @@ class Machine:
 
     def _append(self):
         words = ["console=ttyS0", "quiet", "panic=-1", f"tsc_early_khz={tsc_khz()}", f"futip={GUEST_IP}/24"]
-        if self.nics > 1:
-            words.append(f"futip1={GUEST_IP1}/24")
+        words += [f"futip{number}={GUEST_IPS[number]}/24" for number in range(1, self.nics)]
         return " ".join(words + self.append.split())
 
     def qemu(self, serial, taps):
         """The whole command line; `serial` is the file for the guest's console."""
+        folder = os.path.dirname(serial)
         return (["qemu-system-x86_64"] + self._kind_args() +
                 ["-accel", "tcg", "-cpu", self.cpu, "-m", str(self.memory_mb), "-smp", str(self.vcpus),
                  "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                 "-kernel", paths.KERNEL, "-initrd", paths.INITRD, "-append", self._append(),
-                 "-serial", f"file:{serial}"] + self._nic_args(taps) +
-                self._disk_args(os.path.dirname(serial)) + list(self.extra))
+                 "-kernel", paths.KERNEL, "-initrd", paths.INITRD, "-append", self._append()] +
+                self._memory_args(folder) + self._serial_args(serial) + self._nic_args(taps) +
+                self._disk_args(folder) + list(self.extra))

@@ -15,11 +15,11 @@ import tempfile
 from . import paths, process
 from .netns import NetNs
 
-TAPS = 2  # for each VM that may run on a host at a time
+TAPS = 4  # for each VM that may run on a host at a time
 BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 REP_SWITCH_IP = "10.77.1.254"
-CLIENT_IP = "10.77.0.1"
-CLIENT_IP1 = "10.77.2.1"
+CLIENT_IPS = ("10.77.0.1", "10.77.2.1", "10.77.3.1", "10.77.4.1")
+CLIENT_IP = CLIENT_IPS[0]
 
 
 class Host:
@@ -89,7 +89,7 @@ class Client:
         self._logs = 0
         lab.switch.ip(f"link add vmc type veth peer name eth0 netns {self.ns.path}")
         lab.switch.ip("link set vmc master vm up")
-        for address in (CLIENT_IP, CLIENT_IP1):
+        for address in CLIENT_IPS:
             self.ns.ip(f"address add {address}/24 dev eth0")
         self.ns.ip("link set eth0 up")
 
