@@ -9,12 +9,17 @@ import random
 import shutil
 import time
 
+import plots
 from lab import load, paths
 from lab.disks import Disk, Writer, make_images, names
 from lab.machine import Machine
 from lab.vm import address, primary, standby
 
 NAME = "kills"
+TITLE = "Kills"
+ABOUT = ("Primaries killed at random instants under load. Lost, doubled and broken must be 0. gap_ms is the longest wait of any of the clients' "
+         "connections around a kill.")
+IN_ALL = False
 DEFAULT_COUNT = 200
 CHAIN_KILLS = 8          # kills of one guest before a new one is booted
 WAIT_MAX_S = 1.0         # from "protected" to the kill: evenly distributed
@@ -157,7 +162,7 @@ class Progress:
         left_s = (time.monotonic() - self.began) / self.done * (self.count - self.done)
         what = f"gap {kill.gap_ms:.0f} ms" if kill.survived else \
             f"NOT SURVIVED: {kill.lost} lost, {kill.doubled} doubled, {kill.broken} broken; {kill.trouble[-300:]}"
-        self.say(f"kill {self.done}/{self.count} ({kill.variant}): {what}; {left_s // 60:.0f} min {left_s % 60:.0f} s left")
+        self.say(f"{self.done}/{self.count} ({kill.variant}): {what}; {left_s // 60:.0f} min {left_s % 60:.0f} s left")
 
 
 def run_chain(lab, variant, chance, most, progress):
@@ -192,13 +197,21 @@ def figures(kills, troubles):
              "kills.lost": sum(kill.lost for kill in kills), "kills.doubled": sum(kill.doubled for kill in kills),
              "kills.broken_connections": sum(kill.broken for kill in kills), "kills.not_protected": troubles}
     if gaps:
-        found.update({"gap_ms.p50": percentile(gaps, 0.5), "gap_ms.p99": percentile(gaps, 0.99), "gap_ms.max": max(gaps)})
+        found.update({"gap_ms.p50": percentile(gaps, 0.5), "gap_ms.p99": percentile(gaps, 0.99), "gap_ms.max": max(gaps), "gap_ms.each": gaps})
     return found
 
 
-def run(lab, count, seed, say):
-    """{"all": figures, variant: figures, ...} and every kill."""
-    say(f"kills: seed {seed}")
+def arguments(parser):
+    parser.add_argument("--count", type=int, metavar="N", help=f"kills: how many (default {DEFAULT_COUNT})")
+    parser.add_argument("--seed", type=int, metavar="S", help="kills: where chance begins (default: another one each time)")
+
+
+def run(lab, effort, say):
+    """{"all": figures, variant: figures, ...}"""
+    options = effort.options
+    count = options.count or (6 if effort.quick else DEFAULT_COUNT)
+    seed = options.seed if options.seed is not None else int(time.time())
+    say(f"seed {seed}")
     chance, progress = random.Random(seed), Progress(count, say)
     kills, troubles = [], []
     turns = itertools.cycle(VARIANTS)
@@ -211,23 +224,25 @@ def run(lab, count, seed, say):
             troubles.append(why)
         if len(troubles) > FAILURES_MAX:
             raise RuntimeError(f"gave up after {len(troubles)} pairs that could not be protected; the last: {troubles[-1]}")
-    found = {"all": figures(kills, len(troubles))}
+    found = {"all": dict(figures(kills, len(troubles)), **{"kills.seed": seed})}
     for variant in VARIANTS:
         of_it = [kill for kill in kills if kill.variant == variant.name]
         if of_it:
             found[variant.name] = figures(of_it, sum(why.startswith(variant.name + ":") for why in troubles))
-    return found, kills
+    return found
 
 
-def plot(folder, found, kills):
-    """Draws the gaps; returns the files."""
-    import plots
-    groups = {}
-    for kill in kills:
-        if kill.survived:
-            groups.setdefault(kill.variant, []).append(kill.gap_ms)
+def verdict(found):
+    survived, count = found["all"]["kills.survived"], found["all"]["kills.count"]
+    return "" if survived == count else f"{count - survived} kills were not survived: see above where their logs are"
+
+
+def plot(folder, result):
+    groups = {name: result["samples"][name]["gap_ms.each"] for name in result["configurations"]
+              if name != "all" and "gap_ms.each" in result["samples"].get(name, {})}
     if not groups:
         return []
-    return plots.histogram(folder, "kill-gaps", f"Longest wait of a client when its VM's primary was killed ({len(kills)} kills)",
-                           "longest gap between two answers on any connection (ms)", "kills", groups,
-                           {"median (ms)": found["all"]["gap_ms.p50"], "99 % (ms)": found["all"]["gap_ms.p99"]})
+    figures = result["all"]
+    return [plots.histogram(folder, "kill-gaps", f"Longest wait of a client when its VM's primary was killed ({figures['kills.count']} kills)",
+                            "longest gap between two answers on any connection (ms)", "kills", groups,
+                            {"median (ms)": figures["gap_ms.p50"], "99 % (ms)": figures["gap_ms.p99"]})]

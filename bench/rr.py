@@ -1,46 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Case rr: what protection costs a service that answers requests. Stock QEMU and a protected pair in turn."""
-import statistics
-
+"""Case rr: what protection costs a service that answers requests."""
+import plots
+import variants
 from lab import load
-from lab.vm import StockVm, pair
 
 NAME = "rr"
-CONNECTIONS = (1, 32)
+TITLE = "Request/response"
+ABOUT = ("One byte there, one byte back, then the next. Stock QEMU without the module, the module loaded but without a twin (the same way of "
+         "sending), and the protected pair, in turn.")
+MACHINES = variants.SIZES
+CONNECTIONS = {"1conn": 1, "32conn": 32}
+NAMES = {variants.STOCK: "unprotected", variants.IDLE: "same_path", variants.PROTECTED: "protected"}
 
 
-def unprotected(lab, machine, effort):
-    """One fresh guest in stock QEMU; {connections: transactions a second}."""
-    StockVm(lab.hosts[0], machine).wait_ready()
-    rates = {n: load.rr(lab.client, n, effort.seconds)["tps"] for n in CONNECTIONS}
-    lab.reset()
-    return rates
-
-
-def protected(lab, machine, effort):
-    """One fresh pair, counted only once it is protected."""
-    active, _ = pair(lab, machine)
-    rates = {}
-    for n in CONNECTIONS:
-        rates[n] = load.rr(lab.client, n, effort.seconds)["tps"]
-        status = active.status()
-        if status["state"] != "protected":
-            raise RuntimeError(f"protection was lost while measuring: {status['reason']}")
-    lab.reset()
-    return rates
-
-
-def run(lab, machine, effort, say):
-    """Figures of one configuration."""
-    stock, twin = [], []
-    for number in range(effort.repeats):
-        stock.append(unprotected(lab, machine, effort))
-        twin.append(protected(lab, machine, effort))
-        say(f"{NAME} {number + 1}/{effort.repeats}: " + ", ".join(
-            f"{n} conn {twin[-1][n]:.0f} of {stock[-1][n]:.0f}/s" for n in CONNECTIONS))
-    figures = {f"rr.ratio_{n}conn": round(statistics.median(t[n] / s[n] for s, t in zip(stock, twin)), 3) for n in CONNECTIONS}
-    for kind, rates in (("unprotected", stock), ("protected", twin)):
-        for n in CONNECTIONS:
-            key = f"rr.{kind}_tps" + ("" if n == 1 else f"_{n}conn")
-            figures[key] = round(statistics.median(r[n] for r in rates))
+def one(lab, machine, effort, say):
+    """Figures of one configuration: lists are samples, one a round."""
+    found = variants.in_turn(lab, machine, effort, lambda vm: {
+        load_name: load.rr(lab.client, n, effort.seconds)["tps"] for load_name, n in CONNECTIONS.items()}, say, "per s")
+    figures = {f"rr.{name}_{what}": variants.ratios(found[what], below) for name, below in variants.RATIOS for what in CONNECTIONS}
+    for variant, name in NAMES.items():
+        for what in CONNECTIONS:
+            figures[f"rr.{name}_tps" + ("" if what == "1conn" else f"_{what}")] = found[what][variant]
     return figures
+
+
+def run(lab, effort, say):
+    return variants.each(lab, MACHINES, effort, say, one)
+
+
+def plot(folder, result):
+    names = [name for name in result["configurations"] if "rr.ratio_1conn" in result[name]]
+    return [plots.bars(folder, f"rr-{what}", f"Transactions per second, {n} connection{'s' if n > 1 else ''}", "transactions/s", names, {
+        label: [result[name][f"rr.{label}_tps" + ("" if n == 1 else f"_{what}")] for name in names] for label in NAMES.values()})
+        for what, n in CONNECTIONS.items()]

@@ -154,6 +154,7 @@ static void act(FutEngine *engine, const FutAction *action)
         engine->host->close(engine->opaque, action->text);
         break;
     case FUT_ACT_ASK:
+        engine->takeover.lost_ns = fut_engine_now(engine);
         engine->host->ask(engine->opaque, action->number);
         break;
     case FUT_ACT_REPORT:

@@ -102,6 +102,15 @@ bool fut_engine_unprotect(FutEngine *engine, GError **error);
 bool fut_engine_failover(FutEngine *engine, GError **error);
 
 /* -- sight -- */
+/* When the steps of a takeover were done, on the engine's clock in ns; 0 before. */
+typedef struct {
+    uint64_t lost_ns;    /* the primary counts as dead, the arbiter is asked */
+    uint64_t granted_ns; /* the arbiter has answered */
+    uint64_t loaded_ns;  /* disks settled, device state loaded */
+    uint64_t running_ns; /* the guest goes on */
+    uint64_t done_ns;    /* announced, outputs sent again, inbound packets given in */
+} FutTakeover;
+
 typedef struct {
     FutRole role;
     FutPairState state;
@@ -134,8 +143,9 @@ typedef struct {
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */
     uint64_t reinjected;
-    uint64_t resent;      /* outputs of the last committed epoch, sent again */
-    double takeover_us;   /* from the arbiter's grant to the running guest */
+    uint64_t resent;    /* outputs of the last committed epoch, sent again */
+    double takeover_us; /* from the arbiter's grant to the running guest */
+    FutTakeover takeover;
     uint64_t memory_hash; /* of the image taken over, when verify is on */
     uint64_t
         committed_hash; /* what the primary said it must be (last hashed epoch == last committed), else 0 */

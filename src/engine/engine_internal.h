@@ -92,7 +92,8 @@ struct FutEngine {
 
     FutEngineStats stats;
     uint64_t released, dropped, applied, verified, verify_failed, reinjected, resent;
-    uint64_t takeover_ns, taken_hash, taken_committed_hash;
+    FutTakeover takeover;
+    uint64_t taken_hash, taken_committed_hash;
     bool standby_open;
     FutPairFault fault; /* deliberate; FUT_FAULT_NONE outside of tests */
     FutBuf act_body;    /* actor only */

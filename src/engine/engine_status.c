@@ -166,7 +166,9 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     ret->inbound_logged = engine->standby.log.count;
     ret->reinjected = engine->reinjected;
     ret->resent = engine->resent;
-    ret->takeover_us = (double)engine->takeover_ns / FUT_NS_PER_US;
+    ret->takeover = engine->takeover;
+    ret->takeover_us =
+        (double)(engine->takeover.running_ns - engine->takeover.granted_ns) / FUT_NS_PER_US;
     ret->memory_hash = engine->taken_hash;
     ret->committed_hash = engine->taken_committed_hash;
     g_mutex_unlock(&engine->lock);

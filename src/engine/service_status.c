@@ -128,6 +128,27 @@ static void set_cover(json_t *object, FutService *service, const FutEngineStatus
                                });
 }
 
+/* The steps of a takeover, in seconds of CLOCK_MONOTONIC. */
+static void set_takeover(json_t *object, const FutTakeover *takeover)
+{
+    const struct {
+        const char *key;
+        uint64_t at_ns;
+    } steps[] = {
+        { "lost", takeover->lost_ns },     { "granted", takeover->granted_ns },
+        { "loaded", takeover->loaded_ns }, { "running", takeover->running_ns },
+        { "done", takeover->done_ns },
+    };
+    if (takeover->done_ns == 0) {
+        return;
+    }
+    json_t *times = json_object();
+    for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
+        json_object_set_new(times, steps[i].key, json_real((double)steps[i].at_ns / FUT_NS_PER_S));
+    }
+    json_object_set_new(object, "takeover", times);
+}
+
 json_t *fut_service_status(FutService *service)
 {
     FutEngineStatus status;
@@ -167,5 +188,6 @@ json_t *fut_service_status(FutService *service)
     set_cover(object, service, &status);
     set_counts(object, &status);
     set_measures(object, &status);
+    set_takeover(object, &status.takeover);
     return object;
 }

@@ -319,19 +319,22 @@ void fut_standby_take_over(FutEngine *engine)
     FutVmm *vmm = engine->vmm;
     FutStandby *standby = &engine->standby;
     g_autoptr(GError) error = NULL;
+    FutTakeover times = { .granted_ns = fut_engine_now(engine) };
     note_taken_image(engine);
-    uint64_t begin_ns = fut_engine_now(engine);
     bool ok = fut_disks_settle(engine, &error) &&
-              vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error) &&
-              vmm->ops->run(vmm, &error);
-    uint64_t now_ns = fut_engine_now(engine);
+              vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error);
+    times.loaded_ns = fut_engine_now(engine);
+    ok = ok && vmm->ops->run(vmm, &error);
+    times.running_ns = fut_engine_now(engine);
     if (ok) {
         vmm->ops->announce(vmm);
         resend(engine);
         reinject(engine);
     }
     g_mutex_lock(&engine->lock);
-    engine->takeover_ns = now_ns - begin_ns;
-    fut_pair_taken(engine->pair, ok, ok ? "" : error->message, now_ns);
+    times.lost_ns = engine->takeover.lost_ns;
+    times.done_ns = fut_engine_now(engine);
+    engine->takeover = times;
+    fut_pair_taken(engine->pair, ok, ok ? "" : error->message, times.running_ns);
     g_mutex_unlock(&engine->lock);
 }

@@ -9,10 +9,10 @@
  *         answer is two u64: n (or all ones if it was out of sequence) and the number of counts
  *         taken over all connections
  *   7002  sink: reads and forgets
- *   7003  source: writes as fast as it is read
+ *   7003  source: writes as fast as it is read, bytes that do not compress
  *   7004  memory writer, lines: "DIRTY <mb> <mb_per_s>" writes over a buffer of that size at that
- *         rate (0: no limit), "STOP" ends it; "POWEROFF" ends the guest; each line is answered
- *         with "OK" or "ERR <reason>"
+ *         rate (0: no limit), "STOP" ends it; "POWEROFF" ends the guest; "SPIN <rounds>" computes
+ *         over 256 KiB that many times; each line is answered with "OK" or "ERR <reason>" when done
  *   7005  disks, lines: see guest_disk.c
  *   7006  work for several vCPUs, lines: see guest_smp.c
  *   7007  clock and random numbers, lines: see guest_devices.c; and the consoles
@@ -42,6 +42,7 @@
 #define CHUNK_BYTES 65536
 #define THREAD_STACK_BYTES 131072
 #define DIRTY_MAX_MB 65536
+#define SPIN_WORDS (1 << 15)
 
 typedef struct {
     uint16_t port;
@@ -54,6 +55,7 @@ typedef struct {
 } Connection;
 
 static atomic_uint_fast64_t counts_taken;
+static atomic_uint_fast64_t spun; /* the result of computing, or the compiler would leave it out */
 
 /*
  * The memory writer. The lock covers all of it; the writer thread holds it while it writes one
@@ -132,10 +134,15 @@ static void serve_sink(int fd)
 
 static void serve_source(int fd)
 {
-    static const char data[CHUNK_BYTES];
+    uint64_t *data = malloc(CHUNK_BYTES), value = 1;
 
-    while (write_all(fd, data, sizeof(data))) {
+    for (size_t i = 0; data && i < CHUNK_BYTES / sizeof(*data); i++) {
+        value = value * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        data[i] = value ^ value >> 29;
     }
+    while (data && write_all(fd, data, CHUNK_BYTES)) {
+    }
+    free(data);
 }
 
 static void write_page(uint8_t *page)
@@ -194,9 +201,28 @@ static const char *set_writer(size_t mb, uint64_t rate_mb)
     return reason;
 }
 
+/* A fixed amount of computing that stays within a processor's cache, and writes what it computes. */
+static const char *spin(unsigned long rounds)
+{
+    uint64_t *words = calloc(SPIN_WORDS, sizeof(*words)), value = 1;
+
+    if (!words) {
+        return "no memory";
+    }
+    for (unsigned long round = 0; round < rounds; round++) {
+        for (size_t i = 0; i < SPIN_WORDS; i++) {
+            value = (value ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15) + i;
+            words[i] = value;
+        }
+    }
+    atomic_store(&spun, value);
+    free(words);
+    return NULL;
+}
+
 static const char *obey(const char *line)
 {
-    unsigned long mb, rate_mb;
+    unsigned long mb, rate_mb, rounds;
 
     if (strcmp(line, "STOP\n") == 0) {
         return set_writer(0, 0);
@@ -204,8 +230,11 @@ static const char *obey(const char *line)
     if (strcmp(line, "POWEROFF\n") == 0) {
         exit(EXIT_SUCCESS); /* init does the rest */
     }
+    if (sscanf(line, "SPIN %lu", &rounds) == 1) {
+        return spin(rounds);
+    }
     if (sscanf(line, "DIRTY %lu %lu", &mb, &rate_mb) != 2 || mb > DIRTY_MAX_MB) {
-        return "expected DIRTY <mb> <mb_per_s> or STOP";
+        return "expected DIRTY <mb> <mb_per_s>, SPIN <rounds> or STOP";
     }
     return set_writer(mb, rate_mb);
 }

@@ -91,6 +91,14 @@ def rr(client, connections, seconds, warm_up=0.5, guest=GUEST_IP):
     return json.loads(done.stdout)
 
 
+def bulk(client, port, way, seconds, warm_up=0.5, guest=GUEST_IP):
+    """fut-bulk's result; `way` is "send" or "receive", seen from the client."""
+    done = client.run([paths.FUT_BULK, guest, str(port), way, str(seconds), str(warm_up)], seconds + warm_up + 30)
+    if done.returncode != 0:
+        raise RuntimeError(f"fut-bulk: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
 class Connection:
     """A plain TCP connection to a service of the guest, from the client's namespace."""
 

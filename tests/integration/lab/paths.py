@@ -10,6 +10,8 @@ INITRD = os.path.join(GUEST, "initrd.img")
 FUTAGO = os.path.join(BUILD, "src", "cli", "futago")
 CLIENTS = os.path.join(BUILD, "tests", "integration", "client")
 FUT_RR = os.path.join(CLIENTS, "fut-rr")
+FUT_BULK = os.path.join(CLIENTS, "fut-bulk")
+FUT_DELAY = os.path.join(CLIENTS, "fut-delay")
 FUT_COUNT = os.path.join(CLIENTS, "fut-count")
 FUT_BADPEER = os.path.join(CLIENTS, "fut-badpeer")
 FUT_ARBITER = os.path.join(CLIENTS, "fut-arbiter")
@@ -18,4 +20,4 @@ ETCD = os.path.join(ROOT, "build", "etcd", "usr", "bin", "etcd")
 
 def missing():
     """What is not built yet."""
-    return [path for path in (KERNEL, INITRD, FUTAGO, FUT_RR, FUT_COUNT, FUT_BADPEER) if not os.path.exists(path)]
+    return [path for path in (KERNEL, INITRD, FUTAGO, FUT_RR, FUT_BULK, FUT_DELAY, FUT_COUNT, FUT_BADPEER) if not os.path.exists(path)]
