@@ -28,6 +28,7 @@ _futago_options() {
     protect) echo "--to --wait --help" ;;
     failover) echo "--wait --help" ;;
     grant) echo "--generation --arbiter --node --help" ;;
+    check) echo "--json --help" ;;
     status) echo "--json --watch --help" ;;
     events) echo "--json --help" ;;
     unprotect | stop) echo "--help" ;;
@@ -36,7 +37,7 @@ _futago_options() {
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby protect unprotect failover grant status events stop help" i
+    local commands="run standby check protect unprotect failover grant status events stop help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -63,7 +64,7 @@ _futago() {
     run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
     *:--name | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait) ;;
     *)
-        if [[ $word == -* || $command == run || $command == standby ]]; then
+        if [[ $word == -* || $command == run || $command == standby || $command == check ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")

@@ -209,8 +209,7 @@ static bool check_command(const FutStart *start, const FutCommand *command, GErr
     return true;
 }
 
-/* Index of "--", or argc. */
-static int find_separator(int argc, char **argv)
+int fut_start_separator(int argc, char **argv)
 {
     int at = 1;
 
@@ -242,7 +241,7 @@ bool fut_start_parse(FutStart *start, const FutCommand *command, bool backup, in
                      GError **error)
 {
     GOptionEntry entries[FIXED_OPTIONS + FUT_START_NUMBERS];
-    int own = find_separator(argc, argv);
+    int own = fut_start_separator(argc, argv);
     g_autofree char **words = g_memdup2(argv, (own + 1) * sizeof(*argv));
 
     memset(start, 0, sizeof(*start));

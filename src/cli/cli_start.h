@@ -21,6 +21,8 @@ void fut_start_done(FutStart *start);
  * together. */
 bool fut_start_parse(FutStart *start, const FutCommand *command, bool backup, int argc, char **argv,
                      GError **error);
+/* Index of "--", or argc. */
+int fut_start_separator(int argc, char **argv);
 /* Value of QEMU's -plugin option. Caller frees. */
 char *fut_start_plugin(const FutStart *start, const char *module);
 /* QEMU's command line; the words are owned by the array, which ends with NULL. */

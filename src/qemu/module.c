@@ -16,6 +16,7 @@ __attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t 
 
 /* One QEMU process is one VM. */
 static struct {
+    bool checking; /* the only option is "check=on" */
     int argc;
     char **argv;
     FutQvmm *qvmm;
@@ -43,12 +44,28 @@ static bool check_start(FutRole role, GError **error)
     return true;
 }
 
+/* For `futago check`: all that would be refused, and the end. Nothing was touched. */
+static G_NORETURN void tell_and_exit(void)
+{
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+
+    fut_qrefuse_list(problems);
+    for (guint i = 0; i < problems->len; i++) {
+        printf("futago-check: %s\n", (char *)problems->pdata[i]);
+    }
+    printf("futago-check done\n");
+    exit(EXIT_SUCCESS);
+}
+
 static void machine_ready(Notifier *notifier, void *data)
 {
-    FutRole role = fut_service_role(module.argc, module.argv);
     GError *error = NULL;
 
     check_or_exit(fut_build_check(&error), &error);
+    if (module.checking) {
+        tell_and_exit();
+    }
+    FutRole role = fut_service_role(module.argc, module.argv);
     check_or_exit(check_start(role, &error), &error);
     FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP);
     check_or_exit(fut_qrefuse_machine(qvmm, &error), &error);
@@ -90,7 +107,8 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     static Notifier ends = { .notify = machine_ends };
     GError *error = NULL;
 
-    check_or_exit(fut_service_check_options(argc, argv, &error), &error);
+    module.checking = argc == 1 && strcmp(argv[0], "check=on") == 0;
+    check_or_exit(module.checking || fut_service_check_options(argc, argv, &error), &error);
     module.argc = argc;
     module.argv = g_new0(char *, argc + 1);
     for (int i = 0; i < argc; i++) {

@@ -4,19 +4,6 @@
 
 #include "fut_error.h"
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list list;
-
-    va_start(list, format);
-    g_autofree char *text = g_strdup_vprintf(format, list);
-    va_end(list);
-    g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, text);
-    return false;
-}
-
 /* Drives without a device, or without a medium, are nothing to the guest. */
 static bool is_disk(BlockBackend *blk)
 {
@@ -30,40 +17,37 @@ static bool is_writable(BlockBackend *blk)
 
 /* -- what cannot be protected -- */
 
-static bool check_disk(BlockBackend *blk, GError **error)
+static void check_disk(GPtrArray *problems, BlockBackend *blk)
 {
     g_autofree char *name = blk_get_attached_dev_id(blk);
 
     if (blk_get_aio_context(blk) != qemu_get_aio_context()) {
-        return refuse(error,
-                      "disk \"%s\" runs in an iothread, which is not supported yet: leave out "
-                      "iothread=",
-                      name);
+        fut_qrefuse_add(problems,
+                        "disk \"%s\" runs in an iothread, which is not supported yet: leave out "
+                        "iothread=",
+                        name);
+    } else if (blk_dev_has_removable_media(blk)) {
+        fut_qrefuse_add(problems, "disk \"%s\" is writable and can be taken out: use readonly=on",
+                        name);
+    } else if (blk_getlength(blk) <= 0) {
+        fut_qrefuse_add(problems, "disk \"%s\" is empty: make its image larger", name);
     }
-    if (blk_dev_has_removable_media(blk)) {
-        return refuse(error, "disk \"%s\" is writable and can be taken out: use readonly=on", name);
-    }
-    if (blk_getlength(blk) <= 0) {
-        return refuse(error, "disk \"%s\" is empty: make its image larger", name);
-    }
-    return true;
 }
 
-bool fut_qblock_check(GError **error)
+void fut_qblock_check(GPtrArray *problems)
 {
     unsigned count = 0;
 
     for (BlockBackend *blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
-        if (is_writable(blk) && !check_disk(blk, error)) {
-            return false;
+        if (is_writable(blk)) {
+            check_disk(problems, blk);
+            count++;
         }
-        count += is_writable(blk);
     }
     if (count > FUT_DISKS_MAX) {
-        return refuse(error, "%u writable disks: at most %d can be protected", count,
-                      FUT_DISKS_MAX);
+        fut_qrefuse_add(problems, "%u writable disks: at most %d can be protected", count,
+                        FUT_DISKS_MAX);
     }
-    return true;
 }
 
 /* -- the filters -- */

@@ -8,17 +8,13 @@
 
 #include "fut_error.h"
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
+void fut_qrefuse_add(GPtrArray *problems, const char *format, ...)
 {
     va_list list;
 
     va_start(list, format);
-    g_autofree char *text = g_strdup_vprintf(format, list);
+    g_ptr_array_add(problems, g_strdup_vprintf(format, list));
     va_end(list);
-    g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, text);
-    return false;
 }
 
 /* How a person calls a device: its id, else its place in the machine. */
@@ -32,22 +28,22 @@ static char *device_name(Object *object)
 
 /* -- one by one -- */
 
-static bool check_mode(GError **error)
+static void check_mode(GPtrArray *problems)
 {
     if (!tcg_enabled() && !kvm_enabled()) {
-        return refuse(error, "only -accel tcg and -accel kvm can be protected");
+        fut_qrefuse_add(problems, "only -accel tcg and -accel kvm can be protected");
     }
     if (icount_enabled()) {
-        return refuse(error, "a VM with -icount cannot be protected: leave it out");
+        fut_qrefuse_add(problems, "a VM with -icount cannot be protected: leave it out");
     }
     if (replay_mode != REPLAY_MODE_NONE) {
-        return refuse(
-            error, "a VM that records or replays (-icount rr=) cannot be protected: leave it out");
+        fut_qrefuse_add(
+            problems,
+            "a VM that records or replays (-icount rr=) cannot be protected: leave it out");
     }
     if (runstate_check(RUN_STATE_INMIGRATE)) {
-        return refuse(error, "-incoming and futago exclude each other: leave out -incoming");
+        fut_qrefuse_add(problems, "-incoming and futago exclude each other: leave out -incoming");
     }
-    return true;
 }
 
 static bool has_iothread(Object *object)
@@ -66,103 +62,118 @@ static bool has_iothread(Object *object)
     return any;
 }
 
-static bool check_device(Object *object, GError **error)
+/* Not a part of a device that runs there itself, as the inner half of a virtio device is. */
+static bool is_in_iothread(Object *object)
 {
-    static const char *const passing_by[] = { "vfio-",      "vhost-",     "x-vfio-",
-                                              "pci-assign", "scsi-block", "scsi-generic" };
-    const char *type = object_get_typename(object);
-    g_autofree char *name = device_name(object);
+    Object *whole = object->parent;
+    bool part = whole && object_dynamic_cast(whole, TYPE_DEVICE) && has_iothread(whole);
 
-    for (size_t i = 0; i < G_N_ELEMENTS(passing_by); i++) {
-        if (g_str_has_prefix(type, passing_by[i])) {
-            return refuse(
-                error,
-                "device \"%s\" (%s) works past QEMU and cannot be protected: use an emulated or virtio device",
-                name, type);
-        }
-    }
-    if (has_iothread(object)) {
-        return refuse(
-            error,
-            "device \"%s\" (%s) runs in an iothread, which is not supported yet: leave out iothread=",
-            name, type);
-    }
-    const VMStateDescription *state = qdev_get_vmsd(DEVICE(object));
-    if (state && state->unmigratable) {
-        return refuse(error, "QEMU cannot save device \"%s\" (%s): leave it out", name, type);
-    }
-    return true;
+    return has_iothread(object) && !part;
 }
 
-static bool check_netdev(NetClientState *netdev, GError **error)
+static bool passes_by(const char *type)
+{
+    static const char *const kinds[] = { "vfio-",      "vhost-",     "x-vfio-",
+                                         "pci-assign", "scsi-block", "scsi-generic" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (g_str_has_prefix(type, kinds[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_device(GPtrArray *problems, Object *object)
+{
+    const char *type = object_get_typename(object);
+    g_autofree char *name = device_name(object);
+    const VMStateDescription *state = qdev_get_vmsd(DEVICE(object));
+
+    if (passes_by(type)) {
+        fut_qrefuse_add(
+            problems,
+            "device \"%s\" (%s) works past QEMU and cannot be protected: use an emulated or virtio device",
+            name, type);
+    } else if (is_in_iothread(object)) {
+        fut_qrefuse_add(
+            problems,
+            "device \"%s\" (%s) runs in an iothread, which is not supported yet: leave out iothread=",
+            name, type);
+    } else if (state && state->unmigratable) {
+        fut_qrefuse_add(problems, "QEMU cannot save device \"%s\" (%s): leave it out", name, type);
+    }
+}
+
+static void check_netdev(GPtrArray *problems, NetClientState *netdev)
 {
     const char *kind = NetClientDriver_str(netdev->info->type);
 
     if (g_str_has_prefix(kind, "vhost-")) {
-        return refuse(error, "netdev \"%s\" (%s) moves packets past QEMU: use -netdev tap",
-                      netdev->name, kind);
+        fut_qrefuse_add(problems, "netdev \"%s\" (%s) moves packets past QEMU: use -netdev tap",
+                        netdev->name, kind);
+    } else if (get_vhost_net(netdev)) {
+        fut_qrefuse_add(problems,
+                        "netdev \"%s\" has vhost=on, which moves packets past QEMU: use vhost=off",
+                        netdev->name);
     }
-    if (get_vhost_net(netdev)) {
-        return refuse(error,
-                      "netdev \"%s\" has vhost=on, which moves packets past QEMU: use vhost=off",
-                      netdev->name);
-    }
-    return true;
 }
 
-typedef struct {
-    bool ok;
-    GError **error;
-} Check;
-
-static void check_nic(NICState *nic, void *opaque)
+/* Once a netdev, whatever its queues. */
+static void check_nic(NICState *nic, void *problems)
 {
-    Check *check = opaque;
+    guint before = ((GPtrArray *)problems)->len;
 
     for (int queue = 0; queue < MAX(nic->conf->peers.queues, 1); queue++) {
         NetClientState *netdev = qemu_get_subqueue(nic, queue)->peer;
-        if (check->ok && netdev) {
-            check->ok = check_netdev(netdev, check->error);
+        if (netdev && ((GPtrArray *)problems)->len == before) {
+            check_netdev(problems, netdev);
         }
     }
 }
 
-static int check_object(Object *object, void *opaque)
+static int check_object(Object *object, void *problems)
 {
-    Check *check = opaque;
-
-    check->ok = !object_dynamic_cast(object, TYPE_DEVICE) || check_device(object, check->error);
-    return !check->ok;
+    if (object_dynamic_cast(object, TYPE_DEVICE)) {
+        check_device(problems, object);
+    }
+    return 0;
 }
 
-static bool check_blockers(GError **error)
+static void check_blockers(GPtrArray *problems)
 {
     Error *reason = NULL;
 
     if (migration_is_blocked(&reason)) {
-        refuse(error, "QEMU cannot save this machine: %s: leave that device out",
-               error_get_pretty(reason));
+        fut_qrefuse_add(problems, "QEMU cannot save this machine: %s: leave that device out",
+                        error_get_pretty(reason));
         error_free(reason);
-        return false;
     }
-    return true;
+}
+
+void fut_qrefuse_list(GPtrArray *problems)
+{
+    check_mode(problems);
+    qemu_foreach_nic(check_nic, problems);
+    object_child_foreach_recursive(qdev_get_machine(), check_object, problems);
+    fut_qblock_check(problems);
+    if (problems->len == 0) {
+        check_blockers(problems); /* which name the devices above once more */
+    }
 }
 
 bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error)
 {
-    Check check = { .ok = true, .error = error };
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
 
     if (qvmm->closed) {
         return true;
     }
-    if (!check_mode(error)) {
-        return false;
+    fut_qrefuse_list(problems);
+    if (problems->len > 0) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, problems->pdata[0]);
     }
-    qemu_foreach_nic(check_nic, &check);
-    if (check.ok) {
-        object_child_foreach_recursive(qdev_get_machine(), check_object, &check);
-    }
-    return check.ok && fut_qblock_check(error) && check_blockers(error);
+    return problems->len == 0;
 }
 
 /* -- from now on -- */
@@ -195,7 +206,7 @@ bool fut_qrefuse_changes(FutQvmm *qvmm, GError **error)
     /* Migration and snapshots would use the same log of written pages. */
     error_setg(&migrate, "futago: a protected VM is not migrated by QEMU: use futago failover");
     if (!fut_qemu_add_migration_blocker(&migrate, &failure)) {
-        refuse(error, "%s", error_get_pretty(failure));
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, error_get_pretty(failure));
         error_free(failure);
         return false;
     }

@@ -162,8 +162,8 @@ void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
 /* -- qblock.c, qblock_filter.c, qblock_io.c -- */
 /* Registers the filter: before the machine exists. */
 void fut_qblock_register(void);
-/* False and FUT_ERR_UNSUPPORTED for disks that cannot be protected. BQL held. */
-bool fut_qblock_check(GError **error);
+/* Adds the disks that cannot be protected, one line each (owned). BQL held. */
+void fut_qblock_check(GPtrArray *problems);
 /* Puts a filter above each writable disk. BQL held, guest not started, disks were checked. */
 bool fut_qblock_attach(FutQvmm *qvmm, GError **error);
 const FutDiskInfo *fut_qblock_disks(FutVmm *vmm, unsigned *ret_count);
@@ -180,7 +180,10 @@ void fut_qtx_attach(void);
 
 /* -- qcheck.c, qrefuse.c -- */
 bool fut_qcheck_describe(FutVmm *vmm, char ***ret_lines, GError **error);
-/* False and FUT_ERR_UNSUPPORTED for what cannot be protected. BQL held. */
+void fut_qrefuse_add(GPtrArray *problems, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Adds what cannot be protected, one line each: culprit and remedy (owned). BQL held. */
+void fut_qrefuse_list(GPtrArray *problems);
+/* False and FUT_ERR_UNSUPPORTED, with the first of them. BQL held. */
 bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error);
 /*
  * From here on QEMU itself refuses hot-plug, migration and devices that come to be unmigratable.
