@@ -21,7 +21,7 @@ _futago_vms() {
 
 _futago_options() {
     local common="--name --arbiter --node --mode --flush --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
-        --commit-ms --verify --state-check --tracker --tracker-check --force-generation --tls --tls-name --insecure --print --help"
+        --commit-ms --verify --state-check --tracker --tracker-check --on-panic --force-generation --tls --tls-name --insecure --print --help"
     case $1 in
     run) echo "--protect-to $common" ;;
     standby) echo "--listen $common" ;;
@@ -58,6 +58,7 @@ _futago() {
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
     run:--tracker | standby:--tracker) mapfile -t COMPREPLY < <(compgen -W "queue words flags" -- "$word") ;;
+    run:--on-panic | standby:--on-panic) mapfile -t COMPREPLY < <(compgen -W "report restart stop" -- "$word") ;;
     run:--flush | standby:--flush) mapfile -t COMPREPLY < <(compgen -W "local both" -- "$word") ;;
     run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;
     grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;

@@ -13,16 +13,35 @@ void fut_buf_done(FutBuf *buf)
 }
 
 /* Doubles, so that many small appends cost a constant each; at least what is asked for. */
-void fut_buf_reserve(FutBuf *buf, size_t more)
+/* The capacity that room for `more` bytes asks for. */
+static size_t grown(const FutBuf *buf, size_t more)
 {
-    if (buf->cap - buf->len >= more) {
-        return;
-    }
     g_assert(more <= G_MAXSSIZE - buf->len);
     size_t wanted = buf->len + more;
     size_t doubled = buf->cap < G_MAXSSIZE / 2 ? MAX(buf->cap * 2, FUT_BUF_FIRST) : wanted;
-    buf->cap = MAX(wanted, doubled);
-    buf->data = g_realloc(buf->data, buf->cap);
+    return MAX(wanted, doubled);
+}
+
+void fut_buf_reserve(FutBuf *buf, size_t more)
+{
+    if (buf->cap - buf->len < more) {
+        buf->cap = grown(buf, more);
+        buf->data = g_realloc(buf->data, buf->cap);
+    }
+}
+
+bool fut_buf_try_reserve(FutBuf *buf, size_t more)
+{
+    if (buf->cap - buf->len >= more) {
+        return true;
+    }
+    size_t cap = grown(buf, more);
+    uint8_t *data = g_try_realloc(buf->data, cap);
+    if (data) {
+        buf->data = data;
+        buf->cap = cap;
+    }
+    return data != NULL;
 }
 
 void fut_buf_trim(FutBuf *buf, size_t keep)

@@ -3,6 +3,7 @@
 #ifndef FUT_BUF_H
 #define FUT_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,6 +19,8 @@ void fut_buf_done(FutBuf *buf);
 /* Makes room for `more` bytes after len; aborts on out of memory like g_malloc. len is
  * unchanged. */
 void fut_buf_reserve(FutBuf *buf, size_t more);
+/* Likewise, but false when there is no memory; the buffer is as before then. */
+bool fut_buf_try_reserve(FutBuf *buf, size_t more);
 /* Gives memory beyond `keep` bytes back (after one very large epoch). Contents are lost if len >
  * keep. */
 void fut_buf_trim(FutBuf *buf, size_t keep);

@@ -27,11 +27,12 @@ static const struct {
       "Compare the queue of written pages with all marks at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 13
+#define FIXED_OPTIONS 14
 
 #define MODES "pipeline|stop"
 #define FLUSHES "local|both"
 #define TRACKERS "queue|words|flags"
+#define ON_PANIC "report|restart|stop"
 
 void fut_start_done(FutStart *start)
 {
@@ -42,6 +43,7 @@ void fut_start_done(FutStart *start)
     g_free(start->mode);
     g_free(start->flush);
     g_free(start->tracker);
+    g_free(start->on_panic);
     g_free(start->tls);
     g_free(start->tls_name);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -77,6 +79,8 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     *at++ =
         word_option("flush", &start->flush, "Where the guest's disk flushes are durable", FLUSHES);
     *at++ = word_option("tracker", &start->tracker, "How written memory is found", TRACKERS);
+    *at++ = word_option("on-panic", &start->on_panic, "What becomes of a guest that panicked",
+                        ON_PANIC);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         *at++ = word_option(numbers[i].option, &start->numbers[i], numbers[i].help, "N");
     }
@@ -182,7 +186,8 @@ static bool check_values(const FutStart *start, GError **error)
 {
     if (!check_choice("mode", start->mode, MODES, error) ||
         !check_choice("flush", start->flush, FLUSHES, error) ||
-        !check_choice("tracker", start->tracker, TRACKERS, error)) {
+        !check_choice("tracker", start->tracker, TRACKERS, error) ||
+        !check_choice("on-panic", start->on_panic, ON_PANIC, error)) {
         return false;
     }
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -295,6 +300,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "mode", start->mode);
     add_value(plugin, "flush", start->flush);
     add_value(plugin, "tracker", start->tracker);
+    add_value(plugin, "on_panic", start->on_panic);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         add_value(plugin, numbers[i].key, start->numbers[i]);
     }

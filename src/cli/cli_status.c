@@ -218,6 +218,16 @@ static void add_cover(GString *block, const json_t *status)
     }
 }
 
+/* A twin is no help against it: it would do the same. */
+static void add_panics(GString *block, const json_t *status)
+{
+    json_int_t panics = json_integer_value(json_object_get(status, "panics"));
+
+    if (panics > 0) {
+        add_line(block, "guest panics", g_strdup_printf("%" JSON_INTEGER_FORMAT, panics));
+    }
+}
+
 /* What protects the link, and who the other host has proved to be. */
 static void add_link(GString *block, const json_t *status)
 {
@@ -255,6 +265,7 @@ static void add_identity(GString *block, const json_t *status)
     add_line(block, "peer",
              g_strdup_printf("%s%s%s%s", peer, *address ? " at " : "", address, linked));
     add_link(block, status);
+    add_panics(block, status);
     add_line(block, "mode", text_of(status, "mode"));
     add_line(block, "arbiter", text_of(status, "arbiter"));
     add_line(block, "generation", count_of(status, "generation"));

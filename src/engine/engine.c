@@ -244,11 +244,18 @@ void fut_engine_bad_peer(FutEngine *engine, const char *why, uint64_t now_ns)
 static bool standby_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
 {
     g_autoptr(GError) error = NULL;
-    if (fut_standby_check(engine, frame, &error)) {
-        return true;
+    if (!fut_standby_check(engine, frame, &error)) {
+        fut_engine_bad_peer(engine, error->message, now_ns);
+        return false;
     }
-    fut_engine_bad_peer(engine, error->message, now_ns);
-    return false;
+    if (!fut_standby_make_room(engine, frame, &error)) {
+        g_mutex_lock(&engine->lock);
+        fut_pair_image_bad(engine->pair, error->message, now_ns);
+        g_mutex_unlock(&engine->lock);
+        fut_engine_act(engine);
+        return false;
+    }
+    return true;
 }
 
 void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)

@@ -33,6 +33,7 @@ typedef struct {
     uint32_t
         state_check_every; /* compare the device state with a slower save every n-th checkpoint; 0 = never */
     FutTracker tracker;
+    FutPanic on_panic;
     uint32_t tracker_check_every; /* compare the queue with a look at all of memory every n-th
                                      checkpoint; 0 = never */
     uint64_t hold_max_bytes;      /* held outputs; more are dropped, as a full queue would */
@@ -137,6 +138,7 @@ typedef struct {
     uint64_t disk_unacked_bytes; /* primary: written by the guest, not committed */
     uint64_t disk_queue_bytes;   /* backup: not yet on its disks */
     uint64_t copy_passes;
+    uint64_t panics; /* of the guest, here */
     FutStateStats device_state;
     FutDirtyStats dirty;
     /* backup */

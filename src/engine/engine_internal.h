@@ -91,6 +91,7 @@ struct FutEngine {
     uint64_t cut_collect_ns; /* cut thread: what finding the written pages took */
 
     FutEngineStats stats;
+    uint64_t panics;
     uint64_t released, dropped, applied, verified, verify_failed, reinjected, resent;
     FutTakeover takeover;
     uint64_t taken_hash, taken_committed_hash;
@@ -126,6 +127,8 @@ bool fut_standby_open(FutEngine *engine, GError **error);
 void fut_standby_close(FutEngine *engine);
 /* Looks at a frame before the pair machine sees it. False: the peer is at fault (error says how). */
 bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error);
+/* Memory for what fut_standby_keep() will keep of it. False: there is none, error says so. */
+bool fut_standby_make_room(FutEngine *engine, const FutFrame *frame, GError **error);
 /* After the pair machine accepted it: keeps what has to be kept. */
 void fut_standby_keep(FutEngine *engine, const FutFrame *frame);
 void fut_standby_apply(FutEngine *engine, uint64_t epoch);

@@ -119,6 +119,21 @@ unsigned fut_engine_state_check_every(const FutEngine *engine)
     return engine->config.state_check_every;
 }
 
+FutPanic fut_engine_on_panic(const FutEngine *engine)
+{
+    return engine->config.on_panic;
+}
+
+void fut_engine_panicked(FutEngine *engine, const char *outcome)
+{
+    g_autofree char *text = g_strdup_printf("the guest has panicked: %s", outcome);
+
+    g_mutex_lock(&engine->lock);
+    engine->panics++;
+    g_mutex_unlock(&engine->lock);
+    engine->host->report(engine->opaque, "FUT-192", text);
+}
+
 FutTracker fut_engine_tracker(const FutEngine *engine)
 {
     return engine->config.tracker;
@@ -160,6 +175,7 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     ret->disk_unacked_bytes = engine->disks.sent_bytes - engine->disks.acked_bytes;
     ret->disk_queue_bytes = engine->disks.queue.pending.bytes + engine->disks.queue.ready.bytes;
     ret->copy_passes = engine->copy.pass;
+    ret->panics = engine->panics;
     ret->applied = engine->applied;
     ret->verified = engine->verified;
     ret->verify_failed = engine->verify_failed;

@@ -59,12 +59,13 @@ bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, cons
     fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body,
                             (uint32_t)length);
     struct iovec out[2] = { { head, sizeof(head) }, { (void *)body, length } };
-    bool sent = fut_link_send(service->link, out, length > 0 ? 2 : 1, &pending, NULL);
-    if (!sent) {
-        fut_link_close(service->link); /* the link thread reads the end and says so */
+    g_autoptr(GError) error = NULL;
+    bool sent = fut_link_send(service->link, out, length > 0 ? 2 : 1, &pending, &error);
+    if (!sent && !service->unsendable) {
+        service->unsendable = g_strdup(error->message); /* the link thread ends it */
     }
     g_mutex_unlock(&service->send_lock);
-    if (pending > 0) {
+    if (pending > 0 || !sent) {
         fut_wake_fd(service->link_wake_fd);
     }
     return sent;
@@ -97,6 +98,7 @@ void fut_link_host_close(FutService *service, const char *why)
 {
     g_mutex_lock(&service->send_lock);
     FutLink *link = g_steal_pointer(&service->link);
+    g_clear_pointer(&service->unsendable, g_free);
     g_mutex_unlock(&service->send_lock);
     if (link) {
         fut_link_flush(link, NULL);
@@ -220,6 +222,26 @@ static void read_link(FutService *service, Reading *reading)
     }
 }
 
+/* Nothing can be sent any more. What the peer said last, and why it left, may still be there to read. */
+static void link_unsendable(FutService *service, Reading *reading, const char *why)
+{
+    read_link(service, reading);
+    if (reading->link) {
+        link_ended(service, reading, why, false);
+    }
+}
+
+static void end_unsendable(FutService *service, Reading *reading)
+{
+    g_mutex_lock(&service->send_lock);
+    bool current = reading->link && service->link == reading->link;
+    g_autofree char *why = current ? g_steal_pointer(&service->unsendable) : NULL;
+    g_mutex_unlock(&service->send_lock);
+    if (why) {
+        link_unsendable(service, reading, why);
+    }
+}
+
 /* -- the loop -- */
 
 static void close_listener_when_done(FutService *service)
@@ -281,7 +303,7 @@ static void handle_link(FutService *service, Reading *reading, short events)
 {
     g_autoptr(GError) error = NULL;
     if ((events & POLLOUT) && !fut_link_flush(reading->link, &error)) {
-        link_ended(service, reading, error->message, false);
+        link_unsendable(service, reading, error->message);
         return;
     }
     if (events & (POLLIN | POLLHUP | POLLERR)) {
@@ -315,6 +337,7 @@ void *fut_link_thread(void *opaque)
         if (reading.link && fds[FD_LINK].revents && still_current(service, &reading)) {
             handle_link(service, &reading, fds[FD_LINK].revents);
         }
+        end_unsendable(service, &reading);
         fut_greetings_run(&service->greetings, fds + FD_GREETINGS, count - FD_GREETINGS,
                           fut_now_ns());
         if (g_atomic_int_compare_and_exchange(&service->connect_wanted, TRUE, FALSE)) {

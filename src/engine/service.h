@@ -5,7 +5,7 @@
  * Options: role=primary|backup (mandatory), name=VM (mandatory), node=, arbiter=KIND:WHERE, listen=ADDR (backup), to=ADDR (primary),
  * tls=x509:DIR|psk:FILE, tls_name=NAME (link_tls.h),
  * mode=pipeline|stop, epoch_max_us=, batch_max_us=, heartbeat_ms=, timeout_ms=, retry_ms=, commit_ms=, verify=N,
- * state_check=N, tracker=queue|words|flags, tracker_check=N, force_generation=on, insecure=on. */
+ * state_check=N, tracker=queue|words|flags, tracker_check=N, on_panic=report|restart|stop, force_generation=on, insecure=on. */
 #ifndef FUT_SERVICE_H
 #define FUT_SERVICE_H
 

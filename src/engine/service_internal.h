@@ -49,7 +49,8 @@ struct FutService {
 
     /* link thread; `send_lock` guards what senders touch */
     GMutex send_lock;
-    FutLink *link; /* NULL: none */
+    FutLink *link;    /* NULL: none */
+    char *unsendable; /* why nothing can be sent on it any more; owned; NULL: it can */
     uint32_t session;
     uint64_t sequence;
     FutBuf gather;

@@ -72,6 +72,28 @@ static bool set_tracker(FutOptions *options, const char *value, size_t offset, G
     return false;
 }
 
+static bool set_on_panic(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    static const struct {
+        const char *name;
+        FutPanic panic;
+    } choices[] = {
+        { "report", FUT_PANIC_REPORT },
+        { "restart", FUT_PANIC_RESTART },
+        { "stop", FUT_PANIC_STOP },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(choices); i++) {
+        if (strcmp(value, choices[i].name) == 0) {
+            options->engine.on_panic = choices[i].panic;
+            return true;
+        }
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "on_panic=%s: must be report, restart or stop",
+                value);
+    return false;
+}
+
 static bool set_name(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     if (!fut_control_name_check(value, error)) {
@@ -127,6 +149,7 @@ static const OptionRule rules[] = {
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
     { "flush", set_flush, 0, 0, 0, "local|both" },
     { "tracker", set_tracker, 0, 0, 0, "queue|words|flags" },
+    { "on_panic", set_on_panic, 0, 0, 0, "report|restart|stop" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL },

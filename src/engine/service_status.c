@@ -63,6 +63,7 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "disk_unacked_bytes", status->disk_unacked_bytes },
         { "disk_queue_bytes", status->disk_queue_bytes },
         { "copy_passes", status->copy_passes },
+        { "panics", status->panics },
         { "applied", status->applied },
         { "verified", status->verified },
         { "verify_failed", status->verify_failed },

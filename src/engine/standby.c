@@ -128,6 +128,20 @@ bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error)
     }
 }
 
+bool fut_standby_make_room(FutEngine *engine, const FutFrame *frame, GError **error)
+{
+    FutBuf *parts = &engine->standby.parts;
+
+    if (frame->type != FUT_MSG_EPOCH_PART ||
+        fut_buf_try_reserve(parts, KEPT_HEAD + frame->length)) {
+        return true;
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                "the backup is out of memory: it has no room for an epoch of more than %zu MB",
+                parts->len >> 20);
+    return false;
+}
+
 /* -- frames, after it -- */
 
 static void keep_part(FutStandby *standby, const FutFrame *frame)

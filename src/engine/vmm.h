@@ -69,6 +69,14 @@ typedef enum {
     FUT_TRACKER_FLAGS
 } FutTracker;
 
+/* What becomes of a guest that has panicked. */
+typedef enum {
+    FUT_PANIC_VMM,     /* what the VMM was told */
+    FUT_PANIC_REPORT,  /* it stays as it is, stopped */
+    FUT_PANIC_RESTART, /* it starts anew, some times */
+    FUT_PANIC_STOP     /* the VM ends */
+} FutPanic;
+
 /* Since finding written pages began. */
 typedef struct {
     FutTracker tracker;   /* at work: the one asked for, or what is possible instead */
@@ -178,6 +186,9 @@ void fut_engine_disk_end(FutEngine *engine, unsigned disk, FutDiskWrite *write, 
 void fut_engine_disk_flushed(FutEngine *engine, unsigned disk);
 /* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
 void fut_engine_idle(FutEngine *engine);
+FutPanic fut_engine_on_panic(const FutEngine *engine);
+/* The guest's kernel says that it cannot go on; `outcome` is what comes of it, for people. Big lock may be held. */
+void fut_engine_panicked(FutEngine *engine, const char *outcome);
 /* From state_save(): compare with a save by the VMM's own functions at every n-th, if there is a faster way. 0 = never. */
 unsigned fut_engine_state_check_every(const FutEngine *engine);
 /* From dirty_start(): the way asked for. */

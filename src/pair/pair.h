@@ -187,7 +187,7 @@ void fut_pair_taken(FutPair *pair, bool ok, const char *why, uint64_t now_ns);
 void fut_pair_ack_late(FutPair *pair);
 /* Backup: what was committed is on its disks, up to that epoch. */
 void fut_pair_written(FutPair *pair, uint64_t epoch, uint64_t now_ns);
-/* Backup: its disks cannot follow the primary's. It gives its image up, tells the primary why and
+/* Backup: its disks cannot follow the primary's, or its memory does not suffice. It gives its image up, tells the primary why and
  * claims nothing. Of no effect while the VM is being claimed or taken over: fut_pair_taken() says
  * what came of it then. */
 void fut_pair_image_bad(FutPair *pair, const char *why, uint64_t now_ns);

@@ -73,6 +73,7 @@ static void machine_ready(Notifier *notifier, void *data)
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
     module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
     check_or_exit(module.service != NULL, &error);
+    fut_qpanic_init(qvmm);
     module.qvmm = qvmm;
 }
 

@@ -20,6 +20,9 @@ static void state_changed(void *opaque, bool running, RunState state)
     FutQvmm *qvmm = opaque;
 
     if (!running) {
+        if (state == RUN_STATE_GUEST_PANICKED) {
+            fut_qpanic_seen(qvmm);
+        }
         return;
     }
     if (must_not_run(qvmm)) {

@@ -13,6 +13,7 @@
 
 #include "compat.h"
 
+#include "fut_rate.h"
 #include "vmm.h"
 
 typedef struct FutQvmm FutQvmm;
@@ -99,9 +100,10 @@ struct FutQvmm {
     FutQnet net;
     FutQdevices devices;
     FutQblock block;
-    bool closed;  /* BQL: QEMU takes no changes of the machine any more: no second check */
-    bool halted;  /* BQL: never to run again in this process */
-    bool standby; /* BQL: not to run before run() */
+    bool closed;      /* BQL: QEMU takes no changes of the machine any more: no second check */
+    bool halted;      /* BQL: never to run again in this process */
+    bool standby;     /* BQL: not to run before run() */
+    FutRate restarts; /* BQL: of a guest that panicked */
 };
 
 /* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
@@ -190,6 +192,12 @@ bool fut_qrefuse_machine(FutQvmm *qvmm, GError **error);
  * BQL held, after fut_qrefuse_machine().
  */
 bool fut_qrefuse_changes(FutQvmm *qvmm, GError **error);
+
+/* -- qpanic.c; BQL held -- */
+/* When the engine is there. */
+void fut_qpanic_init(FutQvmm *qvmm);
+/* QEMU has stopped the guest because it panicked. */
+void fut_qpanic_seen(FutQvmm *qvmm);
 
 /* -- qlife.c -- */
 void fut_qlife_init(FutQvmm *qvmm);

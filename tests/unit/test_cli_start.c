@@ -45,8 +45,8 @@ static void test_plugin(void)
           "file=/m.so,role=primary,name=vm,node=n1,arbiter=file:/x,,,,y,mode=stop" },
         { "run --name vm --epoch-max-us 1 --batch-max-us 2 --heartbeat-ms 3 --timeout-ms 4 "
           "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --tracker flags "
-          "--tracker-check 9 --force-generation -- qemu",
-          "file=/m.so,role=primary,name=vm,tracker=flags,epoch_max_us=1,batch_max_us=2,heartbeat_ms=3,"
+          "--on-panic restart --tracker-check 9 --force-generation -- qemu",
+          "file=/m.so,role=primary,name=vm,tracker=flags,on_panic=restart,epoch_max_us=1,batch_max_us=2,heartbeat_ms=3,"
           "timeout_ms=4,retry_ms=5,commit_ms=8,verify=6,state_check=7,tracker_check=9,"
           "force_generation=on" },
     };

@@ -95,6 +95,22 @@ static void test_trim(void)
     fut_buf_done(&buf);
 }
 
+/* No memory: the buffer stays what it is. */
+static void test_try_reserve(void)
+{
+    FutBuf buf = { 0 };
+
+    fut_buf_append(&buf, "abc", 3);
+    size_t cap = buf.cap;
+    g_assert_false(fut_buf_try_reserve(&buf, (size_t)1 << 60));
+    g_assert_cmpuint(buf.cap, ==, cap);
+    g_assert_cmpmem(buf.data, buf.len, "abc", 3);
+    g_assert_true(fut_buf_try_reserve(&buf, 1 << 20));
+    g_assert_cmpuint(buf.cap, >=, 3 + (1 << 20));
+    g_assert_cmpmem(buf.data, buf.len, "abc", 3);
+    fut_buf_done(&buf);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -104,5 +120,6 @@ int main(int argc, char **argv)
     g_test_add_func("/buf/reserve-keeps-memory", test_reserve_keeps_memory);
     g_test_add_func("/buf/growth-doubles", test_growth_doubles);
     g_test_add_func("/buf/trim", test_trim);
+    g_test_add_func("/buf/try-reserve", test_try_reserve);
     return g_test_run();
 }

@@ -14,6 +14,7 @@ FUT_BULK = os.path.join(CLIENTS, "fut-bulk")
 FUT_DELAY = os.path.join(CLIENTS, "fut-delay")
 FUT_COUNT = os.path.join(CLIENTS, "fut-count")
 FUT_BADPEER = os.path.join(CLIENTS, "fut-badpeer")
+FUT_CLOCK_SHIM = os.path.join(CLIENTS, "fut-clock-shim.so")
 FUT_ARBITER = os.path.join(CLIENTS, "fut-arbiter")
 ETCD = os.path.join(ROOT, "build", "etcd", "usr", "bin", "etcd")
 

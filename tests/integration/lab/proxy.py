@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A faulty TCP proxy for the replication link: cut, swallow, corrupt, truncate, replay, delay.
+"""A faulty TCP proxy for the replication link: cut, swallow, corrupt, truncate, replay, delay, slow down, stall.
 
 Directions are "up" (from the one who connected, the primary, to the target) and "down". A fault is armed on one direction
 and hits the bytes that pass next."""
@@ -36,6 +36,8 @@ class Proxy:
         self.blackhole = False
         self.delay_s = 0.0
         self.refuse = False
+        self.bytes_per_s = 0           # 0: as fast as it goes
+        self.stalled = False           # takes nothing and gives nothing, both connections stay open
         self.armed = {}                # direction -> (function of bytes, then close?)
         self.ending = False
         self.thread = threading.Thread(target=self._work, daemon=True)
@@ -122,7 +124,7 @@ class Proxy:
             end.close()
 
     def _read(self, connection, way, name):
-        data = way.source.recv(READ_MAX)
+        data = way.source.recv(min(READ_MAX, 65536 if self.bytes_per_s else READ_MAX))
         if not data:
             raise ConnectionError("closed")
         close = False
@@ -139,12 +141,21 @@ class Proxy:
             self._write(way, time.monotonic() + self.delay_s)
             raise ConnectionError("truncated on purpose")
 
-    @staticmethod
-    def _write(way, now):
-        while way.queue and way.queue[0][0] <= now:
+    def _write(self, way, now):
+        while way.queue and way.queue[0][0] <= now and not self.stalled:
             data = way.queue.popleft()[1]
+            if self.bytes_per_s:
+                data, rest = data[:max(1, self.bytes_per_s // 100)], data[max(1, self.bytes_per_s // 100):]
+                pause = len(data) / self.bytes_per_s
+                way.queue = collections.deque((max(due, now + pause), more) for due, more in way.queue)
+                if rest:
+                    way.queue.appendleft((now + pause, rest))
             way.passed += len(data)
             way.sink.sendall(data)
+
+    def _takes(self, way):
+        """Does it read from there? What waits in a slow proxy makes the sender wait, as a slow link would."""
+        return way.source.fileno() >= 0 and not self.stalled and not (self.bytes_per_s and way.queue)
 
     def _work(self):
         while not self.ending:
@@ -152,8 +163,9 @@ class Proxy:
                 ways = {way.source: (connection, way, name) for connection in self.connections
                         for way, name in zip(connection, ("up", "down")) if way.source.fileno() >= 0}
             busy = any(way.queue for _, way, _ in ways.values())
+            sources = [source for source, (_, way, _) in ways.items() if self._takes(way)]
             try:
-                ready = select.select([self.listener] + list(ways), [], [], 0.001 if busy else 0.02)[0]
+                ready = select.select([self.listener] + sources, [], [], 0.001 if busy else 0.02)[0]
             except (OSError, ValueError):  # cut() closed one meanwhile
                 continue
             if self.listener in ready:
