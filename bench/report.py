@@ -49,7 +49,9 @@ def _row(cells, kind="td"):
 
 
 def _value(value):
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    if value is None or isinstance(value, str):
+        return value or "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _goals(result):

@@ -9,10 +9,11 @@ import time
 
 from lab import paths
 
+COLUMN = 16  # characters of the table
 
 def rounded(value):
-    """Four digits that say something; whole numbers stay whole."""
-    if isinstance(value, int) or value is None:
+    """Four digits that say something; whole numbers and words stay what they are."""
+    if isinstance(value, (int, str)):
         return value
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value)
 
@@ -71,9 +72,13 @@ def print_table(result):
     """Figures down, configurations across."""
     keys, names = keys_of(result), result["configurations"]
     width = max(len(key) for key in keys)
-    print(" " * width + "".join(name.rjust(14) for name in names))
+    print(" " * width + "".join(name.rjust(COLUMN) for name in names))
     for key in keys:
-        print(key.ljust(width) + "".join(f"{result[name].get(key, ''):>14}" for name in names))
+        values = [result[name].get(key, "") for name in names]
+        if any(len(str(value)) > COLUMN for value in values):
+            print("\n".join([key] + [f"  {name}: {value}" for name, value in zip(names, values) if value != ""]))
+        else:
+            print(key.ljust(width) + "".join(f"{value:>{COLUMN}}" for value in values))
 
 
 def write_json(path, result):

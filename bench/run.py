@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import bulk  # noqa: E402
+import colo  # noqa: E402
 import compare  # noqa: E402
 import cpu  # noqa: E402
 import gap  # noqa: E402
@@ -32,7 +33,7 @@ import rr  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, kills)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills)}
 
 
 def say(text):

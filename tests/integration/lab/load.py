@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 from . import paths
@@ -83,9 +84,12 @@ def gap_after(result, at):
     return max((gap["gap_ms"] for gap in result["gaps"] if gap["to"] > at and gap["from"] < at + 2), default=0.0)
 
 
-def rr(client, connections, seconds, warm_up=0.5, guest=GUEST_IP):
-    """fut-rr's result."""
-    done = client.run([paths.FUT_RR, guest, str(ECHO), str(connections), str(seconds), str(warm_up)], seconds + warm_up + 30)
+def rr(client, connections, seconds, warm_up=0.5, guest=GUEST_IP, patience=30):
+    """fut-rr's result; TimeoutError if it is not done so many seconds after it should be."""
+    try:
+        done = client.run([paths.FUT_RR, guest, str(ECHO), str(connections), str(seconds), str(warm_up)], seconds + warm_up + patience)
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"fut-rr got no answers: {error}") from error
     if done.returncode != 0:
         raise RuntimeError(f"fut-rr: {done.stderr.strip()}")
     return json.loads(done.stdout)
