@@ -97,7 +97,7 @@ static void check_queue(FutQvmm *qvmm, FutQtaken *taken)
         fut_qqueue_end();
         fut_log(FUT_LOG_WARN, "FUT-204",
                 "the queue of written pages missed %zu of %zu: from now on all of memory is "
-                "searched",
+                "searched; please report this as a bug",
                 taken->count - before, taken->count);
     }
 }

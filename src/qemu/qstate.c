@@ -128,9 +128,10 @@ static void blame(FutQstate *state)
     }
     culprit->stock = true;
     state->stats.stock++;
-    fut_log(FUT_LOG_WARN, "FUT-202",
-            "the fast image of device section %s differs from QEMU's: from now on QEMU saves it",
-            culprit->entry->idstr);
+    fut_log(
+        FUT_LOG_WARN, "FUT-202",
+        "the fast image of device section %s differs from QEMU's: from now on QEMU saves it; please report this as a bug",
+        culprit->entry->idstr);
 }
 
 /* False: the image must not be used. */
