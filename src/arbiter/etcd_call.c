@@ -104,6 +104,10 @@ static bool add_url(FutEtcd *etcd, const char *text, GError **error)
 
 static bool add_option(FutEtcd *etcd, const char *text, GError **error)
 {
+    if (g_str_has_prefix(text, "login=") && !etcd->login) {
+        etcd->login = fut_etcd_login_new(text + strlen("login="), error);
+        return etcd->login != NULL;
+    }
     const struct {
         const char *key;
         char **file;
@@ -127,7 +131,7 @@ static bool add_option(FutEtcd *etcd, const char *text, GError **error)
         }
         return true;
     }
-    set_bad(text, "there are URLs, cacert=FILE, cert=FILE and key=FILE", error);
+    set_bad(text, "there are URLs, cacert=FILE, cert=FILE, key=FILE and login=FILE", error);
     return false;
 }
 
@@ -143,6 +147,25 @@ static bool check_tls(const FutEtcd *etcd, GError **error)
         const char *server = g_ptr_array_index(etcd->servers, i);
         if (!g_str_has_prefix(server, "https:")) {
             set_bad(server, "certificates need https://", error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_login(const FutEtcd *etcd, GError **error)
+{
+    static const char *const safe[] = { "https:", "http://127.",
+                                        "http://localhost:", "http://[::1]:" };
+
+    for (guint i = 0; etcd->login && i < etcd->servers->len; i++) {
+        const char *server = g_ptr_array_index(etcd->servers, i);
+        bool any = false;
+        for (size_t k = 0; k < G_N_ELEMENTS(safe); k++) {
+            any = any || g_str_has_prefix(server, safe[k]);
+        }
+        if (!any) {
+            set_bad(server, "a password leaves this machine by https:// only", error);
             return false;
         }
     }
@@ -172,7 +195,7 @@ bool fut_etcd_init(FutEtcd *etcd, const char *where, GError **error)
         set_bad(where, "name a member: http://HOST:PORT", error);
         ok = false;
     }
-    if (!ok || !check_tls(etcd, error)) {
+    if (!ok || !check_tls(etcd, error) || !check_login(etcd, error)) {
         fut_etcd_done(etcd);
         return false;
     }
@@ -187,6 +210,7 @@ void fut_etcd_done(FutEtcd *etcd)
     g_free(etcd->cacert);
     g_free(etcd->cert);
     g_free(etcd->key);
+    fut_etcd_login_free(etcd->login);
 }
 
 /* -- requests -- */
@@ -220,8 +244,26 @@ static void set_options(CURL *curl, const FutEtcd *etcd, long wait_ms, char *rea
     }
 }
 
+/* One request and what came of it. */
+typedef struct {
+    const FutEtcd *etcd;
+    const char *server;
+    const char *verb;
+    const char *body;
+    const char *token; /* NULL: none */
+    uint64_t deadline_ns;
+    bool stale; /* set: etcd does not take the token, or wants one */
+} Exchange;
+
+/* A token lasts for minutes, and not beyond a change of users or a restart of etcd. */
+static bool is_stale(long status, const char *said)
+{
+    return status == 401 || strstr(said, "auth token") || strstr(said, "auth store is old");
+}
+
 /* What etcd says of itself when it cannot: {"error": "..."}. */
-static bool check_status(CURL *curl, const char *server, const json_t *object, GError **error)
+static bool check_status(CURL *curl, Exchange *exchange, const json_t *object, const char *text,
+                         GError **error)
 {
     long status = 0;
     const char *said = json_string_value(json_object_get(object, "error"));
@@ -231,15 +273,19 @@ static bool check_status(CURL *curl, const char *server, const json_t *object, G
         return true;
     }
     if (said) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: %.120s", server, said);
+        exchange->stale = is_stale(status, said);
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: %.120s", exchange->server, said);
     } else {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: does not answer as etcd does (status %ld)",
-                    server, status);
+        g_autofree char *line = g_strndup(text, MIN(strcspn(text, "\r\n"), 120));
+        g_autofree char *shown = g_strescape(line, NULL);
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "%s: does not answer as etcd does (status %ld)%s%s", exchange->server, status,
+                    *shown ? ": " : "", shown);
     }
     return false;
 }
 
-static json_t *take_answer(CURL *curl, CURLcode code, const char *server, const char *reason,
+static json_t *take_answer(CURL *curl, CURLcode code, Exchange *exchange, const char *reason,
                            const GString *answer, GError **error)
 {
     if (code == CURLE_WRITE_ERROR) {
@@ -248,53 +294,124 @@ static json_t *take_answer(CURL *curl, CURLcode code, const char *server, const 
     if (code != CURLE_OK) {
         g_set_error(error, FUT_ERROR,
                     code == CURLE_OPERATION_TIMEDOUT ? FUT_ERR_TIMEOUT : FUT_ERR_IO, "%s: %s",
-                    server, *reason ? reason : curl_easy_strerror(code));
+                    exchange->server, *reason ? reason : curl_easy_strerror(code));
         return NULL;
     }
     json_t *object = json_loadb(answer->str, answer->len, JSON_REJECT_DUPLICATES, NULL);
-    if (!check_status(curl, server, object, error)) {
+    if (!check_status(curl, exchange, object, answer->str, error)) {
         json_decref(object);
         return NULL;
     }
     return object;
 }
 
-static json_t *post(CURL *curl, const FutEtcd *etcd, const char *server, const char *url,
-                    const char *body, uint64_t left_ms, GError **error)
+static struct curl_slist *headers_of(const Exchange *exchange)
+{
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    g_autofree char *login =
+        exchange->token ? g_strdup_printf("Authorization: %s", exchange->token) : NULL;
+
+    return login ? curl_slist_append(headers, login) : headers;
+}
+
+static json_t *post(CURL *curl, Exchange *exchange, uint64_t left_ms, GError **error)
 {
     g_autoptr(GString) answer = g_string_new(NULL);
+    g_autofree char *url = g_strdup_printf("%s/v3/%s", exchange->server, exchange->verb);
     char reason[CURL_ERROR_SIZE] = "";
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *headers = headers_of(exchange);
 
-    set_options(curl, etcd, (long)MIN(left_ms, REQUEST_MS), reason);
+    set_options(curl, exchange->etcd, (long)MIN(left_ms, REQUEST_MS), reason);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, exchange->body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
     CURLcode code = curl_easy_perform(curl);
-    json_t *object = take_answer(curl, code, server, reason, answer, error);
+    json_t *object = take_answer(curl, code, exchange, reason, answer, error);
     curl_slist_free_all(headers);
     return object;
+}
+
+static json_t *exchange_once(Exchange *exchange, GError **error)
+{
+    uint64_t now_ns = fut_now_ns();
+
+    exchange->stale = false;
+    if (now_ns + FUT_NS_PER_MS >= exchange->deadline_ns) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT, "%s: no time left to ask", exchange->server);
+        return NULL;
+    }
+    CURL *curl = curl_easy_init();
+    g_assert(curl);
+    json_t *answer = post(curl, exchange, (exchange->deadline_ns - now_ns) / FUT_NS_PER_MS, error);
+    curl_easy_cleanup(curl);
+    return answer;
+}
+
+/* Gets a token from that server and keeps it. */
+static bool authenticate(const Exchange *wanted, GError **error)
+{
+    FutEtcdLogin *login = wanted->etcd->login;
+    json_t *request = fut_etcd_login_request(login, error);
+    char *body = request ? json_dumps(request, JSON_COMPACT) : NULL;
+    Exchange exchange = *wanted;
+
+    json_decref(request);
+    if (!body) {
+        return false;
+    }
+    exchange.verb = "auth/authenticate";
+    exchange.body = body;
+    exchange.token = NULL;
+    json_t *answer = exchange_once(&exchange, error);
+    explicit_bzero(body, strlen(body));
+    free(body);
+    const char *token = json_string_value(json_object_get(answer, "token"));
+    if (answer && !token) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: gives no token for the login",
+                    exchange.server);
+    }
+    fut_etcd_login_set_token(login, token);
+    json_decref(answer);
+    return token != NULL;
+}
+
+/* Once as it is, once with a new token. */
+static json_t *exchange_logged_in(Exchange *exchange, GError **error)
+{
+    FutEtcdLogin *login = exchange->etcd->login;
+    g_autofree char *known = fut_etcd_login_token(login);
+    g_autoptr(GError) fault = NULL;
+
+    if (known) {
+        exchange->token = known;
+        json_t *answer = exchange_once(exchange, &fault);
+        if (answer || !exchange->stale) {
+            g_propagate_error(error, g_steal_pointer(&fault));
+            return answer;
+        }
+    }
+    if (!authenticate(exchange, error)) {
+        return NULL;
+    }
+    g_autofree char *fresh = fut_etcd_login_token(login);
+    exchange->token = fresh;
+    return exchange_once(exchange, error);
 }
 
 json_t *fut_etcd_call(const FutEtcd *etcd, guint server, const char *verb, json_t *take_request,
                       uint64_t deadline_ns, GError **error)
 {
-    const char *name = g_ptr_array_index(etcd->servers, server);
-    g_autofree char *url = g_strdup_printf("%s/v3/%s", name, verb);
-    uint64_t now_ns = fut_now_ns();
     char *body = json_dumps(take_request, JSON_COMPACT);
-    json_t *answer = NULL;
+    Exchange exchange = { .etcd = etcd,
+                          .server = g_ptr_array_index(etcd->servers, server),
+                          .verb = verb,
+                          .body = body,
+                          .deadline_ns = deadline_ns };
 
     json_decref(take_request);
-    if (now_ns + FUT_NS_PER_MS >= deadline_ns) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT, "%s: no time left to ask", name);
-    } else {
-        CURL *curl = curl_easy_init();
-        g_assert(curl);
-        answer = post(curl, etcd, name, url, body, (deadline_ns - now_ns) / FUT_NS_PER_MS, error);
-        curl_easy_cleanup(curl);
-    }
+    json_t *answer =
+        etcd->login ? exchange_logged_in(&exchange, error) : exchange_once(&exchange, error);
     free(body);
     return answer;
 }

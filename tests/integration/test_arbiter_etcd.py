@@ -395,3 +395,40 @@ def test_tls(lab, folder):
         answer, text = claim(lab, bad, 2, "hostB")
         assert answer == "unknown" and text, bad
     assert record(lab, f"{address},cacert={tls['ca']}{ours}") == "1 hostA active"
+
+
+def test_login(lab, folder):
+    """etcd with users: the right password from a file, also after etcd forgot its token; a wrong one is unknown, and not shown."""
+    tls = make_certificates(folder)
+    cluster = Cluster(lab, lab.switch, REP_SWITCH_IP, 1, folder,
+                      {key: tls[key] for key in ("ca", "server_cert", "server_key")})
+    member = cluster.members[0]
+    ours = {"permType": 2, "key": base64.b64encode(b"/futago/").decode(), "range_end": base64.b64encode(b"/futago0").decode()}
+    for path, body in (("user/add", {"name": "root", "password": "r00t"}), ("user/grant", {"user": "root", "role": "root"}),
+                       ("user/add", {"name": "futago", "password": "pass:word"}), ("role/add", {"name": "records"}),
+                       ("role/grant", {"name": "records", "perm": ours}),
+                       ("user/grant", {"user": "futago", "role": "records"}), ("enable", {})):
+        assert member.ask(f"/v3/auth/{path}", body) is not None, path
+    secret = os.path.join(folder, "login")
+
+    def login(text):
+        with open(secret, "w", encoding="ascii") as handle:
+            os.fchmod(handle.fileno(), 0o600)
+            handle.write(text)
+        return f"{cluster.address()},cacert={tls['ca']},login={secret}"
+
+    address = login("futago:pass:word\n")
+    assert claim(lab, address, 1, "hostA") == ("granted", "")
+    assert arbiter(lab, "identify", address, "vm").stdout.startswith("etcd, token ")
+    race = Race(lab, address, address, 2, 60)
+    race.wait_position(20)
+    member.kill()
+    member.start()
+    race.finish()
+    assert record(lab, address).split()[0] == "61"
+    answer, text = claim(lab, address.rsplit(",login", 1)[0], 62, "hostB")
+    assert answer == "unknown" and "user name is empty" in text, text
+    answer, text = claim(lab, login("futago:wrong-one\n"), 62, "hostB")
+    assert answer == "unknown" and "authentication failed" in text and "wrong-one" not in text, text
+    answer, text = claim(lab, login("futago:pass:word\n").replace(",cacert", "/elsewhere,cacert"), 62, "hostB")
+    assert answer == "unknown" and "permission denied" in text, text

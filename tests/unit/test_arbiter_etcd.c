@@ -2,12 +2,14 @@
 /* Addresses of the arbiter "etcd:". What it does with a server is tested with real ones:
  * tests/integration/test_arbiter_etcd.py. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "arbiter.h"
 #include "arbiter_check.h"
 #include "etcd_call.h"
 #include "fut_clock.h"
 #include "fut_error.h"
+#include "test_tmp.h"
 
 static void test_good(void)
 {
@@ -75,6 +77,45 @@ static void test_bad(void)
     }
 }
 
+/* A file with a password: what is wrong with it is said, and never what is in it. */
+static void test_login_files(void)
+{
+    static const struct {
+        const char *text;
+        mode_t mode;
+        const char *server, *words;
+    } bad[] = {
+        { "user:secret\n", 0644, "https://h:1", "chmod 600" },
+        { "secret\n", 0600, "https://h:1", "one line, USER:PASSWORD" },
+        { ":secret\n", 0600, "https://h:1", "one line, USER:PASSWORD" },
+        { "user:\n", 0600, "https://h:1", "one line, USER:PASSWORD" },
+        { "user:secret\nmore\n", 0600, "https://h:1", "one line, USER:PASSWORD" },
+        { "", 0600, "https://h:1", "one line, USER:PASSWORD" },
+        { "user:secret\n", 0600, "http://h:1", "by https:// only" },
+    };
+    g_autofree char *folder = fut_test_tmp();
+    g_autofree char *path = g_strdup_printf("%s/login", folder);
+    g_autofree char *good = g_strdup_printf("etcd:http://127.0.0.1:1,login=%s", path);
+    g_autofree char *missing = g_strdup_printf("etcd:https://h:1,login=%s/none", folder);
+    g_autoptr(GError) error = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *address = g_strdup_printf("etcd:%s,login=%s", bad[i].server, path);
+        g_assert_true(g_file_set_contents(path, bad[i].text, -1, NULL));
+        g_assert_cmpint(chmod(path, bad[i].mode), ==, 0);
+        g_assert_null(fut_arbiter_open(address, "vm", &error));
+        g_assert_error(error, FUT_ERROR, FUT_ERR_ARG);
+        g_assert_nonnull(strstr(error->message, bad[i].words));
+        g_assert_null(strstr(error->message, "secret"));
+        g_clear_error(&error);
+    }
+    g_autoptr(FutArbiter) arbiter = fut_arbiter_open(good, "vm", &error);
+    g_assert_no_error(error);
+    g_assert_null(fut_arbiter_open(missing, "vm", &error));
+    g_assert_nonnull(strstr(error->message, "No such file"));
+    fut_test_tmp_remove(folder);
+}
+
 static void test_too_many(void)
 {
     GString *where = g_string_new("etcd:http://h:1");
@@ -122,6 +163,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/arbiter-etcd/good", test_good);
     g_test_add_func("/arbiter-etcd/bad", test_bad);
+    g_test_add_func("/arbiter-etcd/login-files", test_login_files);
     g_test_add_func("/arbiter-etcd/too-many", test_too_many);
     g_test_add_func("/arbiter-etcd/nobody", test_nobody);
     return g_test_run();

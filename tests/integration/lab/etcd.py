@@ -72,17 +72,18 @@ class Member:
 
 
 class Cluster:
-    """`tls`: a dictionary of files ca, server_cert, server_key, client_cert, client_key."""
+    """`tls`: a dictionary of files ca, server_cert, server_key and, if clients need certificates, client_cert, client_key."""
 
     def __init__(self, lab, ns, ip, size, folder, tls=None):
         self.lab, self.ns, self.ip, self.folder = lab, ns, ip, str(folder)
         self.scheme, self.tls_args, self.client_tls = "http", [], None
         if tls:
             self.scheme = "https"
-            self.tls_args = ["--cert-file", tls["server_cert"], "--key-file", tls["server_key"],
-                             "--trusted-ca-file", tls["ca"], "--client-cert-auth"]
+            self.tls_args = ["--cert-file", tls["server_cert"], "--key-file", tls["server_key"]]
             self.client_tls = ssl.create_default_context(cafile=tls["ca"])
-            self.client_tls.load_cert_chain(tls["client_cert"], tls["client_key"])
+            if "client_cert" in tls:
+                self.tls_args += ["--trusted-ca-file", tls["ca"], "--client-cert-auth"]
+                self.client_tls.load_cert_chain(tls["client_cert"], tls["client_key"])
         self.members = [Member(self, number) for number in range(size)]
         for member in self.members:
             member.start()
