@@ -23,7 +23,7 @@ typedef struct {
     FutEngineConfig engine; /* vm, node: borrowed from above */
 } FutOptions;
 
-/* By FutTracker, NULL after the last. */
+/* By FutTracker. */
 extern const char *const fut_tracker_names[];
 
 FutOptions *fut_options_parse(int argc, char **argv, GError **error);

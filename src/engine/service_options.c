@@ -57,12 +57,12 @@ const char *const fut_tracker_names[] = {
     [FUT_TRACKER_QUEUE] = "queue",
     [FUT_TRACKER_WORDS] = "words",
     [FUT_TRACKER_FLAGS] = "flags",
-    NULL,
+    [FUT_TRACKER_ALL] = "all",
 };
 
 static bool set_tracker(FutOptions *options, const char *value, size_t offset, GError **error)
 {
-    for (size_t i = 0; fut_tracker_names[i]; i++) {
+    for (size_t i = 0; i < FUT_TRACKER_ALL; i++) {
         if (strcmp(value, fut_tracker_names[i]) == 0) {
             options->engine.tracker = (FutTracker)i;
             return true;

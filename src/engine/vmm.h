@@ -66,7 +66,8 @@ typedef struct {
 typedef enum {
     FUT_TRACKER_QUEUE,
     FUT_TRACKER_WORDS,
-    FUT_TRACKER_FLAGS
+    FUT_TRACKER_FLAGS,
+    FUT_TRACKER_ALL /* cannot be asked for: nothing is known, every page is compared */
 } FutTracker;
 
 /* What becomes of a guest that has panicked. */

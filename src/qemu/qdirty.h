@@ -37,6 +37,8 @@ static inline const DirtyMemoryBlocks *fut_qdirty_marks(void)
 /* -- qdirty_scan.c: takes all marks -- */
 void fut_qscan_words(const FutQvmm *qvmm, FutQtaken *taken);
 void fut_qscan_flags(const FutQvmm *qvmm, FutQtaken *taken);
+/* All pages there are, marked or not. */
+void fut_qscan_all(const FutQvmm *qvmm, FutQtaken *taken);
 
 /* -- qdirty_queue.c -- */
 /* Once, while no other thread of QEMU sets marks. FUT_ERR_UNSUPPORTED: there is no queue here. */
@@ -56,10 +58,13 @@ void fut_qqueue_clear(void);
 bool fut_qring_check(GError **error);
 /*
  * Guest stopped: takes what the vCPUs have written out of their rings and marks it. False: QEMU has
- * taken some itself since the last time; it is to be asked (fut_qemu_dirty_log_sync).
+ * taken some itself since the last time, or a ring was quite full: it is to be asked
+ * (fut_qemu_dirty_log_sync), and the rings are to be looked at.
  */
 bool fut_qring_take(void);
 /* The rings were emptied otherwise. */
 void fut_qring_follow(void);
+/* Guest stopped, rings just emptied: false if one of them was overrun, and is of no use any more. */
+bool fut_qring_intact(void);
 
 #endif

@@ -118,3 +118,16 @@ void fut_qscan_flags(const FutQvmm *qvmm, FutQtaken *taken)
         }
     }
 }
+
+/* -- all -- */
+
+void fut_qscan_all(const FutQvmm *qvmm, FutQtaken *taken)
+{
+    for (unsigned i = 0; i < qvmm->memory.count; i++) {
+        uint64_t pages = pages_of(qvmm->blocks[i]);
+        for (uint64_t page = 0; page < pages; page += 64) {
+            uint64_t left = pages - page;
+            fut_qtaken_add(taken, qvmm, i, page, left < 64 ? (1ull << left) - 1 : ~0ull);
+        }
+    }
+}

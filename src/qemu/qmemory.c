@@ -62,24 +62,32 @@ static void watch_again(const FutQvmm *qvmm, const FutQtaken *taken)
     }
 }
 
-static void take_words(FutQvmm *qvmm, FutQtaken *taken)
+/* KVM has overrun a ring: what was written is not known, neither now nor later. */
+static void give_up_tracking(FutQvmm *qvmm)
 {
-    if (!tcg_enabled()) {
-        fut_qemu_dirty_log_sync();
-    }
-    fut_qscan_words(qvmm, taken);
-    fut_qqueue_clear();
-    fut_qring_follow();
-    qvmm->dirty.stats.scans++;
+    qvmm->dirty.stats.tracker = FUT_TRACKER_ALL;
+    fut_qqueue_end();
+    fut_log(FUT_LOG_ERROR, "FUT-205",
+            "KVM has overrun a dirty ring: from now on all memory is compared at each checkpoint, "
+            "which is very slow: start QEMU with dirty-ring-size=65536, or without it");
 }
 
-static void take_flags(FutQvmm *qvmm, FutQtaken *taken)
+/* Takes all marks there are, QEMU's own log included. */
+static void scan(FutQvmm *qvmm, FutQtaken *taken,
+                 void (*take_marks)(const FutQvmm *qvmm, FutQtaken *taken))
 {
     if (!tcg_enabled()) {
         fut_qemu_dirty_log_sync();
     }
-    fut_qscan_flags(qvmm, taken);
+    take_marks(qvmm, taken);
+    fut_qqueue_clear();
     qvmm->dirty.stats.scans++;
+    if (kvm_enabled() && kvm_dirty_ring_enabled()) {
+        fut_qring_follow();
+        if (!fut_qring_intact()) {
+            give_up_tracking(qvmm);
+        }
+    }
 }
 
 /* All marks are clear now, or the queue has missed some. These are taken, and the queue is not
@@ -108,7 +116,7 @@ static void take_queue(FutQvmm *qvmm, FutQtaken *taken)
     uint64_t number = ++qvmm->dirty.stats.collections;
 
     if ((kvm_enabled() && !fut_qring_take()) || !fut_qqueue_take(qvmm, taken)) {
-        take_words(qvmm, taken);
+        scan(qvmm, taken, fut_qscan_words);
     } else if (number <= CHECKS_FIRST || (every > 0 && number % every == 0)) {
         check_queue(qvmm, taken);
     }
@@ -125,18 +133,26 @@ void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set)
         take_queue(qvmm, &taken);
         break;
     case FUT_TRACKER_WORDS:
-        take_words(qvmm, &taken);
+        scan(qvmm, &taken, fut_qscan_words);
         break;
     case FUT_TRACKER_FLAGS:
-        take_flags(qvmm, &taken);
+        scan(qvmm, &taken, fut_qscan_flags);
+        break;
+    case FUT_TRACKER_ALL:
         break;
     }
     watch_again(qvmm, &taken);
+    if (qvmm->dirty.stats.tracker == FUT_TRACKER_ALL && set) {
+        fut_pageset_clear(set);
+        fut_qscan_all(qvmm, &(FutQtaken){ .set = set });
+    }
 }
 
 void fut_qmemory_stats(FutVmm *vmm, FutDirtyStats *ret)
 {
-    *ret = ((FutQvmm *)vmm)->dirty.stats;
+    const FutQdirty *dirty = &((FutQvmm *)vmm)->dirty;
+
+    *ret = dirty->on ? dirty->stats : (FutDirtyStats){ .tracker = fut_engine_tracker(vmm->engine) };
 }
 
 /* -- beginning and end -- */
@@ -166,7 +182,7 @@ static void begin(FutQvmm *qvmm)
 
     qvmm->dirty.stats = (FutDirtyStats){ .tracker = choose_tracker(qvmm) };
     RCU_READ_LOCK_GUARD();
-    take_words(qvmm, &taken);
+    scan(qvmm, &taken, fut_qscan_words);
     watch_again(qvmm, &taken);
     qvmm->dirty.stats.scans = 0;
 }

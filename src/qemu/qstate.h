@@ -179,8 +179,9 @@ typedef struct {
     const FutQcode *code;         /* NULL: old style, by its own function */
     const uint8_t *head;          /* what stands before it in the stream */
     uint16_t head_length;
-    bool saved; /* QEMU saves it, when it is needed */
-    bool stock; /* written by QEMU's functions as a whole, as it was found to differ */
+    bool saved;    /* QEMU saves it, when it is needed */
+    bool stock;    /* written by QEMU's functions as a whole, as it was found to differ */
+    bool restless; /* QEMU itself saves it differently each time (kvmclock): not compared */
     uint8_t foot[5];
     size_t at; /* in the image; of a section that is not needed: where it would be */
 } FutQsection;

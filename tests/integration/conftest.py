@@ -16,6 +16,15 @@ def pytest_configure(config):
         config.option.markexpr = "not long"
 
 
+KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
+# Not skipped, but no part of the run: a machine that has no KVM cannot run them at all.
+collect_ignore = [] if KVM else ["test_kvm.py"]
+
+
+def pytest_report_header():
+    return [] if KVM else ["no /dev/kvm that can be used here: test_kvm.py is left out"]
+
+
 @pytest.fixture(scope="session")
 def whole_lab():
     missing = paths.missing()

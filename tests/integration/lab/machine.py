@@ -39,9 +39,12 @@ class Machine:
     disks: tuple = ()      # of disks.Disk
     memory: str = ""       # the memory's backend: memfd, file or ram, with further properties
     typing: bool = False   # the serial console can be typed on, at the socket serial_socket()
+    accel: str = "tcg"
+    kernel: str = ""       # a Multiboot image in place of Linux
 
     def _kind_args(self):
-        kinds = {"microvm": "microvm,x-option-roms=off,rtc=on", "q35": "q35", "pc": "pc"}
+        # A Multiboot image is loaded by one of the option ROMs.
+        kinds = {"microvm": "microvm,pit=on" if self.kernel else "microvm,x-option-roms=off,rtc=on", "q35": "q35", "pc": "pc"}
         return ["-M", kinds[self.kind] + (",memory-backend=memory" if self.memory else "")]
 
     def _memory_args(self, folder):
@@ -75,12 +78,16 @@ class Machine:
         words += [f"futip{number}={GUEST_IPS[number]}/24" for number in range(1, self.nics)]
         return " ".join(words + self.append.split())
 
+    def _kernel_args(self):
+        if self.kernel:
+            return ["-kernel", self.kernel]
+        return ["-kernel", paths.KERNEL, "-initrd", paths.INITRD, "-append", self._append()]
+
     def qemu(self, serial, taps):
         """The whole command line; `serial` is the file for the guest's console."""
         folder = os.path.dirname(serial)
         return (["qemu-system-x86_64"] + self._kind_args() +
-                ["-accel", "tcg", "-cpu", self.cpu, "-m", str(self.memory_mb), "-smp", str(self.vcpus),
-                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                 "-kernel", paths.KERNEL, "-initrd", paths.INITRD, "-append", self._append()] +
+                ["-accel", self.accel, "-cpu", self.cpu, "-m", str(self.memory_mb), "-smp", str(self.vcpus),
+                 "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"] + self._kernel_args() +
                 self._memory_args(folder) + self._serial_args(serial) + self._nic_args(taps) +
                 self._disk_args(folder) + list(self.extra))
