@@ -12,7 +12,8 @@ PACKAGES=(
     python3 python3-pytest clang-format                   # tests and style
     busybox-static cpio iproute2                          # the test guest and its networks
 )
-TEST_PACKAGES=(openssl gnutls-bin qemu-utils) # make the certificates, keys and disk images of tests
+TEST_PACKAGES=(openssl gnutls-bin qemu-utils  # make the certificates, keys and disk images of tests
+    mmdebstrap e2fsprogs)                     # make the Debian guest
 BENCH_PACKAGES=(python3-matplotlib)
 SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
 LISTS_MAX_AGE_DAYS=7

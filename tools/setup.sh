@@ -108,7 +108,7 @@ setup_etcd() {
 
 setup_guest() {
     local state
-    state=$(cat tests/guest/* | sha256sum)
+    state=$(cat tests/guest/*.* tests/guest/guest-init | sha256sum)
     if is_done guest "$state" && [ -e "$BUILD/guest/initrd.img" ]; then
         return
     fi

@@ -61,6 +61,10 @@ integration_suite() {
 long_suite() {
     plain_suites sim-long
     sanitized_suites fuzz-long
+    need_packages "${TEST_PACKAGES[@]}"
+    hold_lock
+    setup_debian_guest
+    release_lock
     integration_suite integration-long long
     # Other QEMUs bring their suites with them.
     if declare -F qemu10_suite >/dev/null; then

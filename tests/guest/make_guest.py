@@ -18,7 +18,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ["virtio_mmio", "virtio_pci", "virtio_net", "virtio_blk", "virtio_scsi", "ata_piix", "sd_mod",
            "virtio_console", "virtio_rng"]
-APPLETS = ["sh", "mount", "insmod", "ip", "usleep", "poweroff", "cat", "ls", "echo", "dmesg", "ps", "free"]
+APPLETS = ["sh", "mount", "insmod", "ip", "usleep", "poweroff", "cat", "ls", "echo", "dmesg", "ps", "free",
+           "mkdir", "cp", "umount", "switch_root"]
 
 
 def fail(message):
