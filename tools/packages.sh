@@ -8,12 +8,14 @@ PACKAGES=(
     libgnutls28-dev                                       # TLS of the link between the hosts
     libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
     liburing-dev                                          # is inside QEMU's own structures
+    nbdkit-plugin-dev libnbd-dev                          # the relocating disk
     dpkg-dev                                              # unpacks QEMU's source package
     python3 python3-pytest clang-format                   # tests and style
     busybox-static cpio iproute2                          # the test guest and its networks
 )
 TEST_PACKAGES=(openssl gnutls-bin qemu-utils  # make the certificates, keys and disk images of tests
-    mmdebstrap e2fsprogs)                     # make the Debian guest
+    mmdebstrap e2fsprogs                      # make the Debian guest
+    nbdkit libnbd-bin python3-libnbd)         # NBD servers and clients
 BENCH_PACKAGES=(python3-matplotlib)
 SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
 LISTS_MAX_AGE_DAYS=7

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "copy_pace.h"
+
+#include <string.h>
+
+#include "copy_order.h"
+#include "fut_clock.h"
+
+#define WINDOW_MIN ((double)FUT_COPY_UNIT)
+#define WINDOW_START (4.0 * FUT_COPY_UNIT)
+#define WINDOW_MAX (64.0 * FUT_COPY_UNIT)
+/* Minima are taken over one to two of these: the way may have become longer. */
+#define EPOCH_NS (20 * FUT_NS_PER_S)
+/* The wait that is allowed: less while somebody would feel it. */
+#define TARGET_BUSY_NS (2 * FUT_NS_PER_MS)
+#define TARGET_IDLE_NS (10 * FUT_NS_PER_MS)
+#define BUSY_FOR_NS FUT_NS_PER_S
+/* With a fixed rate, at most so much of a second may come in one burst. */
+#define BURST_S 0.05
+
+void fut_copy_pace_init(FutCopyPace *pace, bool adaptive, uint64_t rate, uint64_t now_ns)
+{
+    memset(pace, 0, sizeof(*pace));
+    pace->window = WINDOW_START;
+    pace->starting = true;
+    pace->epoch_ns = now_ns;
+    fut_copy_pace_set_rate(pace, adaptive, rate, now_ns);
+}
+
+void fut_copy_pace_set_rate(FutCopyPace *pace, bool adaptive, uint64_t rate, uint64_t now_ns)
+{
+    pace->adaptive = adaptive;
+    pace->rate = rate;
+    pace->credit = 0;
+    pace->credit_ns = now_ns;
+}
+
+static void earn(FutCopyPace *pace, uint64_t now_ns)
+{
+    double earned = (double)(now_ns - pace->credit_ns) / FUT_NS_PER_S * (double)pace->rate;
+    double most = MAX((double)FUT_COPY_UNIT, (double)pace->rate * BURST_S);
+
+    pace->credit = MIN(pace->credit + earned, most);
+    pace->credit_ns = now_ns;
+}
+
+uint64_t fut_copy_pace_wait(FutCopyPace *pace, uint64_t bytes, uint64_t now_ns)
+{
+    double window = pace->adaptive ? pace->window : WINDOW_MAX;
+
+    if (pace->under_way > 0 && (double)(pace->under_way + bytes) > window) {
+        return UINT64_MAX;
+    }
+    if (pace->rate == 0) {
+        return 0;
+    }
+    earn(pace, now_ns);
+    double lacking = (double)bytes - pace->credit;
+    return lacking <= 0 ? 0 : (uint64_t)(lacking / (double)pace->rate * FUT_NS_PER_S) + 1;
+}
+
+void fut_copy_pace_sent(FutCopyPace *pace, uint64_t bytes)
+{
+    pace->under_way += bytes;
+    if (pace->rate > 0) {
+        pace->credit -= (double)bytes;
+    }
+}
+
+static unsigned size_class(uint64_t bytes)
+{
+    unsigned log = 63 - (unsigned)__builtin_clzll(MAX(bytes, 1u << 12));
+    return MIN(log - 12, FUT_PACE_SIZES - 1);
+}
+
+/* How long a fetch waited in queues: what it took beyond the least of its like. */
+static uint64_t waited(FutCopyPace *pace, uint64_t bytes, uint64_t latency_ns, uint64_t now_ns)
+{
+    unsigned class = size_class(bytes);
+    uint64_t *least = &pace->least_ns[class];
+
+    if (now_ns - pace->epoch_ns > EPOCH_NS) {
+        memcpy(pace->earlier_ns, pace->least_ns, sizeof(pace->least_ns));
+        memset(pace->least_ns, 0, sizeof(pace->least_ns));
+        pace->epoch_ns = now_ns;
+    }
+    if (*least == 0 || latency_ns < *least) {
+        *least = latency_ns;
+    }
+    uint64_t base = *least;
+    if (pace->earlier_ns[class] > 0) {
+        base = MIN(base, pace->earlier_ns[class]);
+    }
+    return latency_ns - base;
+}
+
+static void steer(FutCopyPace *pace, uint64_t bytes, uint64_t latency_ns, uint64_t now_ns)
+{
+    bool busy = fut_copy_pace_idle_ns(pace, now_ns) < BUSY_FOR_NS;
+    double target = busy ? TARGET_BUSY_NS : TARGET_IDLE_NS;
+    double off = (target - (double)waited(pace, bytes, latency_ns, now_ns)) / target;
+    double share = (double)bytes / pace->window;
+
+    if (off < 0) {
+        pace->starting = false;
+    }
+    if (pace->starting) {
+        pace->window += (double)bytes;
+    } else if (off >= 0) {
+        pace->window += off * share * FUT_COPY_UNIT;
+    } else {
+        /* At worst halved within one round. */
+        pace->window -= MIN(-off, 1) * share * pace->window / 2;
+    }
+    pace->window = CLAMP(pace->window, WINDOW_MIN, WINDOW_MAX);
+}
+
+void fut_copy_pace_done(FutCopyPace *pace, uint64_t bytes, uint64_t latency_ns, uint64_t now_ns)
+{
+    g_assert(pace->under_way >= bytes);
+    pace->under_way -= bytes;
+    if (latency_ns > 0) {
+        steer(pace, bytes, latency_ns, now_ns);
+    }
+}
+
+void fut_copy_pace_vm(FutCopyPace *pace, uint64_t bytes, uint64_t latency_ns, uint64_t now_ns)
+{
+    pace->busy_ns = now_ns;
+    if (latency_ns > 0 && waited(pace, bytes, latency_ns, now_ns) > 2 * TARGET_BUSY_NS &&
+        now_ns - pace->last_cut_ns > latency_ns) {
+        /* Once in a round: what it shows was caused a round ago. */
+        pace->last_cut_ns = now_ns;
+        pace->starting = false;
+        pace->window = MAX(pace->window * 0.8, WINDOW_MIN);
+    }
+}
+
+uint64_t fut_copy_pace_idle_ns(const FutCopyPace *pace, uint64_t now_ns)
+{
+    return pace->busy_ns == 0 ? UINT64_MAX : now_ns - pace->busy_ns;
+}
