@@ -80,14 +80,17 @@ def bars(folder, name, title, y_label, groups, series, stacked=False):
     return save(figure, folder, name)
 
 
-def lines(folder, name, title, x_label, y_label, x_values, series, log_x=False):
-    """One line for each series ({label: value at each x}), from 0."""
+def lines(folder, name, title, x_label, y_label, x_values, series, log_x=False, log_y=False):
+    """One line for each series ({label: value at each x}), from 0 unless log_y."""
     figure, axes = new(title, x_label, y_label)
     for number, (label, values) in enumerate(series.items()):
         axes.plot(x_values, values, marker="o", markersize=4, label=label, color=COLOURS[number % len(COLOURS)])
     if log_x:
         axes.set_xscale("log", base=2)
         axes.set_xticks(x_values, [f"{x:g}" for x in x_values])
-    axes.set_ylim(bottom=0)
+    if log_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return save(figure, folder, name)

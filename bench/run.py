@@ -25,15 +25,17 @@ import cpu  # noqa: E402
 import gap  # noqa: E402
 import kills  # noqa: E402
 import links  # noqa: E402
+import migration  # noqa: E402
 import options  # noqa: E402
 import pause  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 import rr  # noqa: E402
+import tracker  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills, tracker, migration)}
 
 
 def say(text):
