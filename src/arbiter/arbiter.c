@@ -83,6 +83,32 @@ FutClaim fut_arbiter_claim(FutArbiter *arbiter, uint64_t generation, const char 
     return claim;
 }
 
+FutClaim fut_arbiter_confirm(FutArbiter *arbiter, uint64_t generation, const char *node,
+                             char **ret_text)
+{
+    g_autoptr(GError) error = NULL;
+    FutArbiterRecord record = { 0 };
+
+    *ret_text = NULL;
+    if (!fut_arbiter_read(arbiter, &record, &error)) {
+        fut_arbiter_record_clear(&record);
+        *ret_text = g_strdup(error->message);
+        return FUT_CLAIM_UNKNOWN;
+    }
+    bool older = record.generation < generation;
+    FutClaim claim = fut_arbiter_judge(&record, generation, node, "the record", "", ret_text);
+    fut_arbiter_record_clear(&record);
+    if (older) {
+        g_free(*ret_text);
+        *ret_text = g_strdup_printf("the arbiter's record is older than generation "
+                                    "%" G_GUINT64_FORMAT,
+                                    generation);
+        return FUT_CLAIM_UNKNOWN;
+    }
+    *ret_text = *ret_text ? *ret_text : g_strdup("");
+    return claim;
+}
+
 bool fut_arbiter_read(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error)
 {
     return arbiter->ops->read(arbiter, ret, error);

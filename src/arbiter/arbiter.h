@@ -63,6 +63,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutArbiter, fut_arbiter_close)
 /* *ret_text is set, to "" when granted. */
 FutClaim fut_arbiter_claim(FutArbiter *arbiter, uint64_t generation, const char *node,
                            char **ret_text);
+/* Does the record say (generation, node)? Changes nothing. As claim, but UNKNOWN also where a claim
+ * would be granted. */
+FutClaim fut_arbiter_confirm(FutArbiter *arbiter, uint64_t generation, const char *node,
+                             char **ret_text);
 bool fut_arbiter_read(FutArbiter *arbiter, FutArbiterRecord *ret, GError **error);
 bool fut_arbiter_release(FutArbiter *arbiter, uint64_t generation, const char *node,
                          GError **error);

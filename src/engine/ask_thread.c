@@ -15,6 +15,18 @@ static FutAnswer answer_of(FutClaim claim)
     }
 }
 
+/* What this host has already is looked up, not claimed: a program that fences would act. */
+static FutClaim ask(FutService *service, uint64_t generation, char **ret_text)
+{
+    const char *node = service->options->node;
+    FutEngineStatus status;
+
+    fut_engine_status(service->engine, &status);
+    return generation <= status.generation
+               ? fut_arbiter_confirm(service->arbiter, generation, node, ret_text)
+               : fut_arbiter_claim(service->arbiter, generation, node, ret_text);
+}
+
 void *fut_ask_thread(void *opaque)
 {
     FutService *service = opaque;
@@ -24,8 +36,7 @@ void *fut_ask_thread(void *opaque)
             continue; /* who is about to leave claims nothing any more */
         }
         g_autofree char *text = NULL;
-        FutClaim claim =
-            fut_arbiter_claim(service->arbiter, *generation, service->options->node, &text);
+        FutClaim claim = ask(service, *generation, &text);
         fut_engine_answer(service->engine, answer_of(claim), *generation, text ? text : "",
                           fut_now_ns());
     }

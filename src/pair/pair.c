@@ -67,6 +67,7 @@ void fut_pair_set_state(FutPair *pair, FutPairState state)
         g_clear_pointer(&pair->doubt, g_free);
     }
     pair->state = state;
+    pair->probing = false;
     pair->retry_at_ns = FUT_NEVER;
 }
 
@@ -125,6 +126,11 @@ void fut_pair_answer(FutPair *pair, FutAnswer answer, uint64_t generation, const
     bool granted = answer == FUT_ANSWER_GRANTED;
 
     fut_pair_enter(pair, now_ns);
+    if (pair->probing && generation == pair->generation) {
+        pair->probing = false;
+        fut_pair_dispatch(pair, EV_PROBED, &in);
+        return;
+    }
     if (granted ? generation <= pair->generation : generation != pair->generation + 1) {
         return;
     }

@@ -71,7 +71,8 @@ typedef enum {
     FUT_ACT_CUT,
     FUT_ACT_HALT,   /* primary: stop the guest for good */
     FUT_ACT_RESUME, /* primary: hand-over came to nothing; let the guest run again */
-    /* ask the arbiter for generation `number` (from number - 1); answer with fut_pair_answer() */
+    /* ask the arbiter for generation `number` (from number - 1), or to confirm the one this host has;
+     * answer with fut_pair_answer() */
     FUT_ACT_ASK,
     /* backup: epoch `number` is complete: apply it. ACK was put before it on purpose. */
     FUT_ACT_APPLY,

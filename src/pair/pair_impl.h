@@ -28,6 +28,7 @@ typedef enum {
     EV_LOST,   /* the link is gone, whoever ended it; or connecting failed */
     EV_TIMER,  /* retry_at_ns has come */
     EV_ANSWER, /* the arbiter's answer to the open question */
+    EV_PROBED, /* likewise, to whether it answers at all */
     EV_PROTECT,
     EV_UNPROTECT,
     EV_FAILOVER,
@@ -107,8 +108,9 @@ struct FutPair {
     bool copying;                /* START_COPY without STOP_COPY */
     bool holding;                /* HOLD without RELEASE_ALL or DROP_ALL */
     bool final_cut, final_acked; /* hand-over */
-    uint64_t unacked_since_ns;   /* since when the oldest epoch under way is; while in flight */
-    uint64_t epoch;              /* the running one; 0 before HOLD */
+    bool probing; /* hand-over: the arbiter was asked whether it is there; nothing else has begun */
+    uint64_t unacked_since_ns; /* since when the oldest epoch under way is; while in flight */
+    uint64_t epoch;            /* the running one; 0 before HOLD */
     /* both: last epoch acknowledged. Of this session. */
     uint64_t committed;
 
@@ -153,6 +155,7 @@ typedef enum {
     FUT_REPORT_HANDED,
     FUT_REPORT_TAKEN_BACK,
     FUT_REPORT_ENDED,
+    FUT_REPORT_NOT_HANDING,
     FUT_REPORT_RECEIVING,
     FUT_REPORT_STANDBY,
     FUT_REPORT_REFUSING,

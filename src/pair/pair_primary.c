@@ -283,11 +283,32 @@ static void cut_final(FutPair *pair)
     }
 }
 
+/* The twin will need the arbiter while the guest stands still. So the arbiter first confirms the
+ * generation that this host has: if it does not answer, the guest has not been stopped. */
 static void protected_failover(FutPair *pair, const FutPairInput *in)
 {
     fut_pair_set_state(pair, FUT_STATE_HANDING);
     fut_pair_report(pair, FUT_REPORT_HANDING, pair->peer_node, NULL, 0);
-    cut_final(pair);
+    pair->probing = true;
+    fut_act_number(pair, FUT_ACT_ASK, pair->generation);
+}
+
+static void handing_probed(FutPair *pair, const FutPairInput *in)
+{
+    switch (in->answer) {
+    case FUT_ANSWER_GRANTED:
+        cut_final(pair);
+        break;
+    case FUT_ANSWER_REFUSED: /* somebody has a later generation */
+        late_lost(pair, in);
+        fut_pair_hang_up(pair, in->why);
+        break;
+    case FUT_ANSWER_UNKNOWN:
+        fut_pair_set_state(pair, FUT_STATE_PROTECTED);
+        fut_pair_set_string(&pair->last_reason, in->why);
+        fut_pair_report(pair, FUT_REPORT_NOT_HANDING, NULL, in->why, 0);
+        break;
+    }
 }
 
 /* Asked by both sides at once. */
@@ -302,7 +323,9 @@ static void handing_ack(FutPair *pair, const FutPairInput *in)
         return; /* the ack was bad */
     }
     pair->final_acked = pair->final_cut && pair->committed == pair->epoch - 1;
-    cut_final(pair);
+    if (!pair->probing) {
+        cut_final(pair);
+    }
 }
 
 static void handing_lost(FutPair *pair, const FutPairInput *in)
@@ -330,7 +353,7 @@ bool fut_pair_may_cut(const FutPair *pair)
     case FUT_STATE_PROTECTED:
         return in_flight < pair->window;
     case FUT_STATE_HANDING:
-        return in_flight == 0 && !pair->final_cut;
+        return pair->probing ? in_flight < pair->window : in_flight == 0 && !pair->final_cut;
     default:
         return false;
     }
@@ -340,7 +363,7 @@ uint64_t fut_pair_cut(FutPair *pair, uint32_t *ret_flags, uint64_t now_ns)
 {
     g_assert(fut_pair_may_cut(pair));
     pair->now_ns = MAX(pair->now_ns, now_ns);
-    pair->final_cut = pair->state == FUT_STATE_HANDING;
+    pair->final_cut = pair->state == FUT_STATE_HANDING && !pair->probing;
     *ret_flags = pair->final_cut ? FUT_CHECKPOINT_FINAL : 0;
     if (pair->fault == FUT_FAULT_RELEASE_EARLY) {
         fut_act_number(pair, FUT_ACT_RELEASE, pair->epoch);
@@ -404,6 +427,7 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
     },
     [FUT_STATE_HANDING] = {
         [EV_ACK] = handing_ack,
+        [EV_PROBED] = handing_probed,
         [EV_HANDOVER] = handing_handover,
         [EV_LOST] = handing_lost,
         [EV_UNPROTECT] = late_unprotect, /* not after the final checkpoint: fut_pair_unprotect() */

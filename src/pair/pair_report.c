@@ -23,6 +23,8 @@ static const struct {
     [FUT_REPORT_TAKEN_BACK] = { "FUT-111",
                                 "the hand-over failed, the guest runs on here as generation {n}" },
     [FUT_REPORT_ENDED] = { "FUT-112", "protection ended on request" },
+    [FUT_REPORT_NOT_HANDING] = { "FUT-113",
+                                 "the hand-over does not begin, the arbiter gives no answer: {why}" },
     [FUT_REPORT_RECEIVING] = { "FUT-121", "primary {who} connected: receiving memory" },
     [FUT_REPORT_STANDBY] = { "FUT-122", "standing by for {who} (generation {n})" },
     [FUT_REPORT_REFUSING] = { "FUT-123", "refused {who}: {why}" },

@@ -144,3 +144,23 @@ def test_ended_vm_stays_ended(lab):
     again = primary(lab.hosts[2], wait=False)
     again.wait_running()
     assert again.status()["generation"] == 3
+
+
+def test_hand_over_without_arbiter(lab, folder):
+    """Ordered while etcd is gone, a hand-over does not begin: the guest runs on, protected. With etcd it goes through."""
+    cluster = Cluster(lab, lab.switch, REP_SWITCH_IP, 1, folder)
+    active, backup = pair_with(lab, [cluster.address()] * 2)
+    counter = load.Counter(lab.client)
+    cluster.members[0].kill()
+    refused = lab.hosts[0].futago("failover", "vm", "--wait", check=False)
+    assert refused.returncode != 0, refused.stdout
+    status = active.status()
+    assert status["state"] == "protected" and cluster.members[0].url in status["reason"], status
+    assert "FUT-113" in active.process.output()
+    counter.wait_counts(50)
+    cluster.members[0].start()
+    cluster.wait()
+    lab.hosts[0].futago("failover", "vm", "--wait")
+    backup.wait_running()
+    counter.wait_counts(100)
+    load.check(counter.finish())

@@ -128,6 +128,30 @@ static void test_start(Fixture *fixture, gconstpointer unused)
     check_start(fixture, "hostA", false, 5);
 }
 
+static void check_confirm(FutArbiter *arbiter, uint64_t generation, const char *node,
+                          FutClaim expected, const char *words)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_cmpint(fut_arbiter_confirm(arbiter, generation, node, &text), ==, expected);
+    g_assert_nonnull(strstr(text, words));
+}
+
+/* It looks and changes nothing. */
+static void test_confirm(Fixture *fixture, gconstpointer unused)
+{
+    FutArbiter *arbiter = fixture->arbiter;
+
+    check_confirm(arbiter, 1, "hostA", FUT_CLAIM_UNKNOWN, "older than generation 1");
+    check_claim(arbiter, 1, "hostA", FUT_CLAIM_GRANTED, "");
+    check_confirm(arbiter, 1, "hostA", FUT_CLAIM_GRANTED, "");
+    check_confirm(arbiter, 1, "hostB", FUT_CLAIM_REFUSED, "hostA runs");
+    check_confirm(arbiter, 2, "hostA", FUT_CLAIM_UNKNOWN, "older than generation 2");
+    check_record(arbiter, 1, "hostA", false);
+    write_record(fixture, "damaged");
+    check_confirm(arbiter, 1, "hostA", FUT_CLAIM_UNKNOWN, "damaged");
+}
+
 /* One folder by two ways is one arbiter; another folder is another. */
 static void test_identity(Fixture *fixture, gconstpointer unused)
 {
@@ -380,6 +404,7 @@ int main(int argc, char **argv)
     ADD("/arbiter/vms-apart", test_vms_apart);
     ADD("/arbiter/release", test_release);
     ADD("/arbiter/identity", test_identity);
+    ADD("/arbiter/confirm", test_confirm);
     ADD("/arbiter/start", test_start);
     ADD("/arbiter/addresses", test_addresses);
     ADD("/arbiter/folders", test_folders);

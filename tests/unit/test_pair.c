@@ -230,9 +230,8 @@ static void test_hand_over(void)
 
     host_cut(&world->a); /* the final one waits for it */
     g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
-    g_assert_false(fut_pair_may_cut(world->a.pair));
     world_pump(world);
-    expect(&world->a, "FUT-109 release:2 cut");
+    expect(&world->a, "FUT-109 ask:1 release:2 cut");
     hand_over(world);
     expect(&world->a, "release:3 close stop-copy halt drop-all FUT-110");
     expect(&world->b,
@@ -255,7 +254,7 @@ static void test_hand_over_asked_by_backup(void)
     g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL)); /* once is enough */
     world_pump(world);
     expect(&world->b, "HANDOVER FUT-130");
-    expect(&world->a, "FUT-109 cut");
+    expect(&world->a, "FUT-109 ask:1 cut");
     hand_over(world);
     expect_state(&world->a, FUT_STATE_FENCED);
     expect_state(&world->b, FUT_STATE_ALONE);
@@ -269,7 +268,53 @@ static void test_hand_over_asked_by_both(void)
     g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL));
     g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
     world_pump(world);
-    expect(&world->a, "FUT-109 cut");
+    expect(&world->a, "FUT-109 ask:1 cut");
+    hand_over(world);
+    expect_state(&world->b, FUT_STATE_ALONE);
+    world_free(world);
+}
+
+/* The guest is not stopped for a hand-over that the arbiter could not decide. */
+static void test_hand_over_without_arbiter(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_down = true;
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect(&world->a, "FUT-109 ask:1 FUT-113");
+    expect_state(&world->a, FUT_STATE_PROTECTED);
+    g_assert_cmpstr(host_status(&world->a).last_reason, ==, "arbiter is down");
+    host_cut(&world->a); /* an ordinary one */
+    world_pump(world);
+    expect(&world->a, "release:2");
+    expect_state(&world->b, FUT_STATE_STANDBY);
+    world->arbiter_down = false;
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    hand_over(world);
+    expect_state(&world->b, FUT_STATE_ALONE);
+    world_free(world);
+}
+
+/* While the arbiter thinks, the guest goes on; so does the protection. */
+static void test_hand_over_with_slow_arbiter(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_slow = true;
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    for (int i = 2; i < 5; i++) {
+        host_cut(&world->a);
+        world_pump(world);
+        g_assert_cmpuint(world->a.released, ==, i);
+    }
+    world_forget(world);
+    world_answer(&world->a);
+    world_pump(world);
+    expect(&world->a, "cut");
+    world->arbiter_slow = false;
     hand_over(world);
     expect_state(&world->b, FUT_STATE_ALONE);
     world_free(world);
@@ -310,8 +355,11 @@ static void test_wrong_states(void)
     expect_refused(fut_pair_protect(a, now, error), "is protected");
     expect_refused(fut_pair_unprotect(b, now, error), "ask the primary");
     g_assert_true(fut_pair_failover(a, now, NULL));
+    expect_refused(fut_pair_failover(a, now, error), "hand-over is under way");
+    world_pump(world);
     uint32_t flags;
     fut_pair_cut(a, &flags, now);
+    g_assert_cmpuint(flags, ==, FUT_CHECKPOINT_FINAL);
     expect_refused(fut_pair_unprotect(a, now, error), "hand-over is under way");
     world_free(world);
 }
@@ -550,6 +598,9 @@ int main(int argc, char **argv)
     g_test_add_func("/pair/hand-over/asked-by-backup", test_hand_over_asked_by_backup);
     g_test_add_func("/pair/hand-over/asked-by-both", test_hand_over_asked_by_both);
     g_test_add_func("/pair/hand-over/fails", test_hand_over_fails);
+    g_test_add_func("/pair/hand-over/hand-over-without-arbiter", test_hand_over_without_arbiter);
+    g_test_add_func("/pair/hand-over/hand-over-with-slow-arbiter",
+                    test_hand_over_with_slow_arbiter);
     g_test_add_func("/pair/wrong-states", test_wrong_states);
     g_test_add_func("/pair/refusals", test_refusals);
     g_test_add_func("/pair/times-adopted", test_times_adopted);
