@@ -20,7 +20,7 @@ _futago_vms() {
 }
 
 _futago_options() {
-    local common="--name --arbiter --node --mode --flush --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
+    local common="--name --arbiter --node --mode --flush --shared-disk --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
         --commit-ms --verify --state-check --tracker --tracker-check --on-panic --force-generation --tls --tls-name --insecure --print --help"
     case $1 in
     run) echo "--protect-to $common" ;;

@@ -27,7 +27,7 @@ static const struct {
       "Compare the queue of written pages with all marks at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 14
+#define FIXED_OPTIONS 15
 
 #define MODES "pipeline|stop"
 #define FLUSHES "local|both"
@@ -44,6 +44,7 @@ void fut_start_done(FutStart *start)
     g_free(start->flush);
     g_free(start->tracker);
     g_free(start->on_panic);
+    g_strfreev(start->shared_disks);
     g_free(start->tls);
     g_free(start->tls_name);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -81,6 +82,13 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     *at++ = word_option("tracker", &start->tracker, "How written memory is found", TRACKERS);
     *at++ = word_option("on-panic", &start->on_panic, "What becomes of a guest that panicked",
                         ON_PANIC);
+    *at++ = (GOptionEntry){ "shared-disk",
+                            0,
+                            0,
+                            G_OPTION_ARG_FILENAME_ARRAY,
+                            &start->shared_disks,
+                            "Disk whose one image both hosts reach; may be repeated",
+                            "DISK|all" };
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         *at++ = word_option(numbers[i].option, &start->numbers[i], numbers[i].help, "N");
     }
@@ -189,6 +197,13 @@ static bool check_values(const FutStart *start, GError **error)
         !check_choice("tracker", start->tracker, TRACKERS, error) ||
         !check_choice("on-panic", start->on_panic, ON_PANIC, error)) {
         return false;
+    }
+    for (char **name = start->shared_disks; name && *name; name++) {
+        if (!**name) {
+            g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                        "--shared-disk: use the id of a disk's device, or all");
+            return false;
+        }
     }
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         unsigned number;
@@ -301,6 +316,9 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "flush", start->flush);
     add_value(plugin, "tracker", start->tracker);
     add_value(plugin, "on_panic", start->on_panic);
+    for (char **name = start->shared_disks; name && *name; name++) {
+        add_value(plugin, "shared_disk", *name);
+    }
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         add_value(plugin, numbers[i].key, start->numbers[i]);
     }
@@ -318,6 +336,11 @@ GPtrArray *fut_start_command(const FutStart *start, const char *module)
     }
     if (start->backup) {
         g_ptr_array_add(words, g_strdup("-S"));
+        if (start->shared_disks) {
+            /* QEMU is to open images without locking them: the primary has the locks. */
+            g_ptr_array_add(words, g_strdup("-incoming"));
+            g_ptr_array_add(words, g_strdup("defer"));
+        }
     }
     g_ptr_array_add(words, g_strdup("-plugin"));
     g_ptr_array_add(words, fut_start_plugin(start, module));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a backup has to do to its disks. */
+/* What is still to be done to disks. */
 #include "disk_queue.h"
 
 static uint64_t record_bytes(const FutDiskRecord *record)
@@ -23,21 +23,40 @@ static FutDiskRecord *take_first(FutDiskList *list)
     return record;
 }
 
-void fut_disk_queue_add(FutDiskQueue *queue, const FutDiskHead *head, const uint8_t *data)
+FutDiskRecord *fut_disk_record_new(const FutDiskHead *head, const uint8_t *data)
 {
     size_t size = head->kind == FUT_DISK_WRITE ? head->length : 0;
     FutDiskRecord *record = g_malloc(sizeof(*record) + size);
+    record->next = NULL;
     record->head = *head;
     if (size > 0) {
         memcpy(record->data, data, size);
     }
-    append(head->epoch == 0 ? &queue->ready : &queue->pending, record);
+    return record;
+}
+
+void fut_disk_queue_put(FutDiskQueue *queue, FutDiskRecord *take_record)
+{
+    append(take_record->head.epoch == 0 ? &queue->ready : &queue->pending, take_record);
+}
+
+void fut_disk_queue_add(FutDiskQueue *queue, const FutDiskHead *head, const uint8_t *data)
+{
+    fut_disk_queue_put(queue, fut_disk_record_new(head, data));
 }
 
 void fut_disk_queue_commit(FutDiskQueue *queue, uint64_t epoch)
 {
     while (queue->pending.first && queue->pending.first->head.epoch <= epoch) {
         append(&queue->ready, take_first(&queue->pending));
+    }
+}
+
+void fut_disk_queue_commit_all(FutDiskQueue *queue)
+{
+    fut_disk_queue_commit(queue, UINT64_MAX);
+    for (FutDiskRecord *r = queue->ready.first; r; r = r->next) {
+        r->head.epoch = 0;
     }
 }
 
@@ -80,4 +99,71 @@ void fut_disk_records_free(FutDiskRecord *take_first)
         take_first = record->next;
         g_free(record);
     }
+}
+
+/* -- looking into it -- */
+
+FutDiskRecord *fut_disk_queue_copy(const FutDiskQueue *queue, uint64_t max_bytes,
+                                   unsigned *ret_count)
+{
+    FutDiskList copies = { 0 };
+    *ret_count = 0;
+    for (const FutDiskRecord *r = queue->ready.first; r && copies.bytes < max_bytes; r = r->next) {
+        append(&copies, fut_disk_record_new(&r->head, r->data));
+        (*ret_count)++;
+    }
+    return copies.first;
+}
+
+unsigned fut_disk_queue_drop(FutDiskQueue *queue, unsigned count)
+{
+    unsigned flushes = 0;
+    while (count-- > 0) {
+        FutDiskRecord *record = take_first(&queue->ready);
+        flushes += record->head.kind == FUT_DISK_FLUSH;
+        g_free(record);
+    }
+    return flushes;
+}
+
+void fut_disk_queue_drop_epochs(FutDiskQueue *queue, uint64_t epoch)
+{
+    while (queue->ready.first && queue->ready.first->head.epoch <= epoch) {
+        g_free(take_first(&queue->ready));
+    }
+}
+
+bool fut_disk_queue_first_flush(const FutDiskQueue *queue, uint64_t *ret_epoch)
+{
+    const FutDiskRecord *lists[] = { queue->ready.first, queue->pending.first };
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        for (const FutDiskRecord *r = lists[i]; r; r = r->next) {
+            if (r->head.kind == FUT_DISK_FLUSH) {
+                *ret_epoch = r->head.epoch;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+FutDiskRecord *fut_disk_queue_overlay(const FutDiskQueue *queue, uint32_t disk, uint64_t offset,
+                                      uint64_t length)
+{
+    const FutDiskRecord *lists[] = { queue->ready.first, queue->pending.first };
+    FutDiskList overlay = { 0 };
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        for (const FutDiskRecord *r = lists[i]; r; r = r->next) {
+            uint64_t first = MAX(offset, r->head.offset);
+            uint64_t end = MIN(offset + length, r->head.offset + r->head.length);
+            if (r->head.disk != disk || first >= end) {
+                continue;
+            }
+            FutDiskHead head = r->head;
+            head.offset = first;
+            head.length = end - first;
+            append(&overlay, fut_disk_record_new(&head, r->data + (first - r->head.offset)));
+        }
+    }
+    return overlay.first;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disk thread: writes to a backup's disks, so that neither link nor commit waits for them. */
+/* Disk thread: writes to a backup's disks and to a primary's shared ones, so that neither link nor commit waits for them. */
 #include "service_internal.h"
 
 void fut_disk_host_poke(FutService *service)

@@ -46,6 +46,9 @@ static bool send_disk(FutEngine *engine, const FutDiskHead *head, const uint8_t 
 static void send_range(FutEngine *engine, FutDiskHead head, const uint8_t *data)
 {
     uint64_t left = head.length;
+    if (left == 0) {
+        send_disk(engine, &head, NULL);
+    }
     while (left > 0) {
         head.length = data ? MIN(left, FUT_WIRE_DISK_MAX) : left;
         send_disk(engine, &head, data);
@@ -53,6 +56,11 @@ static void send_range(FutEngine *engine, FutDiskHead head, const uint8_t *data)
         left -= head.length;
         data = data ? data + head.length : NULL;
     }
+}
+
+void fut_disks_send(FutEngine *engine, const FutDiskHead *head, const uint8_t *data)
+{
+    send_range(engine, *head, data);
 }
 
 /* -- the twin comes and goes -- */
@@ -69,6 +77,11 @@ void fut_disks_start(FutEngine *engine)
     disks->sent_bytes = disks->acked_bytes = disks->copied_bytes = 0;
     FutDiskBase base = { disks->image, disks->next };
     g_mutex_unlock(&engine->lock);
+    GError *error = NULL;
+    if (!fut_shared_mark(engine, base.next, &error)) {
+        fut_primary_broken(engine, error);
+        return;
+    }
     uint8_t at[FUT_DISK_BASE_SIZE];
     fut_disk_base_encode(at, &base);
     struct iovec iov = { at, sizeof(at) };
@@ -124,6 +137,9 @@ void fut_disks_share(const FutEngine *engine, uint64_t *ret_total, uint64_t *ret
     *ret_total = *ret_synced = 0;
     for (unsigned i = 0; i < engine->disks.count; i++) {
         const FutDiskMap *map = &engine->disks.map[i];
+        if (engine->disks.info[i].shared) {
+            continue;
+        }
         *ret_total += map->length;
         *ret_synced += MIN(map->synced << map->shift, map->length);
     }
@@ -160,7 +176,11 @@ static Claim next_claim(FutEngine *engine, unsigned *ret_disk, uint64_t *ret_off
     } else {
         for (unsigned i = 0; i < disks->count && claim == CLAIM_NONE; i++) {
             *ret_disk = i;
-            claim = claim_of(&disks->map[i], ret_offset, ret_length);
+            claim = disks->info[i].shared ? CLAIM_NONE
+                                          : claim_of(&disks->map[i], ret_offset, ret_length);
+        }
+        if (claim == CLAIM_NONE && !fut_disk_queue_empty(&engine->shared.writes)) {
+            claim = CLAIM_WAIT; /* what an earlier twin knew of: the next one would not */
         }
         disks->copy_waits = claim == CLAIM_WAIT;
     }
@@ -207,8 +227,7 @@ size_t fut_disks_copy_step(FutEngine *engine, bool *ret_done)
 
 /* -- the guest's writes -- */
 
-/* With the lock held: does a twin take what happens now? */
-static bool is_live(const FutEngine *engine)
+bool fut_disks_live(const FutEngine *engine)
 {
     FutPairStatus status;
     fut_pair_status(engine->pair, &status);
@@ -229,11 +248,11 @@ static bool too_fast(FutEngine *engine)
 {
     FutDisks *disks = &engine->disks;
     g_mutex_lock(&engine->lock);
-    bool live = is_live(engine), request = false;
+    bool live = fut_disks_live(engine), request = false;
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
     bool slow = live && epoch != 0 &&
                 disks->sent_bytes - disks->acked_bytes > engine->config.disk_unacked_max_bytes;
-    if (slow && !engine->cut_pending && fut_pair_may_cut(engine->pair)) {
+    if (slow && !engine->cut_pending && fut_primary_may_cut(engine)) {
         engine->cut_pending = request = true;
     }
     g_mutex_unlock(&engine->lock);
@@ -262,7 +281,7 @@ static bool send_piece(FutEngine *engine, FutDiskMap *map, const FutDiskWrite *w
                        FutDiskHead head, uint64_t *at, const uint8_t *data)
 {
     g_mutex_lock(&engine->lock);
-    bool live = is_live(engine);
+    bool live = fut_disks_live(engine);
     bool piece = live && fut_disk_map_piece(map, write, at, &head.offset, &head.length);
     if (piece) {
         head.epoch = fut_pair_output_epoch(engine->pair);
@@ -290,7 +309,7 @@ void fut_engine_disk_end(FutEngine *engine, unsigned disk, FutDiskWrite *write, 
         }
     }
     g_mutex_lock(&engine->lock);
-    if (!ok && write->sending && !is_live(engine)) {
+    if (!ok && write->sending && !fut_disks_live(engine)) {
         fut_disk_map_missed(map, write->offset, write->length); /* may be half written */
     }
     fut_disk_map_end(map, write);
@@ -307,7 +326,7 @@ void fut_engine_disk_flushed(FutEngine *engine, unsigned disk)
     FutDiskHead head = { .epoch = fut_pair_output_epoch(engine->pair),
                          .disk = disk,
                          .kind = FUT_DISK_FLUSH };
-    bool live = is_live(engine) && head.epoch != 0; /* a copy is not worth the waiting */
+    bool live = fut_disks_live(engine) && head.epoch != 0; /* a copy is not worth the waiting */
     engine->disks.sent_bytes += live ? RECORD_BYTES : 0;
     g_mutex_unlock(&engine->lock);
     if (live) {

@@ -45,7 +45,11 @@ void fut_disks_kept(FutEngine *engine, const FutFrame *frame);
 /* With the lock held: the twin holds everything of epochs <= epoch, which was acknowledged. An answer to a BARRIER does not say as much:
  * what the guest writes meanwhile may follow it on the wire. */
 void fut_disks_confirm(FutEngine *engine, uint64_t epoch);
-/* With the lock held: bytes of all disks, and those that the twin has. */
+/* With the lock held: does a twin take what happens now? */
+bool fut_disks_live(const FutEngine *engine);
+/* To the twin; data: head->length bytes with FUT_DISK_WRITE, else NULL. */
+void fut_disks_send(FutEngine *engine, const FutDiskHead *head, const uint8_t *data);
+/* With the lock held: bytes of all disks that are copied, and those that the twin has. */
 void fut_disks_share(const FutEngine *engine, uint64_t *ret_total, uint64_t *ret_synced);
 
 /* -- disks_standby.c: backup; link thread -- */

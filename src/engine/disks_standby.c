@@ -24,13 +24,19 @@ bool fut_disks_check(FutEngine *engine, const FutFrame *frame, GError **error)
                     disks->count);
         return false;
     }
+    if (disks->info[head.disk].shared && head.epoch == 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "a copy of disk %s, which is shared",
+                    disks->info[head.disk].name);
+        return false;
+    }
     uint64_t length = disks->info[head.disk].length;
     if (head.length > length || head.offset > length - head.length) {
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "a write beyond the end of disk %s",
                     disks->info[head.disk].name);
         return false;
     }
-    if (disks->queue.pending.bytes > PENDING_MAX_BYTES) {
+    if (disks->queue.pending.bytes > PENDING_MAX_BYTES ||
+        fut_disk_queue_bytes(&engine->shared.writes) > PENDING_MAX_BYTES) {
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "more disk writes in an epoch than allowed");
         return false;
     }
@@ -67,6 +73,10 @@ void fut_disks_keep(FutEngine *engine, const FutFrame *frame)
     FutDisks *disks = &engine->disks;
     FutDiskHead head;
     g_assert(fut_disk_head_decode(frame->body, frame->length, &head, NULL));
+    if (head.kind == FUT_DISK_STORED || disks->info[head.disk].shared) {
+        fut_shared_keep(engine, &head, frame->body + FUT_DISK_HEAD_SIZE);
+        return;
+    }
     g_mutex_lock(&engine->lock);
     if (!disks->failed) {
         fut_disk_queue_add(&disks->queue, &head, frame->body + FUT_DISK_HEAD_SIZE);
@@ -90,7 +100,12 @@ void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame)
 {
     FutDisks *disks = &engine->disks;
     FutDiskBase base;
+    g_autoptr(GError) error = NULL;
     g_assert(fut_disk_base_decode(frame->body, frame->length, &base, NULL));
+    if (!fut_shared_marked(engine, base.next, &error)) {
+        fut_engine_bad_peer(engine, error->message, fut_engine_now(engine));
+        return;
+    }
     wait_for_room(engine, 0); /* what an earlier primary left: its epochs are not this one's */
     g_mutex_lock(&engine->lock);
     bool kept = base.base != 0 && base.base == disks->image && !disks->failed;
@@ -116,17 +131,19 @@ void fut_disks_commit(FutEngine *engine, uint64_t epoch)
     g_mutex_lock(&engine->lock);
     bool any = disks->queue.pending.first != NULL;
     fut_disk_queue_commit(&disks->queue, epoch);
+    fut_disk_queue_commit(&engine->shared.writes, epoch);
     g_mutex_unlock(&engine->lock);
     if (any) {
         poke_writer(engine);
     }
 }
 
-/* What was committed is still written: with it the image is the one that the primary remembers. */
+/* What was committed is still written: with it the image is the one that the primary remembers. A shared one is the primary's. */
 void fut_disks_discard(FutEngine *engine)
 {
     g_mutex_lock(&engine->lock);
     fut_disk_queue_discard(&engine->disks.queue);
+    fut_disk_queue_clear(&engine->shared.writes);
     g_mutex_unlock(&engine->lock);
 }
 
@@ -190,7 +207,7 @@ bool fut_engine_disk_step(FutEngine *engine)
     g_cond_broadcast(&engine->changed);
     g_mutex_unlock(&engine->lock);
     if (!records) {
-        return false;
+        return fut_shared_step(engine);
     }
     GError *error = NULL;
     uint64_t last = last_epoch(records);

@@ -72,6 +72,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
         g_error("futago: no address space for a standby");
     }
     fut_disks_open(engine);
+    fut_shared_open(engine);
     vmm->engine = engine;
     return engine;
 }
@@ -83,6 +84,7 @@ void fut_engine_free(FutEngine *engine)
     }
     fut_packets_clear(&engine->held);
     fut_disks_close(engine);
+    fut_disk_queue_clear(&engine->shared.writes);
     fut_standby_close(engine);
     fut_capture_done(&engine->capture);
     fut_pageset_done(&engine->copy.set);
@@ -129,6 +131,7 @@ static void act_primary(FutEngine *engine, const FutAction *action)
         break;
     case FUT_ACT_HALT:
         engine->vmm->ops->halt(engine->vmm);
+        fut_shared_fence(engine);
         break;
     case FUT_ACT_RESUME:
         fut_primary_resume(engine);
@@ -353,6 +356,7 @@ void fut_engine_tick(FutEngine *engine, uint64_t now_ns)
     if (want) {
         engine->vmm->ops->cut_request(engine->vmm);
     }
+    fut_primary_let_go(engine);
     fut_engine_act(engine);
 }
 
@@ -364,7 +368,7 @@ uint64_t fut_engine_deadline(FutEngine *engine)
         deadline = 0;
     } else if (engine->cut_pending || (engine->copy.active && engine->copy.collect_wanted)) {
         deadline = MIN(deadline, engine->asked_ns + ASK_AGAIN_NS);
-    } else if (fut_pair_may_cut(engine->pair)) {
+    } else if (fut_primary_may_cut(engine)) {
         deadline = MIN(deadline, fut_pace_deadline(&engine->pace));
     }
     g_mutex_unlock(&engine->lock);
@@ -420,11 +424,29 @@ bool fut_engine_accepts(FutEngine *engine, FutBuf *ret_bye)
     return accepts;
 }
 
+bool fut_engine_settled(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    bool settled = fut_disk_queue_empty(&engine->shared.writes) || engine->shared.yielded;
+    bool held = engine->shared.writes.pending.first != NULL;
+    FutPairStatus status;
+    fut_pair_status(engine->pair, &status);
+    g_mutex_unlock(&engine->lock);
+    if (status.role != FUT_ROLE_PRIMARY) {
+        return true;
+    }
+    if (!settled && held && status.linked) {
+        fut_engine_unprotect(engine, NULL);
+    }
+    return settled;
+}
+
 void fut_engine_exiting(FutEngine *engine)
 {
     FutPairStatus status;
     g_mutex_lock(&engine->lock);
     engine->exiting = true;
+    g_cond_broadcast(&engine->changed);
     fut_pair_status(engine->pair, &status);
     g_mutex_unlock(&engine->lock);
     if (status.role == FUT_ROLE_PRIMARY && status.linked) {

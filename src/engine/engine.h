@@ -137,6 +137,8 @@ typedef struct {
     uint64_t disk_copied_bytes;  /* of data, by the newest copy */
     uint64_t disk_unacked_bytes; /* primary: written by the guest, not committed */
     uint64_t disk_queue_bytes;   /* backup: not yet on its disks */
+    uint64_t shared_disks;       /* of the disks, those with one image for both hosts */
+    uint64_t shared_held_bytes; /* the guest's writes to them that the images do not have durably */
     uint64_t copy_passes;
     uint64_t panics; /* of the guest, here */
     FutStateStats device_state;

@@ -9,6 +9,7 @@
 
 #include "capture.h"
 #include "disks.h"
+#include "disks_shared.h"
 #include "engine.h"
 #include "histogram.h"
 #include "outputs.h"
@@ -85,6 +86,7 @@ struct FutEngine {
     FutCopy copy;
     FutStandby standby;
     FutDisks disks;
+    FutShared shared;
     uint64_t nonce;                     /* of the newest link */
     FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;
@@ -119,6 +121,10 @@ void fut_primary_release_all(FutEngine *engine);
 void fut_primary_drop_all(FutEngine *engine);
 void fut_primary_final_cut(FutEngine *engine);
 void fut_primary_resume(FutEngine *engine);
+/* With the lock held: may a checkpoint be taken now? */
+bool fut_primary_may_cut(const FutEngine *engine);
+/* Outputs go that the image of a shared disk kept waiting. Link thread. */
+void fut_primary_let_go(FutEngine *engine);
 /* With the lock held: is a checkpoint due? Marks it requested if so; the caller then calls cut_request() without the lock. */
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns);
 

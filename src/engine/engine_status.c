@@ -173,7 +173,9 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     ret->disks = engine->disks.count;
     ret->disk_copied_bytes = engine->disks.copied_bytes;
     ret->disk_unacked_bytes = engine->disks.sent_bytes - engine->disks.acked_bytes;
-    ret->disk_queue_bytes = engine->disks.queue.pending.bytes + engine->disks.queue.ready.bytes;
+    ret->disk_queue_bytes = fut_disk_queue_bytes(&engine->disks.queue);
+    ret->shared_disks = engine->shared.count;
+    ret->shared_held_bytes = fut_disk_queue_bytes(&engine->shared.writes);
     ret->copy_passes = engine->copy.pass;
     ret->panics = engine->panics;
     ret->applied = engine->applied;

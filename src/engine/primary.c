@@ -196,9 +196,14 @@ static void collect_for_copy(FutEngine *engine)
 
 /* -- checkpoints -- */
 
+bool fut_primary_may_cut(const FutEngine *engine)
+{
+    return fut_pair_may_cut(engine->pair) && !engine->shared.settling;
+}
+
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
 {
-    if (engine->cut_pending || !fut_pair_may_cut(engine->pair)) {
+    if (engine->cut_pending || !fut_primary_may_cut(engine)) {
         return false;
     }
     if (!engine->final_wanted && !fut_pace_due(&engine->pace, idle, now_ns)) {
@@ -270,8 +275,7 @@ FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
     g_mutex_lock(&engine->lock);
     engine->cut_pending = false;
     bool collect = engine->copy.active && engine->copy.collect_wanted;
-    bool checkpoint =
-        !collect && engine->capture.shadow.count > 0 && fut_pair_may_cut(engine->pair);
+    bool checkpoint = !collect && engine->capture.shadow.count > 0 && fut_primary_may_cut(engine);
     engine->cutting = collect || checkpoint;
     g_mutex_unlock(&engine->lock);
 
@@ -333,10 +337,12 @@ void fut_primary_hold(FutEngine *engine)
     g_mutex_lock(&engine->lock);
     fut_pace_start(&engine->pace, now_ns);
     engine->disks.acked_bytes = engine->disks.sent_bytes; /* what counts from here on is epochs */
-    engine->cut_pending = true;
+    engine->cut_pending = engine->shared.count == 0;
     g_mutex_unlock(&engine->lock);
     fut_engine_status_reset(engine);
-    engine->vmm->ops->cut_request(engine->vmm);
+    if (fut_shared_hold(engine)) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
 }
 
 void fut_primary_final_cut(FutEngine *engine)
@@ -358,11 +364,12 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
-    if (epoch == 0 || epoch == UINT64_MAX) {
+    if ((epoch == 0 && !fut_shared_gates(engine)) || epoch == UINT64_MAX) {
         engine->dropped += epoch != 0;
         g_mutex_unlock(&engine->lock);
         return epoch == 0 ? FUT_OUTPUT_PASS : FUT_OUTPUT_DROP;
     }
+    epoch = epoch ? epoch : UINT64_MAX; /* it goes when all have gone */
     FutPacket *packet = fut_packet_new(epoch, nic, flags, iov, count);
     bool want = false, wake = false;
     if (fut_packets_append(&engine->held, packet)) {
@@ -370,7 +377,7 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
         fut_pace_output(&engine->pace, now_ns);
         want = fut_primary_want_cut(engine, false, now_ns);
         wake = !want && engine->pace.outputs == 1 && !engine->cut_pending &&
-               fut_pair_may_cut(engine->pair);
+               fut_primary_may_cut(engine);
     } else {
         engine->dropped++;
     }
@@ -446,10 +453,16 @@ static void note_commit(FutEngine *engine, uint64_t epoch, uint64_t now_ns)
 void fut_primary_release(FutEngine *engine, uint64_t upto)
 {
     g_mutex_lock(&engine->lock);
-    FutPacket *packets = take_held(engine, upto);
+    FutPacket *packets = take_held(engine, fut_shared_commit(engine, upto));
     bool resume = engine->staying && !engine->staying_final;
+    bool handed = engine->staying && engine->staying_final;
     g_mutex_unlock(&engine->lock);
     let_packets_go(engine, packets);
+    if (handed) {
+        fut_shared_yield(engine);
+    } else {
+        fut_shared_poke(engine);
+    }
     if (resume) {
         resume_if_staying(engine);
     }
@@ -467,11 +480,22 @@ void fut_primary_release(FutEngine *engine, uint64_t upto)
 void fut_primary_release_all(FutEngine *engine)
 {
     g_mutex_lock(&engine->lock);
-    FutPacket *packets = take_held(engine, UINT64_MAX);
+    FutPacket *packets = take_held(engine, fut_shared_commit_all(engine));
     engine->cut_pending = engine->final_wanted = false;
     g_mutex_unlock(&engine->lock);
+    fut_shared_take_back(engine);
+    fut_shared_poke(engine);
     let_packets_go(engine, packets);
     resume_if_staying(engine);
+}
+
+void fut_primary_let_go(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    FutPacket *packets =
+        engine->shared.let_go ? take_held(engine, fut_shared_let_go(engine)) : NULL;
+    g_mutex_unlock(&engine->lock);
+    let_packets_go(engine, packets);
 }
 
 void fut_primary_drop_all(FutEngine *engine)

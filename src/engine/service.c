@@ -23,6 +23,8 @@
 /* Lines about strangers: some at once, then one every so often. */
 #define STRANGERS_BURST 10
 #define STRANGERS_EVERY_NS (10 * FUT_NS_PER_S)
+/* How long it waits for the arbiter and the storage, when the guest has just written to shared disks. */
+#define SETTLE_MS 20000
 
 /* -- host operations of the engine -- */
 
@@ -336,6 +338,23 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
 }
 
 /* -- end -- */
+
+bool fut_service_settled(FutService *service)
+{
+    uint64_t now_ns = fut_now_ns();
+    if (fut_engine_settled(service->engine)) {
+        return true;
+    }
+    service->settling_ns = service->settling_ns ? service->settling_ns : now_ns;
+    if (now_ns - service->settling_ns < SETTLE_MS * FUT_NS_PER_MS) {
+        return false;
+    }
+    fut_service_report(
+        service, "FUT-194",
+        "the guest's last writes to shared disks could not be stored, nobody outside was told of them: "
+        "for their images this is a power cut");
+    return true;
+}
 
 /* So that nobody takes the VM over any more. The next generation may be ours already: asked for, and
  * the answer not heard. */

@@ -19,6 +19,7 @@ typedef struct {
     char *vm, *node, *arbiter; /* owned */
     char *tls, *tls_name;      /* owned; NULL: the link is plain, any name will do */
     FutAddress *listen, *to;   /* owned; may be NULL */
+    GPtrArray *shared;         /* owned: names of disks (char *, owned) */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */
 } FutOptions;
@@ -46,6 +47,7 @@ struct FutService {
     bool arbiter_private; /* set at start, cover.h */
     FutArbiter *arbiter;  /* ask thread; the main thread before and after it */
     uint64_t started_ns;
+    uint64_t settling_ns; /* main thread; when the waiting for shared disks began, 0: it did not */
 
     /* link thread; `send_lock` guards what senders touch */
     GMutex send_lock;

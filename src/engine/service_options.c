@@ -94,6 +94,16 @@ static bool set_on_panic(FutOptions *options, const char *value, size_t offset, 
     return false;
 }
 
+static bool set_shared(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    if (!*value) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, "must be the name of a disk, or all");
+        return false;
+    }
+    g_ptr_array_add(options->shared, g_strdup(value));
+    return true;
+}
+
 static bool set_name(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     if (!fut_control_name_check(value, error)) {
@@ -150,6 +160,7 @@ static const OptionRule rules[] = {
     { "flush", set_flush, 0, 0, 0, "local|both" },
     { "tracker", set_tracker, 0, 0, 0, "queue|words|flags" },
     { "on_panic", set_on_panic, 0, 0, 0, "report|restart|stop" },
+    { "shared_disk", set_shared, 0, 0, 0, "DISK|all" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL },
@@ -260,6 +271,7 @@ FutOptions *fut_options_parse(int argc, char **argv, GError **error)
     g_autoptr(FutOptions) options = g_new0(FutOptions, 1);
     bool role_given = false;
     fut_engine_config_defaults(&options->engine);
+    options->shared = g_ptr_array_new_with_free_func(g_free);
     for (int i = 0; i < argc; i++) {
         const char *equals = strchr(argv[i], '=');
         if (!equals) {
@@ -292,6 +304,7 @@ void fut_options_free(FutOptions *options)
     g_free(options->tls_name);
     fut_address_free(options->listen);
     fut_address_free(options->to);
+    g_ptr_array_unref(options->shared);
     g_free(options);
 }
 
@@ -306,4 +319,12 @@ FutRole fut_service_role(int argc, char **argv)
     g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
     g_assert(options);
     return options->role;
+}
+
+GStrv fut_service_shared_disks(int argc, char **argv)
+{
+    g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
+    g_assert(options);
+    g_ptr_array_add(options->shared, NULL);
+    return g_strdupv((char **)options->shared->pdata);
 }

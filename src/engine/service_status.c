@@ -62,6 +62,8 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
         { "disk_copied_bytes", status->disk_copied_bytes },
         { "disk_unacked_bytes", status->disk_unacked_bytes },
         { "disk_queue_bytes", status->disk_queue_bytes },
+        { "shared_disks", status->shared_disks },
+        { "shared_held_bytes", status->shared_held_bytes },
         { "copy_passes", status->copy_passes },
         { "panics", status->panics },
         { "applied", status->applied },

@@ -335,7 +335,8 @@ void fut_standby_take_over(FutEngine *engine)
     g_autoptr(GError) error = NULL;
     FutTakeover times = { .granted_ns = fut_engine_now(engine) };
     note_taken_image(engine);
-    bool ok = fut_disks_settle(engine, &error) &&
+    bool handed = standby->head.flags & FUT_CHECKPOINT_FINAL;
+    bool ok = fut_disks_settle(engine, &error) && fut_shared_take(engine, handed, &error) &&
               vmm->ops->state_load(vmm, state_image(standby), standby->head.state_length, &error);
     times.loaded_ns = fut_engine_now(engine);
     ok = ok && vmm->ops->run(vmm, &error);
@@ -344,6 +345,8 @@ void fut_standby_take_over(FutEngine *engine)
         vmm->ops->announce(vmm);
         resend(engine);
         reinject(engine);
+    } else {
+        fut_shared_give_back(engine);
     }
     g_mutex_lock(&engine->lock);
     times.lost_ns = engine->takeover.lost_ns;

@@ -35,6 +35,7 @@ struct FutPacket {
 typedef struct {
     char *name;      /* as describe() calls it */
     uint64_t length; /* bytes, > 0; never changes */
+    bool shared;     /* both hosts reach the one image */
 } FutDiskInfo;
 #define FUT_DISKS_MAX 32
 
@@ -144,6 +145,16 @@ typedef struct {
                       uint8_t *buffer, bool *ret_zero, GError **error);
     /* Backup: does what the list says, in order; frees it with fut_disk_records_free(). The error names the disk. */
     bool (*disk_write)(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
+
+    /* -- shared disks; mandatory where a disk is one. Any thread without the big lock -- */
+    /* Primary: marks the image with that token until the next call, so that who has the same image can tell. */
+    bool (*disk_mark)(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);
+    /* Backup: false with FUT_ERR_MISMATCH when this host's image does not have that mark. */
+    bool (*disk_marked)(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);
+    /* Takes hold of all disks' images, so that no other process can; of no effect when they are held. */
+    bool (*disks_claim)(FutVmm *vmm, GError **error);
+    /* Guest not running: leaves all disks' images to others, keeping nothing of them in memory. */
+    void (*disks_yield)(FutVmm *vmm);
 } FutVmmOps;
 
 /* Implementations put this first into their own structure. */
@@ -185,6 +196,25 @@ void fut_engine_disk_end(FutEngine *engine, unsigned disk, FutDiskWrite *write, 
                          const uint8_t *data, bool ok);
 /* The guest's flush of a disk succeeded. Big lock held. */
 void fut_engine_disk_flushed(FutEngine *engine, unsigned disk);
+/* -- the guest and a disk that is shared; instead of the three calls above, all with the big lock held -- */
+typedef enum {
+    FUT_SHARED_PASS, /* nothing is held back: do it */
+    FUT_SHARED_HOLD, /* it counts as done when the engine has it */
+    FUT_SHARED_WAIT, /* ask again in a millisecond */
+    FUT_SHARED_DROP, /* this guest never learns what came of it */
+    FUT_SHARED_FAIL  /* the image cannot be written */
+} FutSharedVerdict;
+/* Before a write. PASS: fut_engine_shared_passed() follows. HOLD: fut_engine_shared_hold() follows, before the lock is let go;
+ * the image gets it through disk_write(). `hurry` if something waits for the disk to be quiet. */
+FutSharedVerdict fut_engine_shared_write(FutEngine *engine, bool hurry);
+void fut_engine_shared_passed(FutEngine *engine);
+/* Before a flush. HOLD: fut_engine_shared_hold() with a record of it follows, likewise. */
+FutSharedVerdict fut_engine_shared_flush(FutEngine *engine);
+void fut_engine_shared_hold(FutEngine *engine, FutDiskRecord *take_record);
+/* Before a read: what is to be laid over that which the image has, in order; the caller frees it. NULL: nothing. */
+FutDiskRecord *fut_engine_shared_read(FutEngine *engine, unsigned disk, uint64_t offset,
+                                      uint64_t length);
+
 /* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
 void fut_engine_idle(FutEngine *engine);
 FutPanic fut_engine_on_panic(const FutEngine *engine);
@@ -198,5 +228,7 @@ FutTracker fut_engine_tracker(const FutEngine *engine);
 unsigned fut_engine_tracker_check_every(const FutEngine *engine);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
 void fut_engine_exiting(FutEngine *engine);
+/* Before that, until it says true: writes of the guest that are held back reach the image, now that there is to be no twin. */
+bool fut_engine_settled(FutEngine *engine);
 
 #endif

@@ -337,8 +337,11 @@ static void take_disk(FutPair *pair, const FutPairInput *in)
         fut_pair_blame(pair, "%s", error->message);
         return;
     }
+    if (head.kind == FUT_DISK_STORED && head.epoch <= pair->committed) {
+        return;
+    }
     bool copy = head.epoch == 0 && pair->committed == 0;
-    bool due = pair->barrier_in && head.epoch > pair->committed &&
+    bool due = pair->barrier_in && head.kind != FUT_DISK_STORED && head.epoch > pair->committed &&
                head.epoch <= pair->committed + 1 + FUT_PAIR_WINDOW_MAX;
 
     if ((!copy && !due) || head.epoch < pair->disk_epoch) {

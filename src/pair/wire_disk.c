@@ -16,6 +16,11 @@ static const char *range_fault(const FutDiskHead *head)
     if (head->kind == FUT_DISK_FLUSH) {
         return head->offset || head->length ? "a flush with a range" : NULL;
     }
+    if (head->kind == FUT_DISK_STORED) {
+        return head->offset || head->length || head->disk || head->epoch == 0
+                   ? "an epoch stored with a range, a disk, or none"
+                   : NULL;
+    }
     if (head->length == 0) {
         return "an empty range";
     }
@@ -28,7 +33,7 @@ static const char *range_fault(const FutDiskHead *head)
 /* data: bytes after the head. */
 static const char *head_fault(const FutDiskHead *head, size_t data)
 {
-    if (head->kind < FUT_DISK_WRITE || head->kind > FUT_DISK_FLUSH) {
+    if (head->kind < FUT_DISK_WRITE || head->kind > FUT_DISK_STORED) {
         return "unknown kind";
     }
     const char *fault = range_fault(head);

@@ -15,14 +15,17 @@ typedef enum {
     FUT_DISK_ZEROES = 2,  /* the range reads as zeroes; no data */
     FUT_DISK_DISCARD = 3, /* likewise, and should cost no space */
     FUT_DISK_FLUSH = 4,   /* what was written before is made durable; no range, no data */
+    /* all that was done to shared disks in this epoch and before is durably on them; no range, no
+     * data */
+    FUT_DISK_STORED = 5,
 } FutDiskKind;
 
 #define FUT_DISK_HEAD_SIZE 40
 /* Layout: 0 epoch, 8 offset, 16 length, 24 disk, 28 kind, 32 u64 reserved. */
 typedef struct {
     uint64_t epoch;
-    uint64_t offset, length; /* bytes; 0, 0 with FLUSH */
-    uint32_t disk;           /* number, in the order of the machine lines */
+    uint64_t offset, length; /* bytes; 0, 0 with FLUSH and STORED */
+    uint32_t disk;           /* number, in the order of the machine lines; 0 with STORED */
     FutDiskKind kind;
 } FutDiskHead;
 

@@ -19,6 +19,7 @@ static struct {
     bool checking; /* the only option is "check=on" */
     int argc;
     char **argv;
+    GStrv shared; /* names of shared disks */
     FutQvmm *qvmm;
     FutService *service;
 } module;
@@ -41,7 +42,7 @@ static bool check_start(FutRole role, GError **error)
                     "a standby must not run its guest: start QEMU with -S");
         return false;
     }
-    return true;
+    return role != FUT_ROLE_BACKUP || !module.shared[0] || fut_qblock_end_incoming(error);
 }
 
 /* For `futago check`: all that would be refused, and the end. Nothing was touched. */
@@ -69,12 +70,17 @@ static void machine_ready(Notifier *notifier, void *data)
     check_or_exit(check_start(role, &error), &error);
     FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP);
     check_or_exit(fut_qrefuse_machine(qvmm, &error), &error);
-    check_or_exit(fut_qblock_attach(qvmm, &error), &error);
+    check_or_exit(fut_qblock_attach(qvmm, module.shared, &error), &error);
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
     module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
     check_or_exit(module.service != NULL, &error);
     fut_qpanic_init(qvmm);
     module.qvmm = qvmm;
+}
+
+static bool settled(void)
+{
+    return fut_service_settled(module.service);
 }
 
 /*
@@ -89,10 +95,12 @@ static void machine_ends(Notifier *notifier, void *data)
     if (runstate_is_running()) {
         vm_stop(RUN_STATE_SHUTDOWN);
     }
+    fut_qblock_settle(module.qvmm, settled);
     qatomic_set(&module.qvmm->cut.ending, true);
     bql_unlock();
     fut_service_exiting(module.service);
     bql_lock();
+    fut_qblock_ending(module.qvmm);
 }
 
 static void vcpu_sleeps(qemu_plugin_id_t id, unsigned int vcpu)
@@ -115,6 +123,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     for (int i = 0; i < argc; i++) {
         module.argv[i] = g_strdup(argv[i]);
     }
+    module.shared = fut_service_shared_disks(argc, argv);
     fut_qnet_register();
     fut_qblock_register();
     qemu_add_machine_init_done_notifier(&ready);

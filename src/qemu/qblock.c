@@ -75,33 +75,59 @@ static GPtrArray *writable_disks(void)
 }
 
 /* Nobody may put a node between device and filter, or change the size of what is below. */
-static void forbid_changes(BlockDriverState *node)
+static void forbid_changes(FutQblock *block, BlockDriverState *node)
 {
-    Error *reason = NULL;
-
-    error_setg(&reason, "futago: a protected VM keeps its disks as they are");
-    bdrv_op_block_all(node, reason);
+    if (!block->reason) {
+        error_setg(&block->reason, "futago: a protected VM keeps its disks as they are");
+    }
+    bdrv_op_block_all(node, block->reason);
 }
 
-bool fut_qblock_attach(FutQvmm *qvmm, GError **error)
+void fut_qblock_ending(FutQvmm *qvmm)
+{
+    for (unsigned i = 0; i < qvmm->block.count; i++) {
+        bdrv_op_unblock_all(qvmm->block.nodes[i], qvmm->block.reason);
+    }
+}
+
+static bool attach_disk(FutQvmm *qvmm, BlockBackend *blk, bool shared, GError **error)
+{
+    FutQblock *block = &qvmm->block;
+    unsigned disk = block->count;
+
+    if (fut_qblock_is_ours(blk_bs(blk))) {
+        return true; /* a second device on the same disk */
+    }
+    if (shared && !fut_qblock_check_shared(blk, error)) {
+        return false;
+    }
+    block->disks[disk] =
+        (FutDiskInfo){ blk_get_attached_dev_id(blk), (uint64_t)blk_getlength(blk), shared };
+    block->marks[disk] = -1;
+    block->nodes[disk] = fut_qblock_insert(qvmm, disk, blk_bs(blk), error);
+    if (!block->nodes[disk]) {
+        return false;
+    }
+    forbid_changes(block, block->nodes[disk]);
+    block->shared += shared;
+    block->count++;
+    return true;
+}
+
+bool fut_qblock_attach(FutQvmm *qvmm, char *const *shared, GError **error)
 {
     g_autoptr(GPtrArray) disks = writable_disks();
 
+    if (!fut_qblock_check_names(disks, shared, error)) {
+        return false;
+    }
     for (guint i = 0; i < disks->len; i++) {
         BlockBackend *blk = g_ptr_array_index(disks, i);
-        FutQblock *block = &qvmm->block;
-        if (fut_qblock_is_ours(blk_bs(blk))) {
-            continue; /* a second device on the same disk */
-        }
-        block->disks[block->count] =
-            (FutDiskInfo){ blk_get_attached_dev_id(blk), (uint64_t)blk_getlength(blk) };
-        block->nodes[block->count] = fut_qblock_insert(qvmm, block->count, blk_bs(blk), error);
-        if (!block->nodes[block->count]) {
+        if (!attach_disk(qvmm, blk, fut_qblock_is_shared(blk, shared), error)) {
             return false;
         }
-        forbid_changes(block->nodes[block->count++]);
     }
-    return true;
+    return fut_qblock_activate_own(qvmm, error);
 }
 
 BlockDriverState *fut_qblock_node(const FutQvmm *qvmm, unsigned disk)
@@ -123,7 +149,8 @@ void fut_qblock_describe(const FutQvmm *qvmm, GPtrArray *lines)
 {
     for (unsigned i = 0; i < qvmm->block.count; i++) {
         const FutDiskInfo *disk = &qvmm->block.disks[i];
-        g_ptr_array_add(lines, g_strdup_printf("disk:%s=%" PRIu64, disk->name, disk->length));
+        g_ptr_array_add(lines, g_strdup_printf("disk:%s=%" PRIu64 "%s", disk->name, disk->length,
+                                               disk->shared ? ",shared" : ""));
     }
     for (BlockBackend *blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
         if (is_disk(blk) && !is_writable(blk)) {
@@ -136,6 +163,20 @@ void fut_qblock_describe(const FutQvmm *qvmm, GPtrArray *lines)
 
 /* -- the end of an epoch -- */
 
+/*
+ * bdrv_drain_all() also waits for what the images do. With shared disks that is much: what was committed is being written, and
+ * made durable.
+ */
+static void drain_devices(void)
+{
+    for (BlockBackend *blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
+        AioContext *context = blk_get_aio_context(blk);
+        fut_qemu_aio_acquire(context);
+        blk_drain(blk);
+        fut_qemu_aio_release(context);
+    }
+}
+
 void fut_qblock_drain(const FutQvmm *qvmm)
 {
     bool busy;
@@ -145,7 +186,11 @@ void fut_qblock_drain(const FutQvmm *qvmm)
     }
     do {
         /* What was held back while draining is on its way afterwards: the parts of a long transfer, one by one. */
-        bdrv_drain_all();
+        if (qvmm->block.shared > 0) {
+            drain_devices();
+        } else {
+            bdrv_drain_all();
+        }
         busy = false;
         for (unsigned i = 0; i < qvmm->block.count; i++) {
             busy |= qatomic_read(&qvmm->block.nodes[i]->in_flight) > 0;

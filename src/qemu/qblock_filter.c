@@ -40,12 +40,23 @@ static int coroutine_fn filter_truncate(BlockDriverState *bs, int64_t offset, bo
     return -ENOTSUP;
 }
 
+/* Nobody is there to hold anything back before the engine is. */
+static bool is_shared(const BlockDriverState *bs)
+{
+    const FutQblockNode *node = bs->opaque;
+
+    return node->shared && node->qvmm->vmm.engine;
+}
+
 /* -- reading -- */
 
 static int coroutine_fn filter_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       QEMUIOVector *qiov, size_t qiov_offset,
                                       BdrvRequestFlags flags)
 {
+    if (is_shared(bs)) {
+        return fut_qblock_shared_preadv(bs, offset, bytes, qiov, qiov_offset, flags);
+    }
     return bdrv_co_preadv_part(bs->file, offset, bytes, qiov, qiov_offset, flags);
 }
 
@@ -99,6 +110,9 @@ static int coroutine_fn filter_pwritev(BlockDriverState *bs, int64_t offset, int
     void *copy = NULL;
     int result;
 
+    if (is_shared(bs)) {
+        return fut_qblock_shared_pwritev(bs, offset, bytes, qiov, qiov_offset, flags);
+    }
     if (!begin(bs, &write, flags)) {
         return bdrv_co_pwritev_part(bs->file, offset, bytes, qiov, qiov_offset, flags);
     }
@@ -118,6 +132,10 @@ static int coroutine_fn filter_pwrite_zeroes(BlockDriverState *bs, int64_t offse
                                              BdrvRequestFlags flags)
 {
     FutDiskWrite write = { .offset = offset, .length = bytes };
+
+    if (is_shared(bs)) {
+        return fut_qblock_shared_zeroes(bs, offset, bytes, flags);
+    }
     bool listed = begin(bs, &write, flags);
     int result = bdrv_co_pwrite_zeroes(bs->file, offset, bytes, flags);
 
@@ -150,6 +168,10 @@ static int coroutine_fn filter_pdiscard(BlockDriverState *bs, int64_t offset, in
 static int coroutine_fn filter_flush(BlockDriverState *bs)
 {
     const FutQblockNode *node = bs->opaque;
+
+    if (is_shared(bs)) {
+        return fut_qblock_shared_flush(bs);
+    }
     int result = bdrv_co_flush(bs->file->bs);
 
     if (result >= 0 && node->qvmm && node->qvmm->vmm.engine) {
@@ -187,7 +209,8 @@ BlockDriverState *fut_qblock_insert(FutQvmm *qvmm, unsigned disk, BlockDriverSta
                                     GError **error)
 {
     g_autofree char *name = g_strdup_printf("futago-disk%u", disk);
-    int flags = BDRV_O_RDWR | (image->open_flags & (BDRV_O_UNMAP | BDRV_O_NO_FLUSH));
+    int flags =
+        BDRV_O_RDWR | (image->open_flags & (BDRV_O_UNMAP | BDRV_O_NO_FLUSH | BDRV_O_INACTIVE));
     AioContext *context = bdrv_get_aio_context(image);
     QDict *options = qdict_new();
     Error *failure = NULL;
@@ -204,7 +227,7 @@ BlockDriverState *fut_qblock_insert(FutQvmm *qvmm, unsigned disk, BlockDriverSta
         error_free(failure);
         return NULL;
     }
-    *(FutQblockNode *)node->opaque = (FutQblockNode){ qvmm, disk };
+    *(FutQblockNode *)node->opaque = (FutQblockNode){ qvmm, disk, qvmm->block.disks[disk].shared };
     /* The disk's device has a reference of its own now. */
     bdrv_unref(node);
     return node;

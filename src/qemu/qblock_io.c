@@ -56,12 +56,23 @@ static void job_unref(FutQblockJob *job)
     }
 }
 
+/*
+ * What counts as busy meanwhile. A checkpoint waits for the filter to be quiet, but not for what was committed to reach a shared
+ * image.
+ */
+static BlockDriverState *busy_node(const FutQvmm *qvmm, unsigned disk)
+{
+    BlockDriverState *node = fut_qblock_node(qvmm, disk);
+
+    return qvmm->block.disks[disk].shared ? node->file->bs : node;
+}
+
 /* -- in the main loop -- */
 
 static void coroutine_fn job_entry(void *opaque)
 {
     FutQblockJob *job = opaque;
-    BlockDriverState *node = fut_qblock_node(job->qvmm, job->disk);
+    BlockDriverState *node = busy_node(job->qvmm, job->disk);
     int result = job->work(job);
 
     g_mutex_lock(&job->lock);
@@ -76,7 +87,7 @@ static void coroutine_fn job_entry(void *opaque)
 static void job_begin(void *opaque)
 {
     FutQblockJob *job = opaque;
-    BlockDriverState *node = fut_qblock_node(job->qvmm, job->disk);
+    BlockDriverState *node = busy_node(job->qvmm, job->disk);
     AioContext *context = bdrv_get_aio_context(node);
 
     fut_qemu_aio_acquire(context);
@@ -188,6 +199,8 @@ static int coroutine_fn write_record(BlockDriverState *node, FutDiskRecord *reco
         return zero_range(node, head);
     case FUT_DISK_FLUSH:
         return bdrv_co_flush(node->file->bs);
+    case FUT_DISK_STORED:
+        break; /* not something to be done */
     }
     g_assert_not_reached();
 }
@@ -197,9 +210,10 @@ static int coroutine_fn write_records(FutQblockJob *job)
     FUT_QEMU_GRAPH_CO_RDLOCK_GUARD();
     for (FutDiskRecord *record = job->records; record; record = record->next) {
         BlockDriverState *node = fut_qblock_node(job->qvmm, record->head.disk);
-        bdrv_inc_in_flight(node);
+        BlockDriverState *busy = busy_node(job->qvmm, record->head.disk);
+        bdrv_inc_in_flight(busy);
         int result = write_record(node, record);
-        bdrv_dec_in_flight(node);
+        bdrv_dec_in_flight(busy);
         if (result < 0) {
             job->disk = record->head.disk;
             return result;

@@ -89,6 +89,10 @@ typedef struct {
     unsigned count;
     FutDiskInfo disks[FUT_DISKS_MAX];
     BlockDriverState *nodes[FUT_DISKS_MAX]; /* the filters */
+    int marks[FUT_DISKS_MAX];               /* descriptors that carry a shared disk's mark, or -1 */
+    Error *reason;                          /* why QEMU may not change them */
+    unsigned shared;                        /* of the disks, those that are */
+    bool inactive;                          /* BQL: images are another process's */
 } FutQblock;
 
 struct FutQvmm {
@@ -166,8 +170,10 @@ void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
 void fut_qblock_register(void);
 /* Adds the disks that cannot be protected, one line each (owned). BQL held. */
 void fut_qblock_check(GPtrArray *problems);
-/* Puts a filter above each writable disk. BQL held, guest not started, disks were checked. */
-bool fut_qblock_attach(FutQvmm *qvmm, GError **error);
+/* Puts a filter above each writable disk; `shared` names those that are. BQL held, guest not started, disks were checked. */
+bool fut_qblock_attach(FutQvmm *qvmm, char *const *shared, GError **error);
+/* QEMU is about to take the disks down: it wants nobody to object. BQL held. */
+void fut_qblock_ending(FutQvmm *qvmm);
 const FutDiskInfo *fut_qblock_disks(FutVmm *vmm, unsigned *ret_count);
 void fut_qblock_describe(const FutQvmm *qvmm, GPtrArray *lines);
 /* Waits until no request is under way. BQL held, guest stopped. */
@@ -175,6 +181,16 @@ void fut_qblock_drain(const FutQvmm *qvmm);
 bool fut_qblock_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length, uint8_t *buffer,
                      bool *ret_zero, GError **error);
 bool fut_qblock_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
+
+/* -- qblock_images.c -- */
+/* A standby's machine exists, its images were opened without taking hold of them. False: they were not. BQL held. */
+bool fut_qblock_end_incoming(GError **error);
+bool fut_qblock_mark(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);
+bool fut_qblock_marked(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);
+bool fut_qblock_claim(FutVmm *vmm, GError **error);
+void fut_qblock_yield(FutVmm *vmm);
+/* Lets QEMU work on its disks until settled() says true. Main thread, BQL held; settled() is called without. */
+void fut_qblock_settle(FutQvmm *qvmm, bool (*settled)(void));
 
 /* -- qtx.c -- */
 /* Lets virtio-net send at the guest's kick. BQL held, guest not started. */

@@ -61,7 +61,7 @@ void sim_vm_disks_init(SimVm *vm)
     const SimProfile *profile = &vm->host->sim->profile;
 
     for (unsigned disk = 0; disk < profile->disks; disk++) {
-        vm->disks.info[disk] = (FutDiskInfo){ names[disk], profile->disk_bytes[disk] };
+        vm->disks.info[disk] = (FutDiskInfo){ names[disk], profile->disk_bytes[disk], false };
     }
 }
 

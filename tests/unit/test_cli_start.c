@@ -132,6 +132,11 @@ static void test_command(void)
     check_command(
         "standby --name vm --listen localhost:7 --arbiter file:/a -- qemu -m 5",
         "qemu -S -plugin file=M,role=backup,name=vm,arbiter=file:/a,listen=localhost:7 -m 5");
+    check_command("run --name vm --shared-disk a --shared-disk b -- qemu",
+                  "qemu -plugin file=M,role=primary,name=vm,shared_disk=a,shared_disk=b");
+    check_command("standby --name vm --listen localhost:7 --arbiter file:/a --shared-disk all -- q",
+                  "q -S -incoming defer -plugin file=M,role=backup,name=vm,arbiter=file:/a,"
+                  "listen=localhost:7,shared_disk=all");
 }
 
 static void test_module(void)

@@ -4,14 +4,23 @@
 
 #include "wire_disk.h"
 
-static void post_disk(World *world, uint64_t epoch)
+static void post(World *world, const FutDiskHead *head)
 {
     uint8_t body[FUT_DISK_HEAD_SIZE];
-    FutDiskHead head = { .epoch = epoch, .length = 512, .kind = FUT_DISK_ZEROES };
 
-    fut_disk_head_encode(body, &head);
+    fut_disk_head_encode(body, head);
     host_post(&world->b, FUT_MSG_DISK, 0, body, sizeof(body));
     world_pump(world);
+}
+
+static void post_disk(World *world, uint64_t epoch)
+{
+    post(world, &(FutDiskHead){ .epoch = epoch, .length = 512, .kind = FUT_DISK_ZEROES });
+}
+
+static void post_stored(World *world, uint64_t epoch)
+{
+    post(world, &(FutDiskHead){ .epoch = epoch, .kind = FUT_DISK_STORED });
 }
 
 static World *world_copying(void)
@@ -79,6 +88,20 @@ static void test_out_of_order(void)
     }
 }
 
+/* A shared disk can have what was committed, at any time, and nothing else. */
+static void test_stored(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_slow = true;
+    post_disk(world, 3);
+    post_stored(world, 1);
+    expect_state(&world->b, FUT_STATE_STANDBY);
+    post_stored(world, 2);
+    expect_state(&world->b, FUT_STATE_CLAIMING);
+    world_free(world);
+}
+
 /* A backup whose disks fail must not claim the VM that it cannot run. */
 static void test_image_bad(void)
 {
@@ -141,6 +164,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair-disk/copy", test_copy);
     g_test_add_func("/pair-disk/epochs", test_epochs);
     g_test_add_func("/pair-disk/out-of-order", test_out_of_order);
+    g_test_add_func("/pair-disk/stored", test_stored);
     g_test_add_func("/pair-disk/image-bad", test_image_bad);
     g_test_add_func("/pair-disk/image-bad-too-late", test_image_bad_too_late);
     g_test_add_func("/pair-disk/late-ack", test_late_ack);

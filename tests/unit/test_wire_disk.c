@@ -61,9 +61,10 @@ static void test_refused(void)
     check_refused(16, 4, 3, "length");
     check_refused(16, 0, 0, "empty");
     check_refused(28, 0, 3, "kind");
-    check_refused(28, 5, 3, "kind");
+    check_refused(28, 6, 3, "kind");
     check_refused(28, FUT_DISK_ZEROES, 3, "data");
     check_refused(28, FUT_DISK_FLUSH, 0, "range");
+    check_refused(28, FUT_DISK_STORED, 0, "stored");
     check_refused(15, 0x80, 3, "beyond");
     check_refused(23, 0x80, 3, "beyond");
     check_refused(39, 1, 3, "reserved");
@@ -78,6 +79,7 @@ static void test_without_data(void)
         { .epoch = 1, .offset = 512, .length = INT64_MAX - 512, .kind = FUT_DISK_ZEROES },
         { .epoch = 0, .length = FUT_WIRE_DISK_MAX + 1, .disk = 31, .kind = FUT_DISK_DISCARD },
         { .epoch = 5, .disk = 1, .kind = FUT_DISK_FLUSH },
+        { .epoch = 5, .kind = FUT_DISK_STORED },
     };
     uint8_t at[FUT_DISK_HEAD_SIZE];
     FutDiskHead back;
