@@ -75,6 +75,9 @@ static void add_gaps_of_hosts(json_t *gaps, const FutCoverFacts *facts)
 
 static void add_gaps_of_disks(json_t *gaps, const FutCoverFacts *facts)
 {
+    if (facts->shared_disks > 0) {
+        add_gap(gaps, "loss of the storage that both hosts share", "");
+    }
     if (facts->disks == 0) {
         return;
     }

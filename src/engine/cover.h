@@ -14,7 +14,8 @@ typedef struct {
     bool arbiter_private; /* it is a folder on this machine's own file system */
     bool encrypted;
     bool same_machine; /* the link does not leave this machine */
-    unsigned disks;
+    unsigned disks;    /* of each host's own */
+    unsigned shared_disks;
     bool flush_both; /* a backup's; a primary does not know */
 } FutCoverFacts;
 

@@ -126,7 +126,8 @@ static void set_cover(json_t *object, FutService *service, const FutEngineStatus
                                    .arbiter_private = service->arbiter_private,
                                    .encrypted = options->tls != NULL,
                                    .same_machine = same_machine(service),
-                                   .disks = status->disks,
+                                   .disks = status->disks - (unsigned)status->shared_disks,
+                                   .shared_disks = (unsigned)status->shared_disks,
                                    .flush_both = options->engine.flush_both,
                                });
 }
