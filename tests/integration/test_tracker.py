@@ -27,10 +27,12 @@ def read_into_memory(client, seconds_of_writes):
     user.close()
 
 
-@pytest.mark.parametrize("tracker, vcpus", [("queue", 1), ("queue", 4), ("words", 2), ("flags", 1)])
-def test_all_written_pages(lab, tracker, vcpus):
+@pytest.mark.parametrize("tracker, vcpus, kind", [
+    ("queue", 1, "microvm"), ("queue", 4, "microvm"), ("words", 2, "microvm"),
+    pytest.param("queue", 2, "q35", marks=pytest.mark.long), pytest.param("flags", 1, "microvm", marks=pytest.mark.long)])
+def test_all_written_pages(lab, tracker, vcpus, kind):
     """Memory written all over and in one hot spot, packets in and out, disk reads; then the primary dies and its image lives on."""
-    machine = Machine(vcpus=vcpus, memory_mb=256, disks=(Disk(),))
+    machine = Machine(kind=kind, vcpus=vcpus, memory_mb=256, disks=(Disk(),))
     for host in lab.hosts[:2]:
         disks.make_images(host, machine.disks)
     active, backup = pair(lab, machine, ("--tracker", tracker) + EXACT, EXACT)
