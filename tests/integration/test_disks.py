@@ -32,7 +32,7 @@ def writers_on(lab, machine):
 def end_orderly(vm):
     """So that what QEMU keeps of the image in memory, of qcow2 in particular, is written."""
     vm.process.signal(signal.SIGTERM)
-    assert vm.process.wait(20) is not None
+    assert vm.process.wait(20) == 0, vm.process.output()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
