@@ -12,6 +12,11 @@
 
 /* -- saving -- */
 
+static int save(FutQstate *state, unsigned check_every, FutStateImage *ret)
+{
+    return fut_qstate_save(state, check_every, ret) ? 0 : fut_qstate_save_stock(state, ret);
+}
+
 bool fut_qdevices_save(FutVmm *vmm, FutStateImage *ret, GError **error)
 {
     FutQdevices *devices = &((FutQvmm *)vmm)->devices;
@@ -21,10 +26,9 @@ bool fut_qdevices_save(FutVmm *vmm, FutStateImage *ret, GError **error)
     }
     /* Part of the state, and the reader refuses it while it is empty. */
     global_state_store_running();
-    if (fut_qstate_save(devices->state, fut_engine_state_check_every(vmm->engine), ret)) {
-        return true;
-    }
-    int result = fut_qstate_save_stock(devices->state, ret);
+    bool running = fut_qemu_save_begin();
+    int result = save(devices->state, fut_engine_state_check_every(vmm->engine), ret);
+    fut_qemu_save_end(running);
     if (result < 0) {
         g_set_error(
             error, FUT_ERROR, FUT_ERR_UNSUPPORTED,

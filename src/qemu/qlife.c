@@ -95,5 +95,5 @@ void fut_qlife_quit(FutVmm *vmm)
 
 bool fut_qlife_running(FutVmm *vmm)
 {
-    return runstate_is_running();
+    return fut_qemu_runs();
 }

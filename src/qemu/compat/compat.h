@@ -126,6 +126,42 @@ static inline bool fut_qemu_add_migration_blocker(Error **take_reason, Error **e
 #endif
 }
 
+/*
+ * 9.0, "scsi: only access SCSIDevice->requests from one thread": a SCSI device is saved only while the run state says that
+ * the guest is stopped. We stop the vCPUs alone, so the run state is changed for the time of a save. What KVM reads of the
+ * vCPUs depends on it, and is read before. Returns what ..._save_end() wants. BQL held, vCPUs stopped.
+ */
+static inline bool fut_qemu_save_begin(void)
+{
+#if FUT_QEMU_AT_LEAST(9, 0)
+    if (runstate_is_running()) {
+        cpu_synchronize_all_states();
+        runstate_set(RUN_STATE_SAVE_VM);
+        return true;
+    }
+#endif
+    return false;
+}
+
+static inline void fut_qemu_save_end(bool was_running)
+{
+    if (was_running) {
+        runstate_set(RUN_STATE_RUNNING);
+    }
+}
+
+/* Whether the guest runs, also for who asks without the BQL, perhaps amid a save. */
+static inline bool fut_qemu_runs(void)
+{
+#if FUT_QEMU_AT_LEAST(9, 0)
+    RunState state = runstate_get();
+
+    return state == RUN_STATE_RUNNING || state == RUN_STATE_SAVE_VM;
+#else
+    return runstate_is_running();
+#endif
+}
+
 /* 9.0, the list of CPUs got another name: CPU_FOREACH() hides it, once compiled anew. */
 
 #endif
