@@ -76,6 +76,13 @@ static char *generation_objection(const FutPair *pair, const FutHello *hello)
     return NULL;
 }
 
+/* The machine's first line names the QEMU: options do not put that right. */
+static const char *machine_remedy(const char *difference)
+{
+    return g_str_has_prefix(difference, "qemu:") ? "install the same QEMU on both hosts"
+                                                 : "start both with the same options";
+}
+
 /* What speaks against this primary, in words for its reader; NULL: nothing. Caller frees. */
 static char *objection(const FutPair *pair, const FutHello *hello)
 {
@@ -104,10 +111,9 @@ static char *objection(const FutPair *pair, const FutHello *hello)
                                "(--arbiter)",
                                difference + strlen(FUT_WIRE_ARBITER_KEY ": "));
     }
-    return difference
-               ? g_strdup_printf("the machines differ in %s; start both with the same options",
-                                 difference)
-               : NULL;
+    return difference ? g_strdup_printf("the machines differ in %s; %s", difference,
+                                        machine_remedy(difference))
+                      : NULL;
 }
 
 /* The state stays what it was: WAITING, or CLAIMING. */
