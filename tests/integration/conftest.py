@@ -14,6 +14,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: minutes of repetition, for ./dev test long")
     if not config.option.markexpr:
         config.option.markexpr = "not long"
+    end_on_signals(KeyboardInterrupt)  # a SystemExit would be the failure of one test, and the next would begin
 
 
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
@@ -30,7 +31,6 @@ def whole_lab():
     missing = paths.missing()
     if missing:
         pytest.exit(f"not built: {', '.join(missing)} (run ./dev build)", returncode=3)
-    end_on_signals()
     lab = Lab()
     yield lab
     lab.close()

@@ -368,10 +368,12 @@ def make_certificates(folder):
 
     extensions = os.path.join(folder, "extensions")
     with open(extensions, "w", encoding="ascii") as handle:
-        handle.write(f"subjectAltName=IP:{REP_SWITCH_IP}\nextendedKeyUsage=serverAuth,clientAuth\n")
+        handle.write(f"subjectAltName=IP:{REP_SWITCH_IP}\nextendedKeyUsage=serverAuth,clientAuth\n"
+                     "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
     for authority in ("ca", "other-ca"):
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                "-subj", f"/CN={authority}", "-keyout", f"{authority}.key", "-out", f"{authority}.pem")
+                "-subj", f"/CN={authority}", "-addext", "keyUsage=critical,keyCertSign",
+                "-keyout", f"{authority}.key", "-out", f"{authority}.pem")
     for name in ("server", "client"):
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
                 "-keyout", f"{name}.key", "-out", f"{name}.csr")

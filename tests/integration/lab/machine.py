@@ -45,7 +45,9 @@ class Machine:
     def _kind_args(self):
         # A Multiboot image is loaded by one of the option ROMs.
         kinds = {"microvm": "microvm,pit=on" if self.kernel else "microvm,x-option-roms=off,rtc=on", "q35": "q35", "pc": "pc"}
-        return ["-M", kinds[self.kind] + (",memory-backend=memory" if self.memory else "")]
+        # Debian 12's microvm has qboot by itself; Debian 13's has SeaBIOS, which wants an option ROM to boot Linux.
+        firmware = ["-bios", "qboot.rom"] if self.kind == "microvm" and not self.kernel else []
+        return ["-M", kinds[self.kind] + (",memory-backend=memory" if self.memory else "")] + firmware
 
     def _memory_args(self, folder):
         if not self.memory:

@@ -160,9 +160,11 @@ class Lab:
         atexit.unregister(self.close)
 
 
-def end_on_signals():
-    """SIGTERM and SIGHUP end us in an orderly way, as Ctrl-C does."""
+def end_on_signals(ending=SystemExit):
+    """SIGTERM and SIGHUP end us in an orderly way, as Ctrl-C does: that as well where a shell put us into the background,
+    which has it ignored."""
     def leave(number, _frame):
-        raise SystemExit(128 + number)
+        raise ending(128 + number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
