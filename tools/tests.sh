@@ -44,17 +44,34 @@ lint_suite() {
     /usr/bin/python3 -B tests/lint/lint_selftest.py --junit "$RESULTS/lint-selftest.junit.xml" || true
 }
 
-# integration_suite [NAME MARKERS]: those tests whose markers fit; without words, all but the long ones.
+# pytest_suite NAME WORD...: pytest with these words; its results go by that name.
+pytest_suite() {
+    local name=$1
+    say "$name"
+    expect_results "$name"
+    "${NAMESPACES[@]}" /usr/bin/python3 -B -m pytest -p no:cacheprovider --strict-markers --junitxml="$RESULTS/$name.junit.xml" \
+        -v "${@:2}" || [ $? -eq 1 ] || expect_results "$name-to-its-end"
+}
+
+check_test_names() {
+    local test
+    for test in "$@"; do
+        [ -e "tests/integration/test_$test.py" ] || wrong_use "there is no tests/integration/test_$test.py"
+    done
+}
+
+# integration_suite NAME MARKERS [TEST...]: those tests whose markers fit, of all files or of the named ones.
 integration_suite() {
-    local name=${1-integration} markers=${2-not long}
+    local test files=()
+    for test in "${@:3}"; do
+        files+=("tests/integration/test_$test.py")
+    done
+    [ ${#files[@]} -gt 0 ] || files=(tests/integration)
     need_packages "${TEST_PACKAGES[@]}"
     hold_lock
     setup_etcd
     release_lock
-    say "$name"
-    expect_results "$name"
-    "${NAMESPACES[@]}" /usr/bin/python3 -B -m pytest -p no:cacheprovider --strict-markers -m "$markers" \
-        --junitxml="$RESULTS/$name.junit.xml" -v tests/integration || [ $? -eq 1 ] || expect_results "$name-to-its-end"
+    pytest_suite "$1" -m "$2" "${files[@]}"
 }
 
 # What takes too long for every day.
@@ -66,12 +83,10 @@ long_suite() {
     setup_debian_guest
     release_lock
     integration_suite integration-long long
-    # Other QEMUs bring their suites with them.
-    if declare -F qemu10_suite >/dev/null; then
-        qemu10_suite
-    fi
+    qemu10_suite
 }
 
+# run_tests SUITE [TEST...]
 run_tests() {
     rm -rf "$RESULTS"
     mkdir -p "$RESULTS"
@@ -92,7 +107,8 @@ run_tests() {
     asan | all) sanitized_suites unit sim fuzz ;;
     esac
     case $1 in
-    integration | all) integration_suite ;;
+    integration | all) integration_suite integration "not long" "${@:2}" ;;
+    qemu10) qemu10_suite "${@:2}" ;;
     long) long_suite ;;
     esac
     /usr/bin/python3 -B tools/test_counts.py "$RESULTS"
