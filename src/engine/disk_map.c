@@ -23,12 +23,16 @@ void fut_disk_map_init(FutDiskMap *map, uint64_t length, unsigned shift)
     *map = (FutDiskMap){ .length = length, .shift = shift };
     map->chunks = last_chunk(map, 0, length) + 1;
     map->state = g_malloc0(map->chunks);
+    map->flags = g_malloc0(map->chunks);
+    map->unnoted = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     map->unconfirmed = g_array_new(FALSE, FALSE, sizeof(Span));
 }
 
 void fut_disk_map_done(FutDiskMap *map)
 {
     g_clear_pointer(&map->state, g_free);
+    g_clear_pointer(&map->flags, g_free);
+    g_clear_pointer(&map->unnoted, g_array_unref);
     g_clear_pointer(&map->unconfirmed, g_array_unref);
 }
 
@@ -39,6 +43,15 @@ void fut_disk_map_forget(FutDiskMap *map)
     map->cursor = 0;
     map->claim_count = 0;
     g_array_set_size(map->unconfirmed, 0);
+    map->marked = 0;
+}
+
+static void set_flag(FutDiskMap *map, unsigned flag, uint64_t offset, uint64_t length)
+{
+    uint64_t last = last_chunk(map, offset, length);
+    for (uint64_t i = first_chunk(map, offset); i <= last; i++) {
+        map->flags[i] |= flag;
+    }
 }
 
 static void need(FutDiskMap *map, uint64_t first, uint64_t last)
@@ -75,6 +88,7 @@ bool fut_disk_map_begin(FutDiskMap *map, FutDiskWrite *write)
         }
         write->sending |= map->state[i] == FUT_CHUNK_SYNCED;
     }
+    set_flag(map, FUT_CHUNK_RECENT, write->offset, write->length);
     write->next = map->writes;
     write->link = &map->writes;
     if (write->next) {
@@ -117,7 +131,8 @@ void fut_disk_map_sent(FutDiskMap *map, uint64_t epoch, uint64_t offset, uint64_
 {
     Span span = { epoch, first_chunk(map, offset), last_chunk(map, offset, length) };
     GArray *spans = map->unconfirmed;
-    if (spans->len > 0) {
+    set_flag(map, FUT_CHUNK_RECENT, offset, length);
+    if (spans->len > map->marked) {
         Span *last = &g_array_index(spans, Span, spans->len - 1);
         g_assert(epoch >= last->epoch);
         if (last->epoch == epoch && span.first <= last->last + 1 && last->first <= span.last + 1) {
@@ -144,6 +159,7 @@ void fut_disk_map_confirm(FutDiskMap *map, uint64_t epoch)
         count++;
     }
     g_array_remove_range(map->unconfirmed, 0, count);
+    map->marked -= MIN(map->marked, count);
 }
 
 void fut_disk_map_lost(FutDiskMap *map)
@@ -153,8 +169,77 @@ void fut_disk_map_lost(FutDiskMap *map)
         need(map, span->first, span->last);
     }
     g_array_set_size(map->unconfirmed, 0);
+    map->marked = 0;
     fut_disk_map_copied(map, 0);
     map->cursor = 0;
+}
+
+/* -- what is safe -- */
+
+void fut_disk_map_mark(FutDiskMap *map)
+{
+    for (uint64_t i = 0; i < map->chunks; i++) {
+        if (map->flags[i] & FUT_CHUNK_RECENT) {
+            map->flags[i] = (map->flags[i] & ~FUT_CHUNK_RECENT) | FUT_CHUNK_OLD;
+        }
+    }
+    for (const FutDiskWrite *write = map->writes; write; write = write->next) {
+        set_flag(map, FUT_CHUNK_RECENT, write->offset, write->length);
+    }
+    map->marked = map->unconfirmed->len;
+}
+
+void fut_disk_map_safe(FutDiskMap *map)
+{
+    g_array_remove_range(map->unconfirmed, 0, map->marked);
+    map->marked = 0;
+}
+
+void fut_disk_map_clean(FutDiskMap *map, void (*clean)(void *opaque, uint64_t chunk), void *opaque)
+{
+    for (uint64_t i = 0; i < map->chunks; i++) {
+        if (!(map->flags[i] & FUT_CHUNK_OLD)) {
+            continue;
+        }
+        map->flags[i] &= ~FUT_CHUNK_OLD;
+        if (map->state[i] == FUT_CHUNK_SYNCED && !(map->flags[i] & FUT_CHUNK_RECENT)) {
+            map->flags[i] &= ~FUT_CHUNK_NOTED;
+            clean(opaque, i);
+        }
+    }
+}
+
+void fut_disk_map_unsafe(FutDiskMap *map)
+{
+    for (uint64_t i = 0; i < map->chunks; i++) {
+        if (map->flags[i] & (FUT_CHUNK_OLD | FUT_CHUNK_RECENT)) {
+            need(map, i, i);
+        }
+    }
+    map->cursor = 0;
+}
+
+bool fut_disk_map_noted(FutDiskMap *map, uint64_t offset, uint64_t length)
+{
+    uint64_t last = last_chunk(map, offset, length);
+    bool noted = true;
+    for (uint64_t i = first_chunk(map, offset); i <= last; i++) {
+        if (!(map->flags[i] & FUT_CHUNK_NOTED)) {
+            g_array_append_val(map->unnoted, i);
+            noted = false;
+        }
+    }
+    return noted;
+}
+
+void fut_disk_map_load(FutDiskMap *map, bool (*differs)(void *opaque, uint64_t chunk), void *opaque)
+{
+    for (uint64_t i = 0; i < map->chunks; i++) {
+        bool needed = differs(opaque, i);
+        map->state[i] = needed ? FUT_CHUNK_NEEDED : FUT_CHUNK_SYNCED;
+        map->flags[i] = needed ? FUT_CHUNK_NOTED : 0;
+        map->synced += !needed;
+    }
 }
 
 /* -- the copy -- */

@@ -79,7 +79,9 @@ void fut_disk_queue_discard(FutDiskQueue *queue)
 FutDiskRecord *fut_disk_queue_take(FutDiskQueue *queue, uint64_t max_bytes)
 {
     FutDiskList taken = { 0 };
-    while (queue->ready.first && taken.bytes < max_bytes) {
+    bool mark = queue->ready.first && queue->ready.first->head.kind == FUT_DISK_MARK;
+    while (queue->ready.first && taken.bytes < (mark ? 1 : max_bytes) &&
+           (mark || queue->ready.first->head.kind != FUT_DISK_MARK)) {
         append(&taken, take_first(&queue->ready));
     }
     return taken.first;

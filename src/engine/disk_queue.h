@@ -30,7 +30,8 @@ void fut_disk_queue_commit_all(FutDiskQueue *queue);
 bool fut_disk_queue_flushes(const FutDiskQueue *queue, uint64_t epoch);
 /* Forgets what was not committed. */
 void fut_disk_queue_discard(FutDiskQueue *queue);
-/* Cuts off the head of what is ready: about max_bytes, one record at least; NULL: nothing is ready. The caller owns it. */
+/* Cuts off the head of what is ready: about max_bytes, one record at least, and a mark alone; NULL: nothing is ready. The caller owns it.
+ */
 FutDiskRecord *fut_disk_queue_take(FutDiskQueue *queue, uint64_t max_bytes);
 void fut_disk_queue_clear(FutDiskQueue *queue);
 void fut_disk_records_free(FutDiskRecord *take_first);

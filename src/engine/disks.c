@@ -6,6 +6,7 @@
 
 #include "byteorder.h"
 #include "engine_internal.h"
+#include "fut_clock.h"
 
 /* Looked at in one go: a hole of that length costs one message. */
 #define CLAIM_CHUNKS 1024
@@ -21,6 +22,7 @@ void fut_disks_open(FutEngine *engine)
     for (unsigned i = 0; i < disks->count; i++) {
         fut_disk_map_init(&disks->map[i], disks->info[i].length, engine->config.disk_chunk_shift);
     }
+    fut_disks_note_open(engine);
 }
 
 void fut_disks_close(FutEngine *engine)
@@ -31,8 +33,24 @@ void fut_disks_close(FutEngine *engine)
     }
     fut_disk_queue_clear(&disks->queue);
     g_free(disks->map);
+    g_free(disks->note);
     g_free(disks->buffer);
     g_free(disks->failed);
+}
+
+bool fut_disks_flush(FutEngine *engine, GError **error)
+{
+    for (unsigned i = 0; i < engine->disks.count; i++) {
+        if (engine->disks.info[i].shared) {
+            continue;
+        }
+        FutDiskRecord *flush = g_new0(FutDiskRecord, 1);
+        flush->head = (FutDiskHead){ .disk = i, .kind = FUT_DISK_FLUSH };
+        if (!engine->vmm->ops->disk_write(engine->vmm, flush, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool send_disk(FutEngine *engine, const FutDiskHead *head, const uint8_t *data)
@@ -75,7 +93,7 @@ void fut_disks_start(FutEngine *engine)
     disks->agreed = disks->sending = false;
     disks->next = engine->nonce ? engine->nonce : 1;
     disks->sent_bytes = disks->acked_bytes = disks->copied_bytes = 0;
-    FutDiskBase base = { disks->image, disks->next };
+    FutDiskBase base = { disks->image, disks->next, disks->mark };
     g_mutex_unlock(&engine->lock);
     GError *error = NULL;
     if (!fut_shared_mark(engine, base.next, &error)) {
@@ -88,24 +106,52 @@ void fut_disks_start(FutEngine *engine)
     engine->host->send(engine->opaque, FUT_MSG_DISK_BASE, 0, &iov, 1);
 }
 
+/* With the lock held. */
+static void agree_on_image(FutEngine *engine, const FutDiskKept *kept)
+{
+    FutDisks *disks = &engine->disks;
+    bool same = disks->image != 0 && kept->base == disks->image &&
+                (kept->mark == disks->mark || kept->mark == disks->mark + 1);
+    for (unsigned i = 0; i < disks->count; i++) {
+        if (!same) {
+            fut_disk_map_forget(&disks->map[i]);
+        } else if (kept->life != disks->twin_life) {
+            fut_disk_map_unsafe(&disks->map[i]);
+        }
+    }
+    if (!same) {
+        disks->image = disks->next;
+        disks->mark = disks->mark_sent = 0;
+        disks->reset_due = disks->has_notes;
+        disks->safe_due = false;
+    } else if (kept->mark != disks->mark) {
+        disks->mark_sent = kept->mark; /* its answer got lost */
+        fut_disks_mark_safe(engine);
+    }
+    disks->twin_life = kept->life;
+    disks->agreed = disks->sending = true;
+    disks->unmarked_bytes = 1; /* a first mark, even if nothing has to be copied */
+}
+
 void fut_disks_kept(FutEngine *engine, const FutFrame *frame)
 {
     FutDisks *disks = &engine->disks;
+    FutDiskKept kept;
+    g_assert(fut_disk_kept_decode(frame->body, frame->length, &kept, NULL)); /* it was checked */
     g_mutex_lock(&engine->lock);
     FutPairStatus status;
     fut_pair_status(engine->pair, &status);
     bool wanted = status.state == FUT_STATE_COPYING && disks->count > 0 && !disks->agreed;
     if (wanted) {
-        bool kept = disks->image != 0 && fut_get_le64(frame->body) == disks->image;
-        for (unsigned i = 0; i < disks->count && !kept; i++) {
-            fut_disk_map_forget(&disks->map[i]);
-        }
-        disks->image = disks->next;
-        disks->agreed = disks->sending = true;
+        agree_on_image(engine, &kept);
     }
+    bool due = disks->reset_due || disks->safe_due;
     g_mutex_unlock(&engine->lock);
     if (wanted) {
         engine->host->copy(engine->opaque, true);
+    }
+    if (due) {
+        engine->host->disk(engine->opaque);
     }
 }
 
@@ -117,6 +163,7 @@ void fut_disks_stop(FutEngine *engine)
         fut_disk_map_lost(&disks->map[i]);
     }
     disks->agreed = disks->sending = disks->copy_waits = false;
+    disks->mark_out = disks->safe_due;
     g_mutex_unlock(&engine->lock);
 }
 
@@ -188,12 +235,46 @@ static Claim next_claim(FutEngine *engine, unsigned *ret_disk, uint64_t *ret_off
     return claim;
 }
 
+/* The copy has come so far that it is worth to know what of it is safe. Copy thread. */
+static void mark_copy(FutEngine *engine, bool done)
+{
+    FutDisks *disks = &engine->disks;
+    FutDiskHead mark;
+    g_mutex_lock(&engine->lock);
+    FutPairStatus status;
+    fut_pair_status(engine->pair, &status);
+    bool due = status.state == FUT_STATE_COPYING &&
+               (done || disks->unmarked_bytes >= engine->config.disk_mark_bytes) &&
+               fut_disks_mark(engine, 0, &mark);
+    g_mutex_unlock(&engine->lock);
+    if (due) {
+        send_disk(engine, &mark, NULL);
+    }
+}
+
+void fut_disks_cut(FutEngine *engine, uint64_t epoch, uint64_t now_ns)
+{
+    FutDisks *disks = &engine->disks;
+    FutDiskHead mark;
+    g_mutex_lock(&engine->lock);
+    bool due = now_ns - disks->mark_ns >= engine->config.disk_mark_ms * FUT_NS_PER_MS &&
+               fut_disks_mark(engine, epoch, &mark);
+    disks->mark_ns = due ? now_ns : disks->mark_ns;
+    g_mutex_unlock(&engine->lock);
+    if (due) {
+        send_disk(engine, &mark, NULL);
+    }
+}
+
 size_t fut_disks_copy_step(FutEngine *engine, bool *ret_done)
 {
     FutDisks *disks = &engine->disks;
     FutDiskHead head = { 0 };
     Claim claim = next_claim(engine, &head.disk, &head.offset, &head.length);
     *ret_done = claim == CLAIM_NONE;
+    if (disks->count > 0) {
+        mark_copy(engine, *ret_done);
+    }
     if (claim != CLAIM_READY) {
         return 0;
     }
@@ -214,6 +295,7 @@ size_t fut_disks_copy_step(FutEngine *engine, bool *ret_done)
     if (read) {
         fut_disk_map_sent(map, 0, head.offset, head.length);
         disks->copied_bytes += zero ? 0 : head.length;
+        disks->unmarked_bytes += RECORD_BYTES + (zero ? 0 : head.length);
     }
     fut_disk_map_copied(map, read ? head.length : 0);
     fut_pair_sent(engine->pair, now_ns);
@@ -270,9 +352,15 @@ bool fut_engine_disk_begin(FutEngine *engine, unsigned disk, FutDiskWrite *write
     if (!hurry && too_fast(engine)) {
         return false;
     }
+    FutDisks *disks = &engine->disks;
     g_mutex_lock(&engine->lock);
-    bool begun = fut_disk_map_begin(&engine->disks.map[disk], write);
+    bool noted =
+        !disks->noting || fut_disk_map_noted(&disks->map[disk], write->offset, write->length);
+    bool begun = noted && fut_disk_map_begin(&disks->map[disk], write);
     g_mutex_unlock(&engine->lock);
+    if (!noted) {
+        engine->host->disk(engine->opaque);
+    }
     return begun;
 }
 
@@ -287,12 +375,17 @@ static bool send_piece(FutEngine *engine, FutDiskMap *map, const FutDiskWrite *w
         head.epoch = fut_pair_output_epoch(engine->pair);
         fut_disk_map_sent(map, head.epoch, head.offset, head.length);
         engine->disks.sent_bytes += RECORD_BYTES + (data ? head.length : 0);
+        engine->disks.unmarked_bytes += RECORD_BYTES;
+        engine->disks.on_the_way++;
     } else if (!live) {
         fut_disk_map_missed(map, *at, write->offset + write->length - *at);
     }
     g_mutex_unlock(&engine->lock);
     if (piece) {
         send_range(engine, head, data ? data + (head.offset - write->offset) : NULL);
+        g_mutex_lock(&engine->lock);
+        engine->disks.on_the_way--;
+        g_mutex_unlock(&engine->lock);
     }
     return piece && *at < write->offset + write->length;
 }

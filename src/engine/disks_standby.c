@@ -24,13 +24,14 @@ bool fut_disks_check(FutEngine *engine, const FutFrame *frame, GError **error)
                     disks->count);
         return false;
     }
-    if (disks->info[head.disk].shared && head.epoch == 0) {
+    if (disks->info[head.disk].shared && (head.epoch == 0 || head.kind == FUT_DISK_MARK)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "a copy of disk %s, which is shared",
                     disks->info[head.disk].name);
         return false;
     }
     uint64_t length = disks->info[head.disk].length;
-    if (head.length > length || head.offset > length - head.length) {
+    bool ranged = head.kind != FUT_DISK_MARK;
+    if (ranged && (head.length > length || head.offset > length - head.length)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "a write beyond the end of disk %s",
                     disks->info[head.disk].name);
         return false;
@@ -52,7 +53,8 @@ static void wait_for_room(FutEngine *engine, uint64_t max_bytes)
     uint64_t last_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     while (!disks->failed &&
-           (disks->queue.ready.bytes > max_bytes || (max_bytes == 0 && disks->writing)) &&
+           (disks->queue.ready.bytes > max_bytes || disks->void_due ||
+            (max_bytes == 0 && disks->writing)) &&
            engine->host->wait(engine->opaque, &engine->changed, &engine->lock)) {
         g_mutex_unlock(&engine->lock);
         fut_standby_sign_of_life(engine, &last_ns);
@@ -108,13 +110,24 @@ void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame)
     }
     wait_for_room(engine, 0); /* what an earlier primary left: its epochs are not this one's */
     g_mutex_lock(&engine->lock);
-    bool kept = base.base != 0 && base.base == disks->image && !disks->failed;
+    bool kept = base.base != 0 && base.base == disks->image && !disks->failed &&
+                (disks->mark == base.mark || disks->mark == base.mark + 1);
     g_clear_pointer(&disks->failed, g_free);
-    disks->image = base.next;
+    disks->life = disks->life ? disks->life : engine->nonce | 1;
+    if (!kept) {
+        disks->image = base.next;
+        disks->mark = 0;
+        disks->void_due = disks->has_notes; /* named again by the first mark */
+    }
+    FutDiskKept answer = { kept ? base.base : 0, disks->mark, disks->life };
     g_mutex_unlock(&engine->lock);
-    uint8_t answer[8];
-    fut_put_le64(answer, kept ? base.base : 0);
-    struct iovec iov = { answer, sizeof(answer) };
+    if (!kept) {
+        poke_writer(engine);
+        wait_for_room(engine, 0);
+    }
+    uint8_t at[FUT_DISK_KEPT_SIZE];
+    fut_disk_kept_encode(at, &answer);
+    struct iovec iov = { at, sizeof(at) };
     engine->host->send(engine->opaque, FUT_MSG_DISK_KEPT, 0, &iov, 1);
 }
 
@@ -149,6 +162,35 @@ void fut_disks_discard(FutEngine *engine)
 
 /* -- the disk thread -- */
 
+/* All before it is written. When it is safe, too, the image has its name and that mark. */
+static bool make_safe(FutEngine *engine, uint64_t mark, GError **error)
+{
+    FutDisks *disks = &engine->disks;
+    if (!fut_disks_flush(engine, error)) {
+        return false;
+    }
+    fut_disks_note_all(engine, FUT_ROLE_BACKUP, disks->image, mark);
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    disks->mark = mark;
+    fut_pair_disk_safe(engine->pair, mark, now_ns);
+    engine->act_wanted = true;
+    g_mutex_unlock(&engine->lock);
+    engine->host->wake(engine->opaque);
+    return true;
+}
+
+/* Records, or one mark. */
+static bool carry_out(FutEngine *engine, FutDiskRecord *take_records, GError **error)
+{
+    if (take_records->head.kind != FUT_DISK_MARK) {
+        return engine->vmm->ops->disk_write(engine->vmm, take_records, error);
+    }
+    uint64_t mark = take_records->head.offset;
+    fut_disk_records_free(take_records);
+    return make_safe(engine, mark, error);
+}
+
 /* The flag first: who waits for the writing must not wait for the actions below, nor they for him. */
 static void image_failed(FutEngine *engine, GError *take_error)
 {
@@ -156,12 +198,13 @@ static void image_failed(FutEngine *engine, GError *take_error)
     g_autoptr(GError) error = take_error;
     g_mutex_lock(&engine->lock);
     disks->failed = g_strdup(error->message);
-    disks->image = 0;
+    disks->image = disks->mark = 0;
     disks->writing = false;
     fut_disk_queue_clear(&disks->queue);
     g_cond_broadcast(&engine->changed);
     bool exiting = engine->exiting;
     g_mutex_unlock(&engine->lock);
+    fut_disks_note_all(engine, FUT_ROLE_BACKUP, 0, 0);
     if (exiting) {
         return;
     }
@@ -207,11 +250,11 @@ bool fut_engine_disk_step(FutEngine *engine)
     g_cond_broadcast(&engine->changed);
     g_mutex_unlock(&engine->lock);
     if (!records) {
-        return fut_shared_step(engine);
+        return fut_shared_step(engine) || fut_disks_note_step(engine);
     }
     GError *error = NULL;
     uint64_t last = last_epoch(records);
-    bool written = engine->vmm->ops->disk_write(engine->vmm, records, &error);
+    bool written = carry_out(engine, records, &error);
     if (!written) {
         image_failed(engine, error);
     } else if (engine->config.flush_both) {
@@ -229,12 +272,15 @@ bool fut_disks_settle(FutEngine *engine, GError **error)
     while (ok && !late && !disks->failed && (disks->queue.ready.first || disks->writing)) {
         ok = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
     }
-    disks->image = 0; /* the guest writes to it from now on */
+    disks->image = disks->mark = 0; /* the guest writes to it from now on */
     ok = ok && !disks->failed;
     if (!ok) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_IO,
                             disks->failed ? disks->failed : "this process ends");
     }
     g_mutex_unlock(&engine->lock);
+    if (ok) {
+        fut_disks_note_all(engine, FUT_ROLE_PRIMARY, 0, 0);
+    }
     return ok;
 }

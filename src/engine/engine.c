@@ -33,6 +33,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .disk_queue_max_bytes = 64u << 20,
         .disk_batch_bytes = 4u << 20,
         .disk_chunk_shift = FUT_CHUNK_SHIFT,
+        .disk_mark_bytes = 64u << 20,
+        .disk_mark_ms = 5000,
     };
 }
 
@@ -287,6 +289,9 @@ void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
     }
     if (!backup && after.linked && frame->type == FUT_MSG_DISK_KEPT) {
         fut_disks_kept(engine, frame);
+    }
+    if (!backup && after.linked && frame->type == FUT_MSG_DISK_SAFE) {
+        fut_disks_safe(engine, frame);
     }
     fut_engine_act(engine);
     if (backup) {

@@ -47,7 +47,11 @@ typedef struct {
         flush_both; /* backup: an epoch in which the guest flushed a disk is acknowledged when that is durable here, too */
     uint64_t disk_queue_max_bytes; /* backup: committed, not written yet; the link waits */
     uint64_t disk_batch_bytes;     /* backup: written in one go */
-    unsigned disk_chunk_shift;     /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
+    uint64_t
+        disk_mark_bytes; /* primary, copying: what may have to be copied again after a broken link, about */
+    uint32_t
+        disk_mark_ms; /* primary, protected: how often it asks what is safe on the backup's disks */
+    unsigned disk_chunk_shift; /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
 } FutEngineConfig;
 

@@ -257,6 +257,9 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     engine->staying_final = final;
     g_mutex_unlock(&engine->lock);
 
+    if (engine->disks.count > 0 && !final) {
+        fut_disks_cut(engine, epoch, begin_ns);
+    }
     uint64_t collect_ns = fut_engine_now(engine);
     engine->vmm->ops->dirty_collect(engine->vmm, &engine->capture.dirty);
     engine->cut_collect_ns = fut_engine_now(engine) - collect_ns;

@@ -143,7 +143,7 @@ typedef struct {
      * again whole chunks or up to the end: one chunk of data, or with *ret_zero any number of chunks that are zeroes. */
     bool (*disk_read)(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length,
                       uint8_t *buffer, bool *ret_zero, GError **error);
-    /* Backup: does what the list says, in order; frees it with fut_disk_records_free(). The error names the disk. */
+    /* Backup, and flushes on a primary: does what the list says, in order; frees it with fut_disk_records_free(). The error names the disk. */
     bool (*disk_write)(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
 
     /* -- shared disks; mandatory where a disk is one. Any thread without the big lock -- */
@@ -155,6 +155,15 @@ typedef struct {
     bool (*disks_claim)(FutVmm *vmm, GError **error);
     /* Guest not running: leaves all disks' images to others, keeping nothing of them in memory. */
     void (*disks_yield)(FutVmm *vmm);
+
+    /* -- notes; all or none -- */
+    /* Memory that is kept in a file beside the disk's image, zeroed when new: `bytes` of it, valid as long as the VM lives. What is
+     * stored there survives the process, and the host once it was synced. *ret_same: it is what was stored last, and nobody but this
+     * VMM has touched the image since. NULL: this disk can have none. Called once for each disk. */
+    uint8_t *(*disk_note)(FutVmm *vmm, unsigned disk, size_t bytes, bool *ret_same);
+    bool (*disk_note_sync)(FutVmm *vmm, unsigned disk);
+    /* Removes the file: nobody will find it after this process. */
+    void (*disk_note_drop)(FutVmm *vmm, unsigned disk);
 } FutVmmOps;
 
 /* Implementations put this first into their own structure. */

@@ -188,6 +188,8 @@ void fut_pair_taken(FutPair *pair, bool ok, const char *why, uint64_t now_ns);
 void fut_pair_ack_late(FutPair *pair);
 /* Backup: what was committed is on its disks, up to that epoch. */
 void fut_pair_written(FutPair *pair, uint64_t epoch, uint64_t now_ns);
+/* Backup: all before that mark is durable on its disks; tells the primary. */
+void fut_pair_disk_safe(FutPair *pair, uint64_t mark, uint64_t now_ns);
 /* Backup: its disks cannot follow the primary's, or its memory does not suffice. It gives its image up, tells the primary why and
  * claims nothing. Of no effect while the VM is being claimed or taken over: fut_pair_taken() says
  * what came of it then. */
@@ -222,6 +224,7 @@ typedef enum {
     /* the engine's: a backup writes to its disks what was not committed; starts the guest before they have all that was */
     FUT_FAULT_DISK_EARLY,
     FUT_FAULT_DISK_LATE,
+    FUT_FAULT_DISK_TRUST, /* the VMM's: says that nobody touched an image, whoever did */
 } FutPairFault;
 void fut_pair_set_fault(FutPair *pair, FutPairFault fault);
 

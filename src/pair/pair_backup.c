@@ -267,6 +267,16 @@ void fut_pair_written(FutPair *pair, uint64_t epoch, uint64_t now_ns)
     }
 }
 
+void fut_pair_disk_safe(FutPair *pair, uint64_t mark, uint64_t now_ns)
+{
+    bool told = pair->state == FUT_STATE_RECEIVING || pair->state == FUT_STATE_STANDBY;
+
+    fut_pair_enter(pair, now_ns);
+    if (told && pair->session_on) {
+        fut_act_send_epoch(pair, FUT_MSG_DISK_SAFE, mark);
+    }
+}
+
 /* Holding all of it is the commit; applying cannot fail. So the ACK goes first: the primary's
  * clients wait for it. */
 static void commit(FutPair *pair, uint64_t epoch)

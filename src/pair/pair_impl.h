@@ -48,6 +48,7 @@ typedef enum {
     EV_ACK,
     EV_HANDOVER,
     EV_DISK_KEPT,
+    EV_DISK_SAFE,
     EV_COUNT
 } FutPairEvent;
 

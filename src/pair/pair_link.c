@@ -247,6 +247,7 @@ static FutPairEvent event_of(uint16_t type)
         { FUT_MSG_ACK, EV_ACK },
         { FUT_MSG_HANDOVER, EV_HANDOVER },
         { FUT_MSG_DISK_KEPT, EV_DISK_KEPT },
+        { FUT_MSG_DISK_SAFE, EV_DISK_SAFE },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(events); i++) {

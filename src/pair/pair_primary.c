@@ -2,6 +2,7 @@
 /* The primary's rules: getting a backup, epochs and their release, losing the backup, handing
  * over. */
 #include "pair_impl.h"
+#include "wire_disk.h"
 
 /* -- small steps -- */
 
@@ -131,8 +132,19 @@ static void greeting_welcome(FutPair *pair, const FutPairInput *in)
 /* The driver reads it. */
 static void copying_disk_kept(FutPair *pair, const FutPairInput *in)
 {
+    g_autoptr(GError) error = NULL;
+    FutDiskKept kept;
+
+    if (!fut_disk_kept_decode(in->frame->body, in->frame->length, &kept, &error)) {
+        fut_pair_blame(pair, "%s", error->message);
+    }
+}
+
+/* Likewise. */
+static void take_disk_safe(FutPair *pair, const FutPairInput *in)
+{
     if (in->frame->length != 8) {
-        fut_pair_blame(pair, "bad DISK_KEPT from the peer: wrong length");
+        fut_pair_blame(pair, "bad DISK_SAFE from the peer: wrong length");
     }
 }
 
@@ -399,23 +411,27 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
     },
     [FUT_STATE_COPYING] = {
         [EV_COPIED] = copying_copied,
+        [EV_DISK_SAFE] = take_disk_safe,
         [EV_DISK_KEPT] = copying_disk_kept,
         [EV_LOST] = early_lost,
         [EV_UNPROTECT] = early_unprotect,
     },
     [FUT_STATE_SETTLING] = {
         [EV_BARRIER_DONE] = settling_done,
+        [EV_DISK_SAFE] = take_disk_safe,
         [EV_LOST] = early_lost,
         [EV_UNPROTECT] = early_unprotect,
     },
     [FUT_STATE_PROTECTING] = {
         [EV_ACK] = take_ack,
         [EV_LOST] = protecting_lost,
+        [EV_DISK_SAFE] = take_disk_safe,
         [EV_UNPROTECT] = protecting_unprotect,
     },
     [FUT_STATE_PROTECTED] = {
         [EV_ACK] = take_ack,
         [EV_HANDOVER] = protected_failover,
+        [EV_DISK_SAFE] = take_disk_safe,
         [EV_FAILOVER] = protected_failover,
         [EV_LOST] = late_lost,
         [EV_UNPROTECT] = late_unprotect,
@@ -428,6 +444,7 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
     [FUT_STATE_HANDING] = {
         [EV_ACK] = handing_ack,
         [EV_PROBED] = handing_probed,
+        [EV_DISK_SAFE] = take_disk_safe,
         [EV_HANDOVER] = handing_handover,
         [EV_LOST] = handing_lost,
         [EV_UNPROTECT] = late_unprotect, /* not after the final checkpoint: fut_pair_unprotect() */

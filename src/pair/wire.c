@@ -25,7 +25,8 @@ static const struct {
     { FUT_MSG_BARRIER_DONE, true, 1, "BARRIER_DONE" },
     { FUT_MSG_ACK, false, 8, "ACK" },
     { FUT_MSG_HANDOVER, true, 1, "HANDOVER" },
-    { FUT_MSG_DISK_KEPT, false, 8, "DISK_KEPT" },
+    { FUT_MSG_DISK_KEPT, false, FUT_DISK_KEPT_SIZE, "DISK_KEPT" },
+    { FUT_MSG_DISK_SAFE, false, 8, "DISK_SAFE" },
     { FUT_MSG_HEARTBEAT, true, 1, "HEARTBEAT" },
     { FUT_MSG_BYE, false, FUT_WIRE_TEXT_MAX, "BYE" },
 };

@@ -40,9 +40,9 @@ typedef enum {
     FUT_MSG_WELCOME = 16,
     FUT_MSG_BARRIER_DONE = 17, /* empty */
     FUT_MSG_ACK = 18,          /* u64 epoch: the backup holds all of it */
-    FUT_MSG_HANDOVER = 19, /* empty: "give me the VM" (a person asked the backup to take over) */
-    FUT_MSG_DISK_KEPT =
-        20, /* u64: answer to DISK_BASE: its base if the image is that one, else 0 */
+    FUT_MSG_HANDOVER = 19,  /* empty: "give me the VM" (a person asked the backup to take over) */
+    FUT_MSG_DISK_KEPT = 20, /* FutDiskKept: answer to DISK_BASE */
+    FUT_MSG_DISK_SAFE = 21, /* u64: all before that mark is durable */
     /* either way */
     FUT_MSG_HEARTBEAT = 32, /* empty */
     FUT_MSG_BYE = 33,       /* text: why this end closes; FutByeCode in the frame's flags */

@@ -21,6 +21,9 @@ static const char *range_fault(const FutDiskHead *head)
                    ? "an epoch stored with a range, a disk, or none"
                    : NULL;
     }
+    if (head->kind == FUT_DISK_MARK) {
+        return head->offset == 0 || head->length || head->disk ? "a mark without a number" : NULL;
+    }
     if (head->length == 0) {
         return "an empty range";
     }
@@ -33,7 +36,7 @@ static const char *range_fault(const FutDiskHead *head)
 /* data: bytes after the head. */
 static const char *head_fault(const FutDiskHead *head, size_t data)
 {
-    if (head->kind < FUT_DISK_WRITE || head->kind > FUT_DISK_STORED) {
+    if (head->kind < FUT_DISK_WRITE || head->kind > FUT_DISK_MARK) {
         return "unknown kind";
     }
     const char *fault = range_fault(head);
@@ -86,6 +89,7 @@ void fut_disk_base_encode(uint8_t at[FUT_DISK_BASE_SIZE], const FutDiskBase *bas
     g_assert(base->next != 0);
     fut_put_le64(at, base->base);
     fut_put_le64(at + 8, base->next);
+    fut_put_le64(at + 16, base->mark);
 }
 
 bool fut_disk_base_decode(const uint8_t *body, size_t length, FutDiskBase *ret, GError **error)
@@ -96,6 +100,29 @@ bool fut_disk_base_decode(const uint8_t *body, size_t length, FutDiskBase *ret, 
     if (fut_get_le64(body + 8) == 0) {
         return bad("DISK_BASE", "an image without a name", error);
     }
-    *ret = (FutDiskBase){ .base = fut_get_le64(body), .next = fut_get_le64(body + 8) };
+    *ret = (FutDiskBase){ .base = fut_get_le64(body),
+                          .next = fut_get_le64(body + 8),
+                          .mark = fut_get_le64(body + 16) };
+    return true;
+}
+
+void fut_disk_kept_encode(uint8_t at[FUT_DISK_KEPT_SIZE], const FutDiskKept *kept)
+{
+    fut_put_le64(at, kept->base);
+    fut_put_le64(at + 8, kept->mark);
+    fut_put_le64(at + 16, kept->life);
+}
+
+bool fut_disk_kept_decode(const uint8_t *body, size_t length, FutDiskKept *ret, GError **error)
+{
+    if (length != FUT_DISK_KEPT_SIZE) {
+        return bad("DISK_KEPT", "wrong length", error);
+    }
+    if (fut_get_le64(body + 16) == 0) {
+        return bad("DISK_KEPT", "a process without a name", error);
+    }
+    *ret = (FutDiskKept){ .base = fut_get_le64(body),
+                          .mark = fut_get_le64(body + 8),
+                          .life = fut_get_le64(body + 16) };
     return true;
 }

@@ -18,24 +18,36 @@ typedef enum {
     /* all that was done to shared disks in this epoch and before is durably on them; no range, no
      * data */
     FUT_DISK_STORED = 5,
+    /* offset is a number: when all that came before, on all disks, is durable, DISK_SAFE says so */
+    FUT_DISK_MARK = 6,
 } FutDiskKind;
 
 #define FUT_DISK_HEAD_SIZE 40
 /* Layout: 0 epoch, 8 offset, 16 length, 24 disk, 28 kind, 32 u64 reserved. */
 typedef struct {
     uint64_t epoch;
-    uint64_t offset, length; /* bytes; 0, 0 with FLUSH and STORED */
+    uint64_t offset, length; /* bytes; 0, 0 with FLUSH and STORED; number > 0, 0 with MARK */
     uint32_t disk;           /* number, in the order of the machine lines; 0 with STORED */
     FutDiskKind kind;
 } FutDiskHead;
 
-#define FUT_DISK_BASE_SIZE 16
-/* Layout: 0 base, 8 next. A backup that still holds the image called `base` needs only what changed
- * since. From this message on its image is called `next`. */
+#define FUT_DISK_BASE_SIZE 24
+/* Layout: 0 base, 8 next, 16 mark. A backup that still holds the image called `base`, with that mark or the one after it, needs only
+ * what changed since, and its image keeps its name. Otherwise it is called `next` from here on. */
 typedef struct {
     uint64_t base; /* 0: none is known */
     uint64_t next; /* never 0 */
+    uint64_t mark;
 } FutDiskBase;
+
+#define FUT_DISK_KEPT_SIZE 24
+/* Layout: 0 base, 8 mark, 16 life. The backup's answer. */
+typedef struct {
+    uint64_t base; /* the image is that one; 0: it is not */
+    uint64_t mark; /* the last one that is durable */
+    /* of the backup's process, random, never 0: the same one as before holds all that it acknowledged, another one what is durable */
+    uint64_t life;
+} FutDiskKept;
 
 /* As in wire.h: what is encoded keeps the limits (assertion), decoders check them (FUT_ERR_PEER).
  * The length of a DISK's body is that of head and data together. */
@@ -43,5 +55,7 @@ void fut_disk_head_encode(uint8_t at[FUT_DISK_HEAD_SIZE], const FutDiskHead *hea
 bool fut_disk_head_decode(const uint8_t *body, size_t length, FutDiskHead *ret, GError **error);
 void fut_disk_base_encode(uint8_t at[FUT_DISK_BASE_SIZE], const FutDiskBase *base);
 bool fut_disk_base_decode(const uint8_t *body, size_t length, FutDiskBase *ret, GError **error);
+void fut_disk_kept_encode(uint8_t at[FUT_DISK_KEPT_SIZE], const FutDiskKept *kept);
+bool fut_disk_kept_decode(const uint8_t *body, size_t length, FutDiskKept *ret, GError **error);
 
 #endif

@@ -143,6 +143,45 @@ const FutDiskInfo *fut_qblock_disks(FutVmm *vmm, unsigned *ret_count)
     return block->disks;
 }
 
+/* -- notes -- */
+
+/*
+ * The file with all of an image's content: what is below must be a chain of nodes with one child each, with a file at its end. Not so
+ * with a backing file, for one: that may change behind the image's back.
+ */
+static const char *image_file(const BlockDriverState *node)
+{
+    while (node->file) {
+        const BdrvChild *child = QLIST_FIRST(&node->children);
+        if (child != node->file || QLIST_NEXT(child, next)) {
+            return NULL;
+        }
+        node = child->bs;
+    }
+    return node->drv && g_str_equal(node->drv->format_name, "file") ? node->filename : NULL;
+}
+
+uint8_t *fut_qblock_note(FutVmm *vmm, unsigned disk, size_t bytes, bool *ret_same)
+{
+    FutQblock *block = &((FutQvmm *)vmm)->block;
+    const char *image = image_file(block->nodes[disk]);
+
+    if (!image || !fut_qnote_open(&block->notes[disk], image, bytes, ret_same)) {
+        return NULL;
+    }
+    return block->notes[disk].file + FUT_QNOTE_HEAD;
+}
+
+bool fut_qblock_note_sync(FutVmm *vmm, unsigned disk)
+{
+    return fut_qnote_sync(&((FutQvmm *)vmm)->block.notes[disk]);
+}
+
+void fut_qblock_note_drop(FutVmm *vmm, unsigned disk)
+{
+    fut_qnote_drop(&((FutQvmm *)vmm)->block.notes[disk]);
+}
+
 /* -- in words -- */
 
 void fut_qblock_describe(const FutQvmm *qvmm, GPtrArray *lines)

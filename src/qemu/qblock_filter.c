@@ -62,6 +62,13 @@ static int coroutine_fn filter_preadv(BlockDriverState *bs, int64_t offset, int6
 
 /* -- writing -- */
 
+static FutQnote *note_of(BlockDriverState *bs)
+{
+    static FutQnote none;
+    const FutQblockNode *node = bs->opaque;
+    return node->qvmm ? &node->qvmm->block.notes[node->disk] : &none;
+}
+
 /* False: the write changes nothing for the twin, or nobody is there yet to hear of it. */
 static bool coroutine_fn begin(BlockDriverState *bs, FutDiskWrite *write, BdrvRequestFlags flags)
 {
@@ -102,9 +109,8 @@ static int coroutine_fn write_copy(BlockDriverState *bs, const FutDiskWrite *wri
                                 flags & ~BDRV_REQ_REGISTERED_BUF);
 }
 
-static int coroutine_fn filter_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                       QEMUIOVector *qiov, size_t qiov_offset,
-                                       BdrvRequestFlags flags)
+static int coroutine_fn do_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                   QEMUIOVector *qiov, size_t qiov_offset, BdrvRequestFlags flags)
 {
     FutDiskWrite write = { .offset = offset, .length = bytes };
     void *copy = NULL;
@@ -128,6 +134,16 @@ static int coroutine_fn filter_pwritev(BlockDriverState *bs, int64_t offset, int
     return result;
 }
 
+static int coroutine_fn filter_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       QEMUIOVector *qiov, size_t qiov_offset,
+                                       BdrvRequestFlags flags)
+{
+    fut_qnote_begin(note_of(bs));
+    int result = do_pwritev(bs, offset, bytes, qiov, qiov_offset, flags);
+    fut_qnote_end(note_of(bs));
+    return result;
+}
+
 static int coroutine_fn filter_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                              BdrvRequestFlags flags)
 {
@@ -137,7 +153,9 @@ static int coroutine_fn filter_pwrite_zeroes(BlockDriverState *bs, int64_t offse
         return fut_qblock_shared_zeroes(bs, offset, bytes, flags);
     }
     bool listed = begin(bs, &write, flags);
+    fut_qnote_begin(note_of(bs));
     int result = bdrv_co_pwrite_zeroes(bs->file, offset, bytes, flags);
+    fut_qnote_end(note_of(bs));
 
     if (listed) {
         end(bs, &write, flags & BDRV_REQ_MAY_UNMAP ? FUT_DISK_DISCARD : FUT_DISK_ZEROES, NULL,
@@ -172,7 +190,9 @@ static int coroutine_fn filter_flush(BlockDriverState *bs)
     if (is_shared(bs)) {
         return fut_qblock_shared_flush(bs);
     }
+    fut_qnote_begin(note_of(bs)); /* the image may write what it kept in memory of its own tables */
     int result = bdrv_co_flush(bs->file->bs);
+    fut_qnote_end(note_of(bs));
 
     if (result >= 0 && node->qvmm && node->qvmm->vmm.engine) {
         fut_engine_disk_flushed(node->qvmm->vmm.engine, node->disk);

@@ -200,6 +200,7 @@ static int coroutine_fn write_record(BlockDriverState *node, FutDiskRecord *reco
     case FUT_DISK_FLUSH:
         return bdrv_co_flush(node->file->bs);
     case FUT_DISK_STORED:
+    case FUT_DISK_MARK:
         break; /* not something to be done */
     }
     g_assert_not_reached();
@@ -211,8 +212,11 @@ static int coroutine_fn write_records(FutQblockJob *job)
     for (FutDiskRecord *record = job->records; record; record = record->next) {
         BlockDriverState *node = fut_qblock_node(job->qvmm, record->head.disk);
         BlockDriverState *busy = busy_node(job->qvmm, record->head.disk);
+        FutQnote *note = &job->qvmm->block.notes[record->head.disk];
         bdrv_inc_in_flight(busy);
+        fut_qnote_begin(note);
         int result = write_record(node, record);
+        fut_qnote_end(note);
         bdrv_dec_in_flight(busy);
         if (result < 0) {
             job->disk = record->head.disk;

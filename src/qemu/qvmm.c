@@ -31,6 +31,9 @@ static const FutVmmOps qvmm_ops = {
     .disk_marked = fut_qblock_marked,
     .disks_claim = fut_qblock_claim,
     .disks_yield = fut_qblock_yield,
+    .disk_note = fut_qblock_note,
+    .disk_note_sync = fut_qblock_note_sync,
+    .disk_note_drop = fut_qblock_note_drop,
 };
 
 FutQvmm *fut_qvmm_new(bool standby)

@@ -15,6 +15,7 @@
 
 #include "fut_rate.h"
 #include "vmm.h"
+#include "qnote.h"
 
 typedef struct FutQvmm FutQvmm;
 typedef struct FutQfilter FutQfilter;
@@ -93,6 +94,7 @@ typedef struct {
     Error *reason;                          /* why QEMU may not change them */
     unsigned shared;                        /* of the disks, those that are */
     bool inactive;                          /* BQL: images are another process's */
+    FutQnote notes[FUT_DISKS_MAX];          /* their files may not be open */
 } FutQblock;
 
 struct FutQvmm {
@@ -181,6 +183,9 @@ void fut_qblock_drain(const FutQvmm *qvmm);
 bool fut_qblock_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length, uint8_t *buffer,
                      bool *ret_zero, GError **error);
 bool fut_qblock_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
+uint8_t *fut_qblock_note(FutVmm *vmm, unsigned disk, size_t bytes, bool *ret_same);
+bool fut_qblock_note_sync(FutVmm *vmm, unsigned disk);
+void fut_qblock_note_drop(FutVmm *vmm, unsigned disk);
 
 /* -- qblock_images.c -- */
 /* A standby's machine exists, its images were opened without taking hold of them. False: they were not. BQL held. */

@@ -293,10 +293,12 @@ static void event_disk_base(Fuzz *fuzz)
 
 static void event_disk_kept(Fuzz *fuzz)
 {
-    uint8_t body[8];
+    uint8_t body[FUT_DISK_KEPT_SIZE];
+    FutDiskKept kept = { .base = next(fuzz), .mark = 1, .life = 1 };
 
-    fut_put_le64(body, next(fuzz));
+    fut_disk_kept_encode(body, &kept);
     frame(fuzz, FUT_MSG_DISK_KEPT, 0, body, sizeof(body));
+    frame(fuzz, FUT_MSG_DISK_SAFE, 0, body + 8, 8);
 }
 
 static void event_ack_late(Fuzz *fuzz)

@@ -37,10 +37,24 @@ static void fuzz_base(const uint8_t *body, size_t length)
     }
 }
 
+static void fuzz_kept(const uint8_t *body, size_t length)
+{
+    g_autoptr(GError) error = NULL;
+    uint8_t again[FUT_DISK_KEPT_SIZE];
+    FutDiskKept kept;
+
+    if (fut_disk_kept_decode(body, length, &kept, &error)) {
+        fut_disk_kept_encode(again, &kept);
+        g_assert_cmpmem(again, sizeof(again), body, length);
+    } else {
+        g_assert_nonnull(error);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 0) {
-        (data[0] & 1 ? fuzz_base : fuzz_head)(data + 1, size - 1);
+        (data[0] & 2 ? fuzz_kept : data[0] & 1 ? fuzz_base : fuzz_head)(data + 1, size - 1);
     }
     return 0;
 }

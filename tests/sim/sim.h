@@ -201,6 +201,10 @@ void sim_check_disk_write(SimHost *host, const FutDiskHead *head);
 void sim_check_disks(SimHost *host, const SimImage *image);
 void sim_check_flushed(SimHost *host, uint64_t epoch);
 
+/* -- sim_disk_note.c -- */
+
+void sim_check_notes(Sim *sim);
+
 /* -- sim_plan.c, sim_faults.c, sim_strangers.c, sim_manager.c -- */
 
 #define SIM_FAULTS_MAX 8
@@ -217,7 +221,7 @@ void sim_fault_begin(Sim *sim, unsigned number);
 void sim_fault_end(Sim *sim, unsigned number);
 /* Nothing is wrong any more, and nothing goes wrong again. */
 void sim_faults_heal(Sim *sim);
-#define SIM_FAULT_KINDS 27
+#define SIM_FAULT_KINDS 29
 #define SIM_FAULT_DISKS 22 /* from here on: only where there are disks */
 typedef struct {
     const char *name;
@@ -259,7 +263,9 @@ typedef struct {
     uint64_t disk_bytes[SIM_DISKS];
     uint64_t disk_unacked_max_bytes, disk_queue_max_bytes, disk_batch_bytes, io_ns;
     unsigned io_share; /* percent of steps with a disk request */
-    bool flush_both;
+    bool flush_both, no_notes;
+    uint32_t disk_mark_ms;
+    uint64_t disk_mark_bytes;
 } SimProfile;
 
 /* What happened; summed up over schedules to show that they reach what they are for. */
@@ -267,7 +273,8 @@ typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
         fenced, protected, discards, bad_streams, reinjected, resent, lost, ended, ended_refusals,
         faults[SIM_FAULT_KINDS];
-    uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits;
+    uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits, disk_kept,
+        note_syncs, note_chunks;
 } SimCount;
 
 typedef enum {

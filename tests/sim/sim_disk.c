@@ -2,6 +2,7 @@
 /* Images of simulated disks, and the VMM's operations on them. */
 #include "sim.h"
 
+#include "disk_note.h"
 #include "disk_queue.h"
 #include "fut_error.h"
 
@@ -25,6 +26,31 @@ void sim_disks_make(SimHost *host)
     }
 }
 
+/* The head is one sector; of the rest any byte may be the new one. */
+static void lose_note(SimHost *host, SimDisk *image)
+{
+    unsigned step;
+
+    for (unsigned at = 0; at < SIM_NOTE_BYTES; at += step) {
+        step = at == 0 ? FUT_DISK_NOTE_HEAD : 1;
+        if (sim_chance(&host->sim->random, 50)) {
+            memcpy(image->note + at, image->note_safe + at, step);
+        }
+    }
+    memcpy(image->note_safe, image->note, SIM_NOTE_BYTES);
+}
+
+/* Somebody has worked on the image while nobody used it. */
+void sim_disks_touch(SimHost *host)
+{
+    for (unsigned disk = 0; disk < host->sim->profile.disks; disk++) {
+        SimDisk *image = &host->disk[disk];
+        memset(image->now, 0x77, SIM_DISK_BYTES / 2);
+        memcpy(image->safe, image->now, SIM_DISK_BYTES);
+        image->foreign = true;
+    }
+}
+
 void sim_disks_lose_power(SimHost *host)
 {
     for (unsigned disk = 0; disk < host->sim->profile.disks; disk++) {
@@ -34,6 +60,7 @@ void sim_disks_lose_power(SimHost *host)
                 memcpy(image->now + at, image->safe + at, SIM_SECTOR);
             }
         }
+        lose_note(host, image);
         memcpy(image->safe, image->now, SIM_DISK_BYTES);
     }
 }

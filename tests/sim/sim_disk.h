@@ -2,7 +2,7 @@
 /* Simulated disks: small, with small chunks, so that everything happens to them within a schedule. Included by sim.h.
  *
  *   sim_disk.c        the images, and vmm.h's part of them    sim_disk_guest.c  what the guest does with its disks
- *   sim_disk_check.c  the rules */
+ *   sim_disk_check.c  the rules                              sim_disk_note.c   the notes beside the images */
 #ifndef SIM_DISK_H
 #define SIM_DISK_H
 
@@ -12,13 +12,17 @@
 #define SIM_DISK_BYTES (10u << SIM_CHUNK_SHIFT) /* the largest */
 #define SIM_DISK_SECTORS (SIM_DISK_BYTES / SIM_SECTOR)
 #define SIM_IO_BYTES 384 /* the longest write */
-#define SIM_IOS 4        /* requests of the guest at the same time */
+#define SIM_NOTE_BYTES 128
+#define SIM_IOS 4 /* requests of the guest at the same time */
 
 /* A host's image of a disk: it outlives the VMM. */
 typedef struct {
     uint8_t now[SIM_DISK_BYTES]; /* as it reads */
-    uint8_t safe
-        [SIM_DISK_BYTES]; /* as it was flushed last: a power cut may go back to this, sector by sector */
+    /* As it was flushed last: a power cut may go back to this, sector by sector. */
+    uint8_t safe[SIM_DISK_BYTES];
+    /* Beside it: its note as the next process finds it, and as it would after a power cut. */
+    uint8_t note[SIM_NOTE_BYTES], note_safe[SIM_NOTE_BYTES];
+    bool foreign; /* somebody touched the image */
 } SimDisk;
 
 /* What a primary's disk must be on its twin, as of one moment. */
@@ -47,7 +51,10 @@ typedef struct {
     bool draining;   /* a cut waits for them; the guest is stopped */
     SimDiskView view[SIM_DISKS];
     unsigned fail_write, fail_read, fail_guest; /* calls that will fail */
-    unsigned slow;                              /* faults that make it slow now */
+    uint8_t note[SIM_DISKS][SIM_NOTE_BYTES];    /* in memory, the file itself to the process */
+    bool noted, dropped[SIM_DISKS];
+    unsigned fail_note; /* syncs that will fail */
+    unsigned slow;      /* faults that make it slow now */
 } SimVmDisks;
 
 #endif

@@ -36,7 +36,7 @@ static void end_write(SimVm *vm, SimIo *io)
     bool ok = vm->disks.fail_guest == 0;
 
     vm->disks.fail_guest -= !ok;
-    if (ok) {
+    if (ok && vm->host->dying == SIM_LIVE) {
         sim_disk_put(image_of(vm, io), io->write.offset, io->write.length,
                      io->kind == FUT_DISK_WRITE ? io->data : NULL);
         note_write(vm, io);

@@ -326,7 +326,26 @@ static void mend_disks(Sim *sim, SimFault *fault)
 {
     if (host_a(sim, fault)) {
         SimVmDisks *disks = &host_a(sim, fault)->vm.disks;
-        disks->fail_write = disks->fail_read = disks->fail_guest = disks->slow = 0;
+        disks->fail_note = disks->fail_write = disks->fail_read = disks->fail_guest = disks->slow =
+            0;
+    }
+}
+
+static void break_notes(Sim *sim, SimFault *fault)
+{
+    if (host_a(sim, fault)) {
+        host_a(sim, fault)->vm.disks.fail_note = 1;
+    }
+}
+
+/* Of a host whose VMM is killed for it, and of those that are down. */
+static void touch_images(Sim *sim, SimFault *fault)
+{
+    die(sim, fault);
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        if (!sim_host_up(&sim->host[i])) {
+            sim_disks_touch(&sim->host[i]);
+        }
     }
 }
 
@@ -366,4 +385,6 @@ const SimFaultKind sim_fault_kinds[SIM_FAULT_KINDS] = {
     { "guest's write fails", 4, break_guest_writing, mend_disks },
     { "disk slow", 8, slow_disk, mend_disks },
     { "power loss within", 8, cut_power_within, NULL },
+    { "note not written", 2, break_notes, mend_disks },
+    { "images touched", 6, touch_images, NULL },
 };

@@ -56,6 +56,8 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
         config.disk_queue_max_bytes = profile->disk_queue_max_bytes;
         config.disk_batch_bytes = profile->disk_batch_bytes;
         config.flush_both = profile->flush_both;
+        config.disk_mark_ms = profile->disk_mark_ms;
+        config.disk_mark_bytes = profile->disk_mark_bytes;
     }
     host->engine = fut_engine_new(&host->vm.base, &config, machine, &sim_host_ops, host);
     fut_engine_set_fault(host->engine, host->sim->wish.wrong);
@@ -80,6 +82,9 @@ void sim_host_die(SimHost *host, SimLiving how)
 {
     SimHost fresh = { .sim = host->sim, .index = host->index, .life = host->life };
 
+    if (host->dying == SIM_LIVE) {
+        sim_notes_keep(host);
+    }
     if (host->depth > 0) {
         host->dying =
             how; /* its engine is in use up the stack: nothing it does has any effect from here on */
@@ -98,6 +103,7 @@ void sim_host_die(SimHost *host, SimLiving how)
     memcpy(fresh.node, host->node, sizeof(fresh.node));
     *host = fresh;
     host->living = how;
+    sim_check_notes(host->sim);
 }
 
 void sim_host_freeze(SimHost *host)
@@ -199,6 +205,14 @@ static void unpause(SimHost *host)
     sim_vm_wake(&host->vm);
 }
 
+/* Often enough to see what each step leaves behind. */
+static void check_notes(SimHost *host)
+{
+    if (host->sim->profile.disks > 0 && sim_chance(&host->sim->random, 10)) {
+        sim_check_notes(host->sim);
+    }
+}
+
 static void dispatch(SimHost *host, const SimEvent *event)
 {
     switch (event->kind) {
@@ -258,6 +272,7 @@ void sim_host_event(SimHost *host, const SimEvent *event)
 {
     if (sim_enter(host, event)) {
         dispatch(host, event);
+        check_notes(host);
         sim_leave(host, event);
     }
 }

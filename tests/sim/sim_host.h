@@ -68,6 +68,7 @@ void sim_guest_io_done(SimVm *vm); /* a disk request ended */
 
 void sim_disks_make(SimHost *host);
 void sim_disks_lose_power(SimHost *host);
+void sim_disks_touch(SimHost *host);
 void sim_disk_put(SimDisk *image, uint64_t offset, uint64_t length, const uint8_t *data);
 void sim_disk_flush(SimDisk *image);
 void sim_vm_disks_init(SimVm *vm);
@@ -75,6 +76,10 @@ const FutDiskInfo *sim_vm_disks(FutVmm *vmm, unsigned *ret_count);
 bool sim_vm_disk_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length,
                       uint8_t *buffer, bool *ret_zero, GError **error);
 bool sim_vm_disk_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
+uint8_t *sim_vm_disk_note(FutVmm *vmm, unsigned disk, size_t bytes, bool *ret_same);
+bool sim_vm_disk_note_sync(FutVmm *vmm, unsigned disk);
+void sim_vm_disk_note_drop(FutVmm *vmm, unsigned disk);
+void sim_notes_keep(SimHost *host);
 void sim_disk_poke(SimHost *host);
 void sim_disk_some(SimHost *host);
 void sim_disk_event(SimVm *vm, const SimEvent *event);

@@ -91,6 +91,9 @@ static void choose_disks(Sim *sim)
     profile->io_ns = sim_between(random, 10, 1000) * FUT_NS_PER_US;
     profile->io_share = (unsigned)sim_between(random, 5, 80);
     profile->flush_both = sim_chance(random, 40);
+    profile->no_notes = sim_chance(random, 15);
+    profile->disk_mark_ms = (uint32_t)sim_below(random, 30);
+    profile->disk_mark_bytes = sim_below(random, 4000);
 }
 
 static void set_up(Sim *sim)

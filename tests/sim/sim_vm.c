@@ -313,4 +313,7 @@ const FutVmmOps sim_vm_ops = {
     .disks = sim_vm_disks,
     .disk_read = sim_vm_disk_read,
     .disk_write = sim_vm_disk_write,
+    .disk_note = sim_vm_disk_note,
+    .disk_note_sync = sim_vm_disk_note_sync,
+    .disk_note_drop = sim_vm_disk_note_drop,
 };

@@ -23,7 +23,7 @@ static struct {
 } options = { .seed = 1, .only = -1 };
 
 #define FAULT_NAMES                                                                                \
-    "none, release-early, no-arbiter, ack-part, disk-early, disk-late or end-forgotten"
+    "none, release-early, no-arbiter, ack-part, disk-early, disk-late, disk-trust or end-forgotten"
 
 static const GOptionEntry entries[] = {
     { "schedules", 'n', 0, G_OPTION_ARG_INT64, &options.schedules,
@@ -51,6 +51,7 @@ static bool parse_fault(const char *name, SimWish *wish)
         { "ack-part", FUT_FAULT_ACK_PART, false },
         { "disk-early", FUT_FAULT_DISK_EARLY, false },
         { "disk-late", FUT_FAULT_DISK_LATE, false },
+        { "disk-trust", FUT_FAULT_DISK_TRUST, false },
         { "end-forgotten", FUT_FAULT_NONE, true },
     };
 
@@ -87,9 +88,11 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
             count->grants, count->refusals, count->bad_streams, count->lost, count->ended,
             count->ended_refusals);
     g_print(" disks: %" PRIu64 " bytes copied, %" PRIu64 " records written, %" PRIu64
-            " flushes, %" PRIu64 " takeovers, %" PRIu64 " waits\n ",
+            " flushes, %" PRIu64 " takeovers, %" PRIu64 " waits,"
+            " %" PRIu64 " images kept, %" PRIu64 " notes synced, %" PRIu64
+            " chunks believed to be alike\n ",
             count->disk_copied, count->disk_writes, count->disk_flushes, count->disk_takeovers,
-            count->disk_waits);
+            count->disk_waits, count->disk_kept, count->note_syncs, count->note_chunks);
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         g_print(" %s %" PRIu64 ";", sim_fault_kinds[i].name, count->faults[i]);
     }
@@ -108,7 +111,8 @@ static bool telling(const SimCount *count)
     }
     if (!options.no_disks) {
         all = all && count->disk_copied && count->disk_writes && count->disk_flushes &&
-              count->disk_takeovers && count->disk_waits;
+              count->disk_takeovers && count->disk_waits && count->disk_kept && count->note_syncs &&
+              count->note_chunks;
     }
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         all = all && (count->faults[i] > 0 || (options.no_disks && i >= SIM_FAULT_DISKS));

@@ -19,6 +19,13 @@ static const uint8_t golden_write[] = {
 static const uint8_t golden_base[] = {
     0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
     1, 0, 0, 0, 0, 0, 0, 0,
+    3, 1, 0, 0, 0, 0, 0, 0,
+};
+
+static const uint8_t golden_kept[] = {
+    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
+    4, 1, 0, 0, 0, 0, 0, 0,
+    1, 0, 0, 0, 0, 0, 0, 0,
 };
 /* clang-format on */
 
@@ -61,7 +68,8 @@ static void test_refused(void)
     check_refused(16, 4, 3, "length");
     check_refused(16, 0, 0, "empty");
     check_refused(28, 0, 3, "kind");
-    check_refused(28, 6, 3, "kind");
+    check_refused(28, 7, 3, "kind");
+    check_refused(28, FUT_DISK_MARK, 0, "mark");
     check_refused(28, FUT_DISK_ZEROES, 3, "data");
     check_refused(28, FUT_DISK_FLUSH, 0, "range");
     check_refused(28, FUT_DISK_STORED, 0, "stored");
@@ -80,6 +88,7 @@ static void test_without_data(void)
         { .epoch = 0, .length = FUT_WIRE_DISK_MAX + 1, .disk = 31, .kind = FUT_DISK_DISCARD },
         { .epoch = 5, .disk = 1, .kind = FUT_DISK_FLUSH },
         { .epoch = 5, .kind = FUT_DISK_STORED },
+        { .epoch = 5, .offset = 7, .kind = FUT_DISK_MARK },
     };
     uint8_t at[FUT_DISK_HEAD_SIZE];
     FutDiskHead back;
@@ -93,7 +102,7 @@ static void test_without_data(void)
 
 static void test_base(void)
 {
-    FutDiskBase base = { .base = 0x1122334455667788, .next = 1 }, back;
+    FutDiskBase base = { .base = 0x1122334455667788, .next = 1, .mark = 0x103 }, back;
     uint8_t at[FUT_DISK_BASE_SIZE];
     g_autoptr(GError) error = NULL;
 
@@ -107,6 +116,24 @@ static void test_base(void)
     g_assert_error(error, FUT_ERROR, FUT_ERR_PEER);
 }
 
+static void test_kept(void)
+{
+    FutDiskKept kept = { .base = 0x1122334455667788, .mark = 0x104, .life = 1 }, back;
+    uint8_t at[FUT_DISK_KEPT_SIZE];
+    g_autoptr(GError) error = NULL;
+
+    fut_disk_kept_encode(at, &kept);
+    g_assert_cmpmem(at, sizeof(at), golden_kept, sizeof(golden_kept));
+    g_assert_true(fut_disk_kept_decode(at, sizeof(at), &back, NULL));
+    g_assert_cmpuint(back.base, ==, kept.base);
+    g_assert_cmpuint(back.mark, ==, kept.mark);
+    g_assert_cmpuint(back.life, ==, 1);
+    g_assert_false(fut_disk_kept_decode(at, sizeof(at) - 1, &back, NULL));
+    at[16] = 0;
+    g_assert_false(fut_disk_kept_decode(at, sizeof(at), &back, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_PEER);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -114,5 +141,6 @@ int main(int argc, char **argv)
     g_test_add_func("/wire-disk/refused", test_refused);
     g_test_add_func("/wire-disk/without-data", test_without_data);
     g_test_add_func("/wire-disk/base", test_base);
+    g_test_add_func("/wire-disk/kept", test_kept);
     return g_test_run();
 }

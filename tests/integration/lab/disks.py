@@ -43,8 +43,9 @@ def make_images(host, disks):
     """New, empty images on that host."""
     for number, disk in enumerate(disks):
         path = image(host, number, disk)
-        if os.path.exists(path):
-            os.unlink(path)
+        for old in (path, path + ".futago"):
+            if os.path.exists(old):
+                os.unlink(old)
         subprocess.run(["qemu-img", "create", "-q", "-f", disk.format, path, f"{disk.megabytes}M"], check=True)
 
 
