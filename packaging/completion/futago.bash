@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # bash completion for futago: commands, options, and the names of the VMs that run here.
 
+# Names of the sockets in the run folder, or in a folder of it: disks.
 _futago_vms() {
     local socket rundir=${FUTAGO_RUNDIR-}
     if [ -z "$rundir" ]; then
@@ -12,11 +13,19 @@ _futago_vms() {
             rundir=/tmp/futago-$EUID
         fi
     fi
-    for socket in "$rundir"/*.sock; do
+    for socket in "$rundir${1:+/$1}"/*.sock; do
         [ -S "$socket" ] || continue
         socket=${socket##*/}
         printf '%s\n' "${socket%.sock}"
     done
+}
+
+_futago_disk() {
+    if [ "$COMP_CWORD" -eq 3 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms disks)" -- "$1")
+    elif [ "${COMP_WORDS[2]}" = policy ]; then
+        mapfile -t COMPREPLY < <(compgen -W "hot-first sequential idle-only none" -- "$1")
+    fi
 }
 
 _futago_options() {
@@ -31,13 +40,14 @@ _futago_options() {
     check) echo "--json --help" ;;
     status) echo "--json --watch --help" ;;
     events) echo "--json --help" ;;
+    disk) echo "--json --watch --wait --adaptive --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
 }
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby check protect unprotect failover grant status events stop help" i
+    local commands="run standby check protect unprotect failover grant status events stop disk help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -56,6 +66,8 @@ _futago() {
     done
     case $command:$before in
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
+    disk:disk) mapfile -t COMPREPLY < <(compgen -W "status rate policy pause resume detach --help" -- "$word") ;;
+    disk:--adaptive) mapfile -t COMPREPLY < <(compgen -W "on off" -- "$word") ;;
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
     run:--tracker | standby:--tracker) mapfile -t COMPREPLY < <(compgen -W "queue words flags" -- "$word") ;;
     run:--on-panic | standby:--on-panic) mapfile -t COMPREPLY < <(compgen -W "report restart stop" -- "$word") ;;
@@ -63,9 +75,11 @@ _futago() {
     run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;
     grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;
     run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
-    *:--name | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait) ;;
+    *:--name | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait) ;;
     *)
-        if [[ $word == -* || $command == run || $command == standby || $command == check ]]; then
+        if [[ $command == disk && $word != -* ]]; then
+            _futago_disk "$word"
+        elif [[ $word == -* || $command == run || $command == standby || $command == check ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")

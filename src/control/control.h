@@ -26,9 +26,13 @@ char *fut_control_rundir(void);
 bool fut_control_name_check(const char *vm, GError **error);
 /* RUNDIR/VM.sock; FUT_ERR_ARG for a bad name. Caller frees. */
 char *fut_control_path(const char *vm, GError **error);
+/* RUNDIR/disks/DISK.sock, of a relocating disk; as above. */
+char *fut_control_disk_path(const char *disk, GError **error);
 /* Names that have a socket in RUNDIR (living or left over), sorted; empty when there is no
  * RUNDIR. */
 GPtrArray *fut_control_list(void);
+/* The same of relocating disks. */
+GPtrArray *fut_control_list_disks(void);
 
 /* -- both sides: lines out of bytes -- */
 typedef struct FutLines FutLines;
@@ -57,6 +61,8 @@ json_t *fut_control_answer_parse(const json_t *message, GError **error);
 typedef struct FutControlClient FutControlClient;
 /* FUT_ERR_STATE when no VM of that name runs here. */
 FutControlClient *fut_control_connect(const char *vm, GError **error);
+/* The same with a relocating disk. */
+FutControlClient *fut_control_connect_disk(const char *disk, GError **error);
 void fut_control_client_free(FutControlClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutControlClient, fut_control_client_free)
 /* One request, one answer (its result, new reference). Waits at most timeout_ms (FUT_ERR_TIMEOUT).

@@ -15,7 +15,7 @@
 #define EVENTS_MAX 4096 /* kept for next_event(); the oldest go first */
 
 struct FutControlClient {
-    char *vm;
+    char *who; /* "VM 'web'" */
     int fd;
     FutLines *lines;
     GQueue events; /* json_t */
@@ -24,56 +24,71 @@ struct FutControlClient {
 
 static bool fail_gone(const FutControlClient *client, GError **error)
 {
-    g_set_error(error, FUT_ERROR, FUT_ERR_IO, "VM '%s' has ended: its control socket closed",
-                client->vm);
+    g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s has ended: its control socket closed",
+                client->who);
     return false;
 }
 
-static void set_connect_error(const char *vm, const char *path, int code, GError **error)
+static void set_connect_error(const char *who, const char *list, const char *path, int code,
+                              GError **error)
 {
     if (code == ENOENT || code == ENOTDIR) {
         g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
-                    "no VM '%s' runs on this host (no %s): futago status lists those that do", vm,
-                    path);
+                    "no %s runs on this host (no %s): %s lists those that do", who, path, list);
     } else if (code == ECONNREFUSED) {
-        g_set_error(
-            error, FUT_ERROR, FUT_ERR_STATE,
-            "no VM '%s' runs on this host (%s is left over from one that ended): start it again",
-            vm, path);
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
+                    "no %s runs on this host (%s is left over from one that ended): start it again",
+                    who, path);
     } else if (code == EAGAIN) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
-                    "VM '%s' does not take connections (%s): try again", vm, path);
+        g_set_error(error, FUT_ERROR, FUT_ERR_BUSY, "%s does not take connections (%s): try again",
+                    who, path);
     } else if (code == EACCES || code == EPERM) {
         g_set_error(error, FUT_ERROR, FUT_ERR_IO,
-                    "VM '%s' belongs to another user (%s): run futago as that user", vm, path);
+                    "%s belongs to another user (%s): run futago as that user", who, path);
     } else {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "VM '%s': cannot connect to %s: %s", vm, path,
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: cannot connect to %s: %s", who, path,
                     g_strerror(code));
     }
 }
 
-FutControlClient *fut_control_connect(const char *vm, GError **error)
+static FutControlClient *connect_to(const char *who, const char *list, const char *path,
+                                    GError **error)
 {
-    g_autofree char *path = fut_control_path(vm, error);
     struct sockaddr_un address;
 
-    if (!path || !fut_control_address(path, &address, error)) {
+    if (!fut_control_address(path, &address, error)) {
         return NULL;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        set_connect_error(vm, path, errno, error);
+        set_connect_error(who, list, path, errno, error);
         if (fd >= 0) {
             close(fd);
         }
         return NULL;
     }
     FutControlClient *client = g_new0(FutControlClient, 1);
-    client->vm = g_strdup(vm);
+    client->who = g_strdup(who);
     client->fd = fd;
     client->lines = fut_lines_new();
     g_queue_init(&client->events);
     return client;
+}
+
+FutControlClient *fut_control_connect(const char *vm, GError **error)
+{
+    g_autofree char *path = fut_control_path(vm, error);
+    g_autofree char *who = g_strdup_printf("VM '%s'", vm);
+
+    return path ? connect_to(who, "futago status", path, error) : NULL;
+}
+
+FutControlClient *fut_control_connect_disk(const char *disk, GError **error)
+{
+    g_autofree char *path = fut_control_disk_path(disk, error);
+    g_autofree char *who = g_strdup_printf("disk '%s'", disk);
+
+    return path ? connect_to(who, "futago disk status", path, error) : NULL;
 }
 
 void fut_control_client_free(FutControlClient *client)
@@ -88,7 +103,7 @@ void fut_control_client_free(FutControlClient *client)
     }
     close(client->fd);
     fut_lines_free(client->lines);
-    g_free(client->vm);
+    g_free(client->who);
     g_free(client);
 }
 
@@ -117,7 +132,7 @@ static int wait_for(FutControlClient *client, short events, uint64_t deadline_ns
             return ready;
         }
         if (errno != EINTR) {
-            g_set_error(error, FUT_ERROR, FUT_ERR_IO, "VM '%s': poll: %s", client->vm,
+            g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: poll: %s", client->who,
                         g_strerror(errno));
             return -1;
         }
@@ -142,7 +157,7 @@ static bool send_line(FutControlClient *client, const char *line, uint64_t deadl
             }
             if (ready == 0) {
                 g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT,
-                            "VM '%s' does not read its control socket", client->vm);
+                            "%s does not read its control socket", client->who);
                 return false;
             }
             continue;
@@ -162,7 +177,7 @@ static bool receive(FutControlClient *client, GError **error)
     if (got > 0) {
         bool fits = fut_lines_feed(client->lines, bytes, got, error);
         if (!fits) {
-            g_prefix_error(error, "VM '%s' sent ", client->vm);
+            g_prefix_error(error, "%s sent ", client->who);
         }
         return fits;
     }
@@ -183,7 +198,7 @@ static json_t *next_message(FutControlClient *client, uint64_t deadline_ns, GErr
             return message;
         }
         if (fault) {
-            g_propagate_prefixed_error(error, g_steal_pointer(&fault), "VM '%s' sent ", client->vm);
+            g_propagate_prefixed_error(error, g_steal_pointer(&fault), "%s sent ", client->who);
             return NULL;
         }
         if (wait_for(client, POLLIN, deadline_ns, error) <= 0 || !receive(client, error)) {
@@ -214,7 +229,7 @@ static json_t *await_answer(FutControlClient *client, uint64_t id, uint64_t dead
         }
         if (!message) {
             g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT,
-                        "VM '%s' does not answer: look at its QEMU process", client->vm);
+                        "%s does not answer: look at its process", client->who);
             return NULL;
         }
         if (json_object_get(message, "event")) {

@@ -76,7 +76,7 @@ static bool clear_stale(const char *path, const struct sockaddr_un *address, GEr
     }
     if (lives) {
         g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
-                    "%s is in use by a running VM: stop that one or choose another name", path);
+                    "%s is in use by a running process: end that one or choose another name", path);
         return false;
     }
     if (unlink(path) < 0 && errno != ENOENT) {

@@ -46,13 +46,30 @@ bool fut_control_name_check(const char *vm, GError **error)
     return true;
 }
 
-char *fut_control_path(const char *vm, GError **error)
+/* The folder of the sockets: of VMs, or of disks. Caller frees. */
+static char *folder_of(bool disks)
 {
-    if (!fut_control_name_check(vm, error)) {
+    g_autofree char *rundir = fut_control_rundir();
+    return disks ? g_build_filename(rundir, "disks", NULL) : g_steal_pointer(&rundir);
+}
+
+static char *path_in(bool disks, const char *name, GError **error)
+{
+    if (!fut_control_name_check(name, error)) {
         return NULL;
     }
-    g_autofree char *rundir = fut_control_rundir();
-    return g_strdup_printf("%s/%s" SOCKET_SUFFIX, rundir, vm);
+    g_autofree char *folder = folder_of(disks);
+    return g_strdup_printf("%s/%s" SOCKET_SUFFIX, folder, name);
+}
+
+char *fut_control_path(const char *vm, GError **error)
+{
+    return path_in(false, vm, error);
+}
+
+char *fut_control_disk_path(const char *disk, GError **error)
+{
+    return path_in(true, disk, error);
 }
 
 static int compare_names(gconstpointer a, gconstpointer b)
@@ -60,11 +77,11 @@ static int compare_names(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-GPtrArray *fut_control_list(void)
+static GPtrArray *list_in(bool disks)
 {
     GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *rundir = fut_control_rundir();
-    g_autoptr(GDir) dir = g_dir_open(rundir, 0, NULL);
+    g_autofree char *folder = folder_of(disks);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
     const char *file;
 
     while (dir && (file = g_dir_read_name(dir))) {
@@ -77,6 +94,16 @@ GPtrArray *fut_control_list(void)
     }
     g_ptr_array_sort(names, compare_names);
     return names;
+}
+
+GPtrArray *fut_control_list(void)
+{
+    return list_in(false);
+}
+
+GPtrArray *fut_control_list_disks(void)
+{
+    return list_in(true);
 }
 
 bool fut_control_address(const char *path, struct sockaddr_un *ret, GError **error)

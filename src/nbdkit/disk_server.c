@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "copier.h"
+#include "disk_control.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "fut_log.h"
@@ -19,6 +20,7 @@ struct FutDiskServer {
     bool (*cancelled)(void);
     FutSourceLink *demand, *copy; /* NULL where nothing is missing */
     FutCopier *copier;
+    FutDiskControl *control;
 };
 
 /* -- the source as the disk sees it -- */
@@ -189,9 +191,37 @@ static void on_complete(void *opaque)
     fut_source_link_retire(server->copy);
 }
 
-bool fut_disk_server_start(FutDiskServer *server, bool (*cancelled)(void), GError **error)
+static char *source_fault(void *opaque)
 {
-    server->cancelled = cancelled;
+    FutDiskServer *server = opaque;
+    return server->copy ? fut_source_link_fault(server->copy) : NULL;
+}
+
+static void on_control(void *opaque)
+{
+    FutDiskServer *server = opaque;
+
+    if (server->copier) {
+        fut_copier_wake(server->copier);
+    }
+}
+
+static bool start_control(FutDiskServer *server, GError **error)
+{
+    FutDiskControlSetup setup = { .name = server->options.name,
+                                  .reloc = server->reloc,
+                                  .fault = source_fault,
+                                  .changed = on_control,
+                                  .opaque = server };
+
+    if (server->options.name) {
+        server->control = fut_disk_control_new(&setup, error);
+    }
+    return server->control || !server->options.name;
+}
+
+static bool start_copy(FutDiskServer *server, GError **error)
+{
     if (fut_reloc_is_complete(server->reloc)) {
         return true;
     }
@@ -208,11 +238,18 @@ bool fut_disk_server_start(FutDiskServer *server, bool (*cancelled)(void), GErro
     return true;
 }
 
+bool fut_disk_server_start(FutDiskServer *server, bool (*cancelled)(void), GError **error)
+{
+    server->cancelled = cancelled;
+    return start_copy(server, error) && start_control(server, error);
+}
+
 void fut_disk_server_free(FutDiskServer *server)
 {
     if (!server) {
         return;
     }
+    fut_disk_control_free(server->control);
     if (server->copy) {
         fut_source_link_stop(server->copy); /* what the copier waits for ends */
     }

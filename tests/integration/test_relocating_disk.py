@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The relocating disk between real NBD servers and clients: what it fetches, keeps, refuses and survives."""
 import errno
+import json
 import os
 import random
 import re
@@ -11,7 +12,7 @@ import time
 
 import nbd
 import pytest
-from lab import process
+from lab import paths, process
 from lab.nbd_disk import MB, Disks, client_of, read_all, timed, wait_complete
 
 
@@ -433,3 +434,53 @@ def test_qemu_nbd_as_source(disks):
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
+
+
+# -- control --
+
+def futago(disks, *words):
+    return subprocess.run([paths.FUTAGO, "disk", *words], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                          env={**process.environment(), "FUTAGO_RUNDIR": disks.rundir})
+
+
+def status_of(disks):
+    done = futago(disks, "status", "web", "--json")
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def test_control(disks):
+    content = disks.make_image(content_of(17, 8, holes=False))
+    source = disks.source()
+    disk = disks.disk(source, "name=web", "rate=64K", "adaptive=false")
+    handle = client_of(disk)
+    assert futago(disks, "pause", "web").returncode == 0
+    process.wait_for("the copy rests", lambda: status_of(disks)["state"] == "paused")
+    time.sleep(0.3)
+    before = status_of(disks)
+    assert handle.pread(65536, 4 * MB) == content[4 * MB:4 * MB + 65536]
+    assert handle.pread(65536, 4 * MB) == content[4 * MB:4 * MB + 65536]
+    now = status_of(disks)
+    assert now["here"] == before["here"] + 65536 and now["copied"] == before["copied"]
+    assert (now["reads"], now["read_misses"], now["rate_limit"], now["adaptive"]) == (2, 1, 65536, False)
+
+    assert futago(disks, "rate", "web", "1M", "--adaptive", "on").returncode == 0
+    assert futago(disks, "policy", "web", "idle-only").returncode == 0
+    now = status_of(disks)
+    assert (now["rate_limit"], now["adaptive"], now["policy"]) == (MB, True, "idle-only")
+    assert "web [" in futago(disks, "status").stdout
+    for words, culprit in ((["rate", "web", "much"], "much"), (["policy", "web", "best"], "policy: use"), (["pause", "other"], "other"),
+                           (["status", "web", "x"], "'x'"), (["detach"], "name")):
+        done = futago(disks, *words)
+        assert done.returncode in (1, 2) and culprit in done.stderr and done.stderr.count("\n") == 1, done
+    assert "another name" in disks.refused(f"cache={disks.folder}/second", f"source={source.uri}", "name=web")
+
+    source.kill()
+    process.wait_for("news of the source", lambda: status_of(disks)["state"] == "no source")
+    source.start()
+    done = futago(disks, "detach", "web", "--wait", "60")
+    assert done.returncode == 0 and "100.0 % complete" in done.stdout, done
+    assert read_all(handle) == content
+    handle.shutdown()
+    assert disk.end() == 0
+    assert futago(disks, "status", "web").returncode == 1

@@ -110,7 +110,7 @@ class Disks:
     def refused(self, *parameters):
         """What a disk that must not start says."""
         done = subprocess.run(["nbdkit", "--foreground", "--unix", os.path.join(self.folder, "refused.sock"), PLUGIN, *parameters],
-                              capture_output=True, text=True, timeout=30, env=process.environment(), stdin=subprocess.DEVNULL)
+                              capture_output=True, text=True, timeout=30, env=process.environment({"FUTAGO_RUNDIR": self.rundir}), stdin=subprocess.DEVNULL)
         lines = [line for line in done.stderr.splitlines() if line.startswith("nbdkit: error:")]
         assert done.returncode == 1 and len(lines) == 1, done
         return lines[0]

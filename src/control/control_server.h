@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The answering side of a control socket: clients, their lines, the end of those that are slow or send junk. One thread. What the verbs
+ * do is the owner's. */
+#ifndef FUT_CONTROL_SERVER_H
+#define FUT_CONTROL_SERVER_H
+
+#include "control.h"
+
+typedef struct {
+    /* Result of a verb (new reference), or NULL with an error. `args` may be NULL. Sets *follow for a client that wants events. */
+    json_t *(*run)(void *opaque, const char *verb, json_t *args, bool *follow, GError **error);
+    /* Appends the lines of events from number *next on, and moves *next. May be NULL. */
+    void (*events)(void *opaque, uint64_t *next, GString *out);
+} FutControlServerOps;
+
+typedef struct FutControlServer FutControlServer;
+/* All borrowed. `listen_fd` is of fut_control_listen(); `wake_fd` is an eventfd. */
+FutControlServer *fut_control_server_new(int listen_fd, int wake_fd, const FutControlServerOps *ops,
+                                         void *opaque);
+void fut_control_server_free(FutControlServer *server);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutControlServer, fut_control_server_free)
+/* Waits for clients or the eventfd, and serves. */
+void fut_control_server_round(FutControlServer *server);
+
+#endif
