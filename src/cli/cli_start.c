@@ -6,6 +6,7 @@
 #include "address.h"
 #include "arbiter.h"
 #include "cli_start.h"
+#include "event_set.h"
 #include "fut_error.h"
 #include "link_tls.h"
 
@@ -43,6 +44,7 @@ void fut_start_done(FutStart *start)
     g_free(start->mode);
     g_free(start->flush);
     g_free(start->tracker);
+    g_free(start->events);
     g_free(start->on_panic);
     g_strfreev(start->shared_disks);
     g_free(start->tls);
@@ -79,6 +81,8 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     *at++ = word_option("mode", &start->mode, "Whether the guest waits for each commit", MODES);
     *at++ =
         word_option("flush", &start->flush, "Where the guest's disk flushes are durable", FLUSHES);
+    *at++ = word_option("events", &start->events, "What a checkpoint is cut for (default: net-tx)",
+                        "all|none|NAME,...");
     *at++ = word_option("tracker", &start->tracker, "How written memory is found", TRACKERS);
     *at++ = word_option("on-panic", &start->on_panic, "What becomes of a guest that panicked",
                         ON_PANIC);
@@ -190,12 +194,24 @@ static bool check_choice(const char *option, const char *value, const char *choi
     return false;
 }
 
+static bool check_events(const char *value, GError **error)
+{
+    FutEventSet set;
+
+    if (value && !fut_event_set_parse(value, &set, error)) {
+        g_prefix_error(error, "--events: ");
+        return false;
+    }
+    return true;
+}
+
 static bool check_values(const FutStart *start, GError **error)
 {
     if (!check_choice("mode", start->mode, MODES, error) ||
         !check_choice("flush", start->flush, FLUSHES, error) ||
         !check_choice("tracker", start->tracker, TRACKERS, error) ||
-        !check_choice("on-panic", start->on_panic, ON_PANIC, error)) {
+        !check_choice("on-panic", start->on_panic, ON_PANIC, error) ||
+        !check_events(start->events, error)) {
         return false;
     }
     for (char **name = start->shared_disks; name && *name; name++) {
@@ -315,6 +331,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "mode", start->mode);
     add_value(plugin, "flush", start->flush);
     add_value(plugin, "tracker", start->tracker);
+    add_value(plugin, "events", start->events);
     add_value(plugin, "on_panic", start->on_panic);
     for (char **name = start->shared_disks; name && *name; name++) {
         add_value(plugin, "shared_disk", *name);

@@ -25,6 +25,7 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .commit_ms = 10000,
         .rest_pages_max = 1024,
         .state_check_every = 1000,
+        .events = FUT_EVENTS_DEFAULT,
         .tracker = FUT_TRACKER_QUEUE,
         .tracker_check_every = 1000,
         .hold_max_bytes = 64u << 20,

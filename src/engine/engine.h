@@ -32,6 +32,7 @@ typedef struct {
         verify_every; /* hash all memory every n-th checkpoint and compare on the backup; 0 = never (debug, slow) */
     uint32_t
         state_check_every; /* compare the device state with a slower save every n-th checkpoint; 0 = never */
+    FutEventSet events; /* that a checkpoint is cut for */
     FutTracker tracker;
     FutPanic on_panic;
     uint32_t tracker_check_every; /* compare the queue with a look at all of memory every n-th
@@ -147,6 +148,9 @@ typedef struct {
     uint64_t panics; /* of the guest, here */
     FutStateStats device_state;
     FutDirtyStats dirty;
+    FutEventSet event_set; /* that a checkpoint is cut for */
+    uint64_t
+        events[FUT_EVENT_KINDS]; /* of these, so many came since the figures were set to zero */
     /* backup */
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */

@@ -52,6 +52,7 @@ typedef struct {
 typedef struct {
     FutHistogram pause_ns, commit_ns, collect_ns;
     uint64_t checkpoints, pages, bytes;
+    uint64_t events[FUT_EVENT_KINDS];
     uint64_t sample_ns, sample_checkpoints, sample_bytes; /* for rates */
     double checkpoints_per_s, bytes_per_s;
 } FutEngineStats;
@@ -77,7 +78,8 @@ struct FutEngine {
     bool exiting;
     bool act_wanted; /* actions wait and the thread that caused them must not carry them out */
     char *broken;    /* capture failed: protection has to end; owned */
-    uint64_t outputs_waiting; /* atomic copy of held.count for cheap looks */
+    uint64_t
+        outputs_waiting; /* atomic, for cheap looks: packets held, events of the running epoch */
 
     FutPair *pair;
     FutPacketList held;

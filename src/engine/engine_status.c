@@ -3,6 +3,8 @@
 #include "engine_internal.h"
 #include "fut_clock.h"
 
+#include <string.h>
+
 void fut_stats_tick(FutEngineStats *stats, uint64_t now_ns)
 {
     uint64_t span_ns = now_ns - stats->sample_ns;
@@ -26,6 +28,7 @@ void fut_engine_status_reset(FutEngine *engine)
     fut_histogram_clear(&stats->commit_ns);
     fut_histogram_clear(&stats->collect_ns);
     stats->checkpoints = stats->pages = stats->bytes = 0;
+    memset(stats->events, 0, sizeof(stats->events));
     stats->sample_ns = now_ns;
     stats->sample_checkpoints = stats->sample_bytes = 0;
     g_mutex_unlock(&engine->lock);
@@ -77,6 +80,7 @@ static void stats_status(const FutEngineStats *stats, uint64_t now_ns, FutEngine
     ret->commit_us_p99 = microseconds(&stats->commit_ns, 99);
     ret->collect_us_p50 = microseconds(&stats->collect_ns, 50);
     ret->collect_us_p99 = microseconds(&stats->collect_ns, 99);
+    memcpy(ret->events, stats->events, sizeof(ret->events));
     ret->pages_per_checkpoint = (double)stats->pages / count;
     ret->bytes_per_checkpoint = (double)stats->bytes / count;
 }
@@ -165,6 +169,7 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
         uint64_t oldest_ns = oldest_uncommitted_ns(engine, &pair);
         ret->lag_us = now_ns > oldest_ns ? (now_ns - oldest_ns) / FUT_NS_PER_US : 0;
     }
+    ret->event_set = engine->config.events;
     ret->outputs_held = engine->held.count;
     ret->outputs_released = engine->released;
     ret->outputs_dropped = engine->dropped;

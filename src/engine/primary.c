@@ -361,6 +361,60 @@ void fut_primary_final_cut(FutEngine *engine)
 
 /* -- outputs -- */
 
+/* Engine lock held: a checkpoint is to be cut for something. What the caller has to do about it without the lock. */
+typedef enum {
+    NOTHING,
+    REQUEST, /* ask the VMM for the cut */
+    WAKE     /* the link thread has a new deadline */
+} CutWish;
+
+static void look_waiting(FutEngine *engine)
+{
+    g_atomic_pointer_set(&engine->outputs_waiting, engine->held.count + engine->pace.outputs);
+}
+
+static CutWish note_event(FutEngine *engine, FutEventKind event, uint64_t now_ns)
+{
+    if (!(engine->config.events & FUT_EVENT_SET(event))) {
+        return NOTHING;
+    }
+    engine->stats.events[event]++;
+    fut_pace_output(&engine->pace, now_ns);
+    if (fut_primary_want_cut(engine, false, now_ns)) {
+        return REQUEST;
+    }
+    bool first = engine->pace.outputs == 1 && !engine->cut_pending;
+    return first && fut_primary_may_cut(engine) ? WAKE : NOTHING;
+}
+
+static void fulfil(FutEngine *engine, CutWish wish)
+{
+    if (wish == REQUEST) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    } else if (wish == WAKE) {
+        engine->host->wake(engine->opaque);
+    }
+}
+
+FutEventSet fut_engine_events(const FutEngine *engine)
+{
+    return engine->config.events;
+}
+
+void fut_engine_event(FutEngine *engine, FutEventKind event)
+{
+    uint64_t now_ns = fut_engine_now(engine);
+    CutWish wish = NOTHING;
+    g_mutex_lock(&engine->lock);
+    uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    if (epoch != 0 && epoch != UINT64_MAX) {
+        wish = note_event(engine, event, now_ns);
+        look_waiting(engine);
+    }
+    g_mutex_unlock(&engine->lock);
+    fulfil(engine, wish);
+}
+
 FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
                             const struct iovec *iov, int count)
 {
@@ -374,23 +428,16 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
     }
     epoch = epoch ? epoch : UINT64_MAX; /* it goes when all have gone */
     FutPacket *packet = fut_packet_new(epoch, nic, flags, iov, count);
-    bool want = false, wake = false;
+    CutWish wish = NOTHING;
     if (fut_packets_append(&engine->held, packet)) {
         packet = NULL;
-        fut_pace_output(&engine->pace, now_ns);
-        want = fut_primary_want_cut(engine, false, now_ns);
-        wake = !want && engine->pace.outputs == 1 && !engine->cut_pending &&
-               fut_primary_may_cut(engine);
+        wish = note_event(engine, FUT_EVENT_NET_TX, now_ns);
     } else {
         engine->dropped++;
     }
-    g_atomic_pointer_set(&engine->outputs_waiting, engine->held.count);
+    look_waiting(engine);
     g_mutex_unlock(&engine->lock);
-    if (want) {
-        engine->vmm->ops->cut_request(engine->vmm);
-    } else if (wake) {
-        engine->host->wake(engine->opaque);
-    }
+    fulfil(engine, wish);
     if (packet) {
         g_free(packet);
         return FUT_OUTPUT_DROP;
@@ -418,7 +465,7 @@ static FutPacket *take_held(FutEngine *engine, uint64_t upto)
     for (FutPacket *p = packets; p; p = p->next) {
         engine->released++;
     }
-    g_atomic_pointer_set(&engine->outputs_waiting, engine->held.count);
+    look_waiting(engine);
     return packets;
 }
 

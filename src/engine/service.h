@@ -6,7 +6,8 @@
  * tls=x509:DIR|psk:FILE, tls_name=NAME (link_tls.h),
  * shared_disk=NAME|all (as often as needed),
  * mode=pipeline|stop, epoch_max_us=, batch_max_us=, heartbeat_ms=, timeout_ms=, retry_ms=, commit_ms=, verify=N,
- * state_check=N, tracker=queue|words|flags, tracker_check=N, on_panic=report|restart|stop, force_generation=on, insecure=on. */
+ * state_check=N, events=all|none|NAME,..., tracker=queue|words|flags, tracker_check=N, on_panic=report|restart|stop,
+ * force_generation=on, insecure=on. */
 #ifndef FUT_SERVICE_H
 #define FUT_SERVICE_H
 
@@ -23,6 +24,8 @@ bool fut_service_check_options(int argc, char **argv, GError **error);
 FutRole fut_service_role(int argc, char **argv);
 /* Names of the disks whose one image both hosts reach; caller frees. Options were checked. */
 GStrv fut_service_shared_disks(int argc, char **argv);
+/* Likewise: what a checkpoint is cut for. */
+FutEventSet fut_service_events(int argc, char **argv);
 /* Claims the generation (primary) or binds the port (backup), opens the control socket, starts the threads. The guest is not running yet.
  * On error nothing is left behind. Called once, main thread. */
 FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error);

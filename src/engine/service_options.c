@@ -72,6 +72,11 @@ static bool set_tracker(FutOptions *options, const char *value, size_t offset, G
     return false;
 }
 
+static bool set_events(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    return fut_event_set_parse(value, &options->engine.events, error);
+}
+
 static bool set_on_panic(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     static const struct {
@@ -159,6 +164,7 @@ static const OptionRule rules[] = {
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
     { "flush", set_flush, 0, 0, 0, "local|both" },
     { "tracker", set_tracker, 0, 0, 0, "queue|words|flags" },
+    { "events", set_events, 0, 0, 0, "all|none|NAME,..." },
     { "on_panic", set_on_panic, 0, 0, 0, "report|restart|stop" },
     { "shared_disk", set_shared, 0, 0, 0, "DISK|all" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
@@ -312,6 +318,13 @@ bool fut_service_check_options(int argc, char **argv, GError **error)
 {
     g_autoptr(FutOptions) options = fut_options_parse(argc, argv, error);
     return options != NULL;
+}
+
+FutEventSet fut_service_events(int argc, char **argv)
+{
+    g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
+    g_assert(options);
+    return options->engine.events;
 }
 
 FutRole fut_service_role(int argc, char **argv)

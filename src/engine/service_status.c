@@ -132,6 +132,20 @@ static void set_cover(json_t *object, FutService *service, const FutEngineStatus
                                });
 }
 
+static void set_events(json_t *object, const FutEngineStatus *status)
+{
+    g_autofree char *text = fut_event_set_text(status->event_set);
+    json_t *counts = json_object();
+    for (unsigned i = 0; i < FUT_EVENT_KINDS; i++) {
+        if (status->event_set & FUT_EVENT_SET(i)) {
+            json_object_set_new(counts, fut_event_name(i),
+                                json_integer((json_int_t)status->events[i]));
+        }
+    }
+    json_object_set_new(object, "events", json_string(text));
+    json_object_set_new(object, "event_counts", counts);
+}
+
 /* The steps of a takeover, in seconds of CLOCK_MONOTONIC. */
 static void set_takeover(json_t *object, const FutTakeover *takeover)
 {
@@ -192,6 +206,7 @@ json_t *fut_service_status(FutService *service)
     set_cover(object, service, &status);
     set_counts(object, &status);
     set_measures(object, &status);
+    set_events(object, &status);
     set_takeover(object, &status.takeover);
     return object;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "disk_map.h"
+#include "event_set.h"
 #include "fut_buf.h"
 #include "pageset.h"
 #include "wire_disk.h"
@@ -224,6 +225,11 @@ void fut_engine_shared_hold(FutEngine *engine, FutDiskRecord *take_record);
 FutDiskRecord *fut_engine_shared_read(FutEngine *engine, unsigned disk, uint64_t offset,
                                       uint64_t length);
 
+/* Something of that kind happens, of those that fut_engine_events() names (packets going out apart: fut_engine_output() knows
+ * of them). Big lock may be held. */
+void fut_engine_event(FutEngine *engine, FutEventKind event);
+/* What a checkpoint is to be cut for; never changes. */
+FutEventSet fut_engine_events(const FutEngine *engine);
 /* The guest has nothing to do (a vCPU went idle): outputs that waited for company are cut now. */
 void fut_engine_idle(FutEngine *engine);
 FutPanic fut_engine_on_panic(const FutEngine *engine);

@@ -72,6 +72,8 @@ static void machine_ready(Notifier *notifier, void *data)
     check_or_exit(fut_qrefuse_machine(qvmm, &error), &error);
     check_or_exit(fut_qblock_attach(qvmm, module.shared, &error), &error);
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
+    FutEventSet events = fut_service_events(module.argc, module.argv);
+    check_or_exit(fut_qevents_attach(qvmm, events, &error), &error);
     module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
     check_or_exit(module.service != NULL, &error);
     fut_qpanic_init(qvmm);

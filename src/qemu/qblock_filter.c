@@ -54,6 +54,9 @@ static int coroutine_fn filter_preadv(BlockDriverState *bs, int64_t offset, int6
                                       QEMUIOVector *qiov, size_t qiov_offset,
                                       BdrvRequestFlags flags)
 {
+    const FutQblockNode *node = bs->opaque;
+
+    fut_qevent(node->qvmm, FUT_EVENT_DISK_READ);
     if (is_shared(bs)) {
         return fut_qblock_shared_preadv(bs, offset, bytes, qiov, qiov_offset, flags);
     }
@@ -67,6 +70,13 @@ static FutQnote *note_of(BlockDriverState *bs)
     static FutQnote none;
     const FutQblockNode *node = bs->opaque;
     return node->qvmm ? &node->qvmm->block.notes[node->disk] : &none;
+}
+
+static void tell_write(const BlockDriverState *bs)
+{
+    const FutQblockNode *node = bs->opaque;
+
+    fut_qevent(node->qvmm, FUT_EVENT_DISK_WRITE);
 }
 
 /* False: the write changes nothing for the twin, or nobody is there yet to hear of it. */
@@ -116,6 +126,7 @@ static int coroutine_fn do_pwritev(BlockDriverState *bs, int64_t offset, int64_t
     void *copy = NULL;
     int result;
 
+    tell_write(bs);
     if (is_shared(bs)) {
         return fut_qblock_shared_pwritev(bs, offset, bytes, qiov, qiov_offset, flags);
     }
@@ -149,6 +160,7 @@ static int coroutine_fn filter_pwrite_zeroes(BlockDriverState *bs, int64_t offse
 {
     FutDiskWrite write = { .offset = offset, .length = bytes };
 
+    tell_write(bs);
     if (is_shared(bs)) {
         return fut_qblock_shared_zeroes(bs, offset, bytes, flags);
     }

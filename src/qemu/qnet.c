@@ -38,6 +38,7 @@ static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, un
         return 0;
     }
     if (sender == filter->netdev) {
+        fut_qevent(self->qvmm, FUT_EVENT_NET_RX);
         fut_engine_input(engine, self->nic, marked, iov, count);
         return 0;
     }

@@ -201,6 +201,22 @@ void fut_qblock_settle(FutQvmm *qvmm, bool (*settled)(void));
 /* Lets virtio-net send at the guest's kick. BQL held, guest not started. */
 void fut_qtx_attach(void);
 
+/* -- qevents.c -- */
+/*
+ * From here on consoles and timers tell the engine (those of them that are in the set). Once a process; BQL held, guest not
+ * started. FUT_ERR_UNSUPPORTED: a timer is out of sight.
+ */
+bool fut_qevents_attach(FutQvmm *qvmm, FutEventSet events, GError **error);
+/* Tells the engine of an event, if it wants to hear of those. qvmm may be NULL. */
+static inline void fut_qevent(const FutQvmm *qvmm, FutEventKind event)
+{
+    FutEngine *engine = qvmm ? qvmm->vmm.engine : NULL;
+
+    if (engine && (fut_engine_events(engine) & FUT_EVENT_SET(event))) {
+        fut_engine_event(engine, event);
+    }
+}
+
 /* -- qcheck.c, qrefuse.c -- */
 bool fut_qcheck_describe(FutVmm *vmm, char ***ret_lines, GError **error);
 void fut_qrefuse_add(GPtrArray *problems, const char *format, ...) G_GNUC_PRINTF(2, 3);

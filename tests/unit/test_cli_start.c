@@ -43,6 +43,8 @@ static void test_plugin(void)
           "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,,b" },
         { "run --name vm --node n1 --arbiter file:/x,,y --mode stop --print",
           "file=/m.so,role=primary,name=vm,node=n1,arbiter=file:/x,,,,y,mode=stop" },
+        { "standby --name vm --listen unix:/a --arbiter file:/a --events timer,net-rx -- qemu",
+          "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,events=timer,,net-rx" },
         { "run --name vm --epoch-max-us 1 --batch-max-us 2 --heartbeat-ms 3 --timeout-ms 4 "
           "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --tracker flags "
           "--on-panic restart --tracker-check 9 --force-generation -- qemu",
@@ -80,6 +82,7 @@ static void test_bad_words(void)
         { "run --name vm --mode sideways -- qemu", "sideways" },
         { "run --name vm --flush never -- qemu", "never" },
         { "run --name vm --tracker guess -- qemu", "queue or words or flags" },
+        { "run --name vm --events net-tx,sunrise -- qemu", "sunrise" },
         { "run --name vm --arbiter oracle:delphi -- qemu", "oracle:delphi" },
         { "run --name vm --verify -1 -- qemu", "-1" },
         { "run --name vm --verify 1.5 -- qemu", "1.5" },
