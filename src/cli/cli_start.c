@@ -28,7 +28,7 @@ static const struct {
       "Compare the queue of written pages with all marks at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 15
+#define FIXED_OPTIONS 16
 
 #define MODES "pipeline|stop"
 #define FLUSHES "local|both"
@@ -67,6 +67,8 @@ static GOptionEntry flag_option(const char *name, gboolean *at, const char *help
 
 static void fill_entries(FutStart *start, GOptionEntry *at)
 {
+    const GOptionEntry *first = at;
+
     *at++ = word_option("name", &start->name, "Name of the VM, the same on both hosts", "VM");
     *at++ = start->backup
                 ? word_option("listen", &start->address, "Where the primary connects to", "ADDR")
@@ -102,6 +104,7 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
                         "Allow a link that is not encrypted to leave this machine");
     *at++ = flag_option("print", &start->print, "Print QEMU's arguments instead of starting it");
     *at = (GOptionEntry){ 0 };
+    g_assert(at - first == FIXED_OPTIONS + FUT_START_NUMBERS - 1);
 }
 
 static bool check_address(const FutStart *start, GError **error)

@@ -180,11 +180,20 @@ def pair(lab, machine=Machine(), options=(), backup_options=(), to=None):
 
 def active_of(first, second, timeout=15):
     """Waits until one of the two runs the VM and the other is out; returns (active, other)."""
+    def look(vm):
+        return vm.try_status() if vm.alive else {"state": "fenced", "running": False}
+
+    def goes_on(status):
+        return status.get("running") and status["state"] in GOING_ON and status["role"] == "primary"
+
     end = time.monotonic() + timeout
     while True:
-        states = [vm.try_status() if vm.alive else {"state": "fenced", "running": False} for vm in (first, second)]
-        going = [s.get("running") and s["state"] in GOING_ON and s["role"] == "primary" for s in states]
-        assert not all(going), f"both are active: {states}"
+        states = [look(first), look(second)]
+        going = [goes_on(status) for status in states]
+        if all(going):  # the first may have been fenced before the second was looked at
+            again = look(first)
+            assert not goes_on(again), f"both are active: {states}, then {again}"
+            continue
         out = [s.get("state") in OUT for s in states]
         for winner in (0, 1):
             if going[winner] and out[1 - winner]:
