@@ -21,7 +21,9 @@ _futago_vms() {
 }
 
 _futago_disk() {
-    if [ "$COMP_CWORD" -eq 3 ]; then
+    if [ "$COMP_CWORD" -eq 2 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "status rate policy pause resume detach" -- "$1")
+    elif [ "$COMP_CWORD" -eq 3 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms disks)" -- "$1")
     elif [ "${COMP_WORDS[2]}" = policy ]; then
         mapfile -t COMPREPLY < <(compgen -W "hot-first sequential idle-only none" -- "$1")
@@ -66,7 +68,6 @@ _futago() {
     done
     case $command:$before in
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
-    disk:disk) mapfile -t COMPREPLY < <(compgen -W "status rate policy pause resume detach --help" -- "$word") ;;
     disk:--adaptive) mapfile -t COMPREPLY < <(compgen -W "on off" -- "$word") ;;
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
     run:--events | standby:--events) mapfile -t COMPREPLY < <(compgen -W "all none net-tx net-rx disk-write disk-read console timer" -- "$word") ;;

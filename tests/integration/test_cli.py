@@ -552,4 +552,6 @@ def test_completion(rundir, fake):
     assert complete(rundir, "futago", "protect", "web", "--to", "") == []
     assert complete(rundir, "futago", "run", "--mode", "p") == ["pipeline"]
     assert complete(rundir, "futago", "help", "sto") == ["stop"]
+    assert complete(rundir, "futago", "disk", "re") == ["resume"]
+    assert complete(rundir, "futago", "disk", "policy", "x", "s") == ["sequential"]
     assert paths.FUTAGO in complete(rundir, "futago", "run", "--", "true", paths.FUTAGO[:-1])
