@@ -125,7 +125,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     for (int i = 0; i < argc; i++) {
         module.argv[i] = g_strdup(argv[i]);
     }
-    module.shared = fut_service_shared_disks(argc, argv);
+    module.shared = module.checking ? NULL : fut_service_shared_disks(argc, argv);
     fut_qnet_register();
     fut_qblock_register();
     qemu_add_machine_init_done_notifier(&ready);
