@@ -74,7 +74,8 @@ static bool is_in_iothread(Object *object)
 static bool passes_by(const char *type)
 {
     static const char *const kinds[] = { "vfio-",      "vhost-",     "x-vfio-",
-                                         "pci-assign", "scsi-block", "scsi-generic" };
+                                         "pci-assign", "scsi-block", "scsi-generic",
+                                         "usb-host",   "usb-redir",  "ivshmem-" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         if (g_str_has_prefix(type, kinds[i])) {

@@ -69,6 +69,13 @@ UNPROTECTABLE = {
                                             "-device", "virtio-blk-pci,drive=d0,iothread=io0")), "iothread"),
     "non-migratable": (Machine(kind="q35", extra=("-blockdev", "null-co,node-name=d0", "-device", "nvme,drive=d0,serial=1")),
                        "nvme"),
+    # What the guest sends to these gets out at once.
+    "usb-host": (Machine(kind="q35", extra=("-usb", "-device", "usb-host,vendorid=0x1234,productid=0x5678,id=stick")), '"stick"'),
+    "usb-redir": (Machine(kind="q35", extra=("-usb", "-chardev", "null,id=far", "-device", "usb-redir,chardev=far,id=stick")),
+                  '"stick"'),
+    # Other VMs write to its memory unseen.
+    "ivshmem": (Machine(kind="q35", extra=("-object", "memory-backend-ram,id=common,size=1M,share=on",
+                                           "-device", "ivshmem-plain,memdev=common,master=on,id=window")), '"window"'),
 }
 
 
