@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 
@@ -153,18 +154,23 @@ static bool check_tls(const FutEtcd *etcd, GError **error)
     return true;
 }
 
+/* A name that only begins like a number (127.0.0.1.example.org) may be anywhere. */
+static bool is_safe(const char *server)
+{
+    if (!g_str_has_prefix(server, "http://")) {
+        return true;
+    }
+    g_autofree char *text = g_strdup_printf("tcp:%s", server + strlen("http://"));
+    g_autoptr(FutAddress) address = fut_address_parse(text, NULL);
+
+    return address && fut_address_is_local(address);
+}
+
 static bool check_login(const FutEtcd *etcd, GError **error)
 {
-    static const char *const safe[] = { "https:", "http://127.",
-                                        "http://localhost:", "http://[::1]:" };
-
     for (guint i = 0; etcd->login && i < etcd->servers->len; i++) {
         const char *server = g_ptr_array_index(etcd->servers, i);
-        bool any = false;
-        for (size_t k = 0; k < G_N_ELEMENTS(safe); k++) {
-            any = any || g_str_has_prefix(server, safe[k]);
-        }
-        if (!any) {
+        if (!is_safe(server)) {
             set_bad(server, "a password leaves this machine by https:// only", error);
             return false;
         }

@@ -92,6 +92,8 @@ static void test_login_files(void)
         { "user:secret\nmore\n", 0600, "https://h:1", "one line, USER:PASSWORD" },
         { "", 0600, "https://h:1", "one line, USER:PASSWORD" },
         { "user:secret\n", 0600, "http://h:1", "by https:// only" },
+        { "user:secret\n", 0600, "http://127.0.0.1.example.org:1", "by https:// only" },
+        { "user:secret\n", 0600, "https://h:1,http://localhost.example.org:1", "by https:// only" },
     };
     g_autofree char *folder = fut_test_tmp();
     g_autofree char *path = g_strdup_printf("%s/login", folder);
