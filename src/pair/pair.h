@@ -37,8 +37,9 @@ typedef enum {
     FUT_STATE_PROTECTED,
     /* peer lost after a checkpoint was sent; outputs stay held; the arbiter was asked */
     FUT_STATE_ASKING,
-    FUT_STATE_HANDING, /* final checkpoint wanted or sent; the guest is stopped */
-    FUT_STATE_FENCED,  /* the twin runs the VM (or may): never run or release again */
+    FUT_STATE_HANDING, /* the arbiter was asked whether it is there; then final checkpoint wanted or sent,
+                          the guest stopped from it on */
+    FUT_STATE_FENCED, /* the twin runs the VM (or may): never run or release again */
     /* backup */
     FUT_STATE_WAITING,   /* no usable image */
     FUT_STATE_RECEIVING, /* link up, initial copy coming in */

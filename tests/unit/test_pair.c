@@ -297,6 +297,23 @@ static void test_hand_over_without_arbiter(void)
     world_free(world);
 }
 
+/* Somebody else has a later generation: the guest does not run on, and nothing more gets out. */
+static void test_hand_over_refused(void)
+{
+    World *world = world_protected();
+
+    world->generation = 2;
+    world->holder = &world->b;
+    host_cut(&world->a);
+    world->b.frozen = true;
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_FENCED);
+    g_assert_true(world->a.halted);
+    g_assert_cmpuint(world->a.released, ==, 1);
+    world_free(world);
+}
+
 /* While the arbiter thinks, the guest goes on; so does the protection. */
 static void test_hand_over_with_slow_arbiter(void)
 {
@@ -599,6 +616,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair/hand-over/asked-by-both", test_hand_over_asked_by_both);
     g_test_add_func("/pair/hand-over/fails", test_hand_over_fails);
     g_test_add_func("/pair/hand-over/hand-over-without-arbiter", test_hand_over_without_arbiter);
+    g_test_add_func("/pair/hand-over/refused", test_hand_over_refused);
     g_test_add_func("/pair/hand-over/hand-over-with-slow-arbiter",
                     test_hand_over_with_slow_arbiter);
     g_test_add_func("/pair/wrong-states", test_wrong_states);
