@@ -288,7 +288,7 @@ static void not_stored(FutEngine *engine, const GError *error)
         g_autofree char *text = g_strdup_printf(
             "%s: tried again every second; until then what the guest flushes is not told outside",
             error->message);
-        engine->host->report(engine->opaque, "FUT-192", text);
+        engine->host->report(engine->opaque, "FUT-195", text);
     }
     g_mutex_lock(&engine->lock);
     while (!engine->exiting && fut_engine_now(engine) < end_ns &&

@@ -84,7 +84,7 @@ def test_what_is_held_is_read_and_replayed(lab):
                 (10 * MB + 5632, MB - 5632, 2), (11 * MB, 9 * MB, 1))
     for offset, length, seed in expected:
         user.verify("vda", offset, length, seed)
-    wait_for(lambda: "the failure is told", lambda: "FUT-192" in active.process.output(), 10)
+    wait_for(lambda: "the failure is told", lambda: "FUT-195" in active.process.output(), 10)
     waiting = flusher.connection.socket
     waiting.sendall(b"FLUSH vda\n")
     waiting.settimeout(1)
