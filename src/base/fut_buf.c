@@ -12,8 +12,8 @@ void fut_buf_done(FutBuf *buf)
     *buf = (FutBuf){ 0 };
 }
 
-/* Doubles, so that many small appends cost a constant each; at least what is asked for. */
-/* The capacity that room for `more` bytes asks for. */
+/* The capacity that room for `more` bytes asks for: doubled, so that many small appends cost a constant
+ * each. */
 static size_t grown(const FutBuf *buf, size_t more)
 {
     g_assert(more <= G_MAXSSIZE - buf->len);

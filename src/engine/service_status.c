@@ -146,7 +146,7 @@ static void set_events(json_t *object, const FutEngineStatus *status)
     json_object_set_new(object, "event_counts", counts);
 }
 
-/* The steps of a takeover, in seconds of CLOCK_MONOTONIC. */
+/* The steps of a takeover, in seconds of CLOCK_BOOTTIME. */
 static void set_takeover(json_t *object, const FutTakeover *takeover)
 {
     const struct {

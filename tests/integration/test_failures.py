@@ -81,8 +81,8 @@ def test_host_suspended(lab):
     while "FUT-105" not in active.process.output():
         assert time.monotonic() < deadline, "the sleep went unnoticed"
         time.sleep(0.02)
-    generations = {vm.try_status().get("generation") for vm in (active, backup)}
-    assert 2 in generations, generations
+    active_of(active, backup)
+    assert 2 in {vm.try_status().get("generation") for vm in (active, backup)}
     counter.wait_counts(100)
     load.check(counter.finish())
 
