@@ -78,6 +78,17 @@ static BlockDriverState *file_of(BlockDriverState *node)
     return node;
 }
 
+/* Some node on the way to the file ignores flushes: nothing would ever be durable there. */
+static bool ignores_flushes(BlockDriverState *node)
+{
+    for (; node; node = node->file ? node->file->bs : NULL) {
+        if (node->open_flags & BDRV_O_NO_FLUSH) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool fut_qblock_check_shared(BlockBackend *blk, GError **error)
 {
     g_autofree char *name = blk_get_attached_dev_id(blk);
@@ -92,6 +103,9 @@ bool fut_qblock_check_shared(BlockBackend *blk, GError **error)
                 "that both hosts mount";
     } else if (g_strcmp0(locking, "off") == 0) {
         fault = "has locking=off: leave it out, the lock keeps the hosts from writing both";
+    } else if (ignores_flushes(blk_bs(blk))) {
+        fault = "has cache.no-flush=on (cache=unsafe): leave it out, the backup forgets what was "
+                "flushed";
     } else if (allowed & BLK_PERM_WRITE) {
         fault = "has share-rw=on: leave it out, only one of the hosts may write";
     }

@@ -203,6 +203,7 @@ def test_refused(lab):
     for args, said in (
             (("-blockdev", file) + device, "shared disk \"other\": there is no such writable disk"),
             (("-blockdev", file + ",file.locking=off") + device, "shared disk \"disk0\" has locking=off"),
+            (("-blockdev", file + ",cache.no-flush=on") + device, "shared disk \"disk0\" has cache.no-flush=on"),
             (("-blockdev", file, "-device", device[1] + ",share-rw=on"), "shared disk \"disk0\" has share-rw=on"),
             (("-blockdev", "null-co,node-name=node,size=1048576,read-zeroes=on") + device, "shared disk \"disk0\" is no file")):
         name = "other" if "other" in said else "disk0"
