@@ -38,14 +38,24 @@ bool fut_shared_mark(FutEngine *engine, uint64_t token, GError **error)
 
 /* -- when outputs may go -- */
 
+static uint64_t output_epoch(const FutEngine *engine)
+{
+    return fut_pair_output_epoch(engine->pair);
+}
+
+/* The pair machine may have gone on, and what it decided not have been carried out yet: never more than it allows. */
 static uint64_t allowed(const FutEngine *engine)
 {
     const FutShared *shared = &engine->shared;
-    uint64_t epoch;
-    if (shared->flushes == 0 || !fut_disk_queue_first_flush(&shared->writes, &epoch)) {
-        return shared->granted;
+    uint64_t running = output_epoch(engine), epoch;
+    if (running == UINT64_MAX) {
+        return 0;
     }
-    return MIN(shared->granted, epoch > 0 ? epoch - 1 : 0);
+    uint64_t granted = running > 0 ? MIN(shared->granted, running - 1) : shared->granted;
+    if (shared->flushes == 0 || !fut_disk_queue_first_flush(&shared->writes, &epoch)) {
+        return granted;
+    }
+    return MIN(granted, epoch > 0 ? epoch - 1 : 0);
 }
 
 uint64_t fut_shared_commit(FutEngine *engine, uint64_t epoch)
@@ -69,17 +79,18 @@ uint64_t fut_shared_let_go(FutEngine *engine)
     return allowed(engine);
 }
 
+bool fut_shared_may_cut(const FutEngine *engine)
+{
+    const FutShared *shared = &engine->shared;
+    return shared->count == 0 || (shared->granted != UINT64_MAX && !shared->settling);
+}
+
 bool fut_shared_gates(const FutEngine *engine)
 {
-    return engine->shared.granted == UINT64_MAX && engine->shared.flushes > 0;
+    return engine->shared.flushes > 0;
 }
 
 /* -- the guest's requests -- */
-
-static uint64_t output_epoch(const FutEngine *engine)
-{
-    return fut_pair_output_epoch(engine->pair);
-}
 
 /* Lock held. */
 static FutSharedVerdict verdict_of(const FutEngine *engine, bool hurry)
@@ -92,8 +103,10 @@ static FutSharedVerdict verdict_of(const FutEngine *engine, bool hurry)
     if (epoch == 0 && fut_disk_queue_empty(&shared->writes)) {
         return FUT_SHARED_PASS;
     }
+    /* No twin: the queue has to become empty, for the guest's flush and for the next backup. */
+    bool emptying = epoch == 0 && !shared->failing;
     bool full = fut_disk_queue_bytes(&shared->writes) > engine->config.disk_unacked_max_bytes;
-    return full && !hurry ? FUT_SHARED_WAIT : FUT_SHARED_HOLD;
+    return (full || emptying) && !hurry ? FUT_SHARED_WAIT : FUT_SHARED_HOLD;
 }
 
 FutSharedVerdict fut_engine_shared_write(FutEngine *engine, bool hurry)
@@ -131,6 +144,10 @@ FutSharedVerdict fut_engine_shared_flush(FutEngine *engine)
     if (verdict == FUT_SHARED_HOLD && output_epoch(engine) == 0) {
         verdict = engine->shared.failing ? FUT_SHARED_FAIL : FUT_SHARED_WAIT;
     }
+    /* A guest that flushes again and again, while the image hangs, must not fill the memory. */
+    if (verdict == FUT_SHARED_HOLD && engine->shared.flushed == output_epoch(engine)) {
+        verdict = FUT_SHARED_DROP;
+    }
     g_mutex_unlock(&engine->lock);
     return verdict;
 }
@@ -146,8 +163,14 @@ static bool hold(FutEngine *engine, FutDiskRecord *record, uint64_t told)
     if (epoch != 0 && epoch != told) {
         return false;
     }
+    if (epoch == 0 && engine->shared.writes.pending.first) {
+        /* the order is that of the guest, also if the end of the protection was decided and not carried out yet */
+        fut_disk_queue_commit_all(&engine->shared.writes);
+    }
     record->head.epoch = epoch;
-    engine->shared.flushes += record->head.kind == FUT_DISK_FLUSH;
+    bool flush = record->head.kind == FUT_DISK_FLUSH;
+    engine->shared.flushes += flush;
+    engine->shared.flushed = flush ? epoch : 0;
     fut_disk_queue_put(&engine->shared.writes, record);
     return true;
 }
@@ -187,14 +210,29 @@ FutDiskRecord *fut_engine_shared_read(FutEngine *engine, unsigned disk, uint64_t
 
 /* -- the disk thread -- */
 
+/* Lock held: outputs that still wait for the image, of no epoch or of an earlier backup's, are in front of those to come. */
+static void gate_by_first_commit(FutEngine *engine)
+{
+    for (FutPacket *packet = engine->held.first; packet; packet = packet->next) {
+        packet->epoch = 1;
+    }
+}
+
 bool fut_shared_hold(FutEngine *engine)
 {
+    FutShared *shared = &engine->shared;
+    if (shared->count == 0) {
+        return true;
+    }
     g_mutex_lock(&engine->lock);
-    engine->shared.granted = engine->shared.count > 0 ? 0 : UINT64_MAX;
-    engine->shared.settling = engine->shared.count > 0;
+    shared->granted = 0;
+    shared->settling = true;
+    shared->flushed = 0;
+    shared->settles = false; /* what is being stored now began before */
+    gate_by_first_commit(engine);
     g_mutex_unlock(&engine->lock);
     fut_shared_poke(engine);
-    return engine->shared.count == 0;
+    return false;
 }
 
 FutDiskRecord *fut_shared_flush_behind(const FutEngine *engine, FutDiskRecord *take_records)
@@ -222,7 +260,8 @@ static FutDiskRecord *take_batch(FutEngine *engine, unsigned *ret_count)
         return NULL;
     }
     FutDiskRecord *batch = fut_disk_queue_copy(&shared->writes, BATCH_BYTES, ret_count);
-    if (!batch && !(shared->settling && shared->direct == 0)) {
+    shared->settles = shared->settling && shared->direct == 0;
+    if (!batch && !shared->settles) {
         return NULL;
     }
     shared->storing = true;
@@ -250,7 +289,7 @@ static void stored(FutEngine *engine, unsigned count)
     g_mutex_lock(&engine->lock);
     FutDiskHead head = { .kind = FUT_DISK_STORED, .epoch = drop_batch(shared, count) };
     bool tell = head.epoch > 0 && fut_disks_live(engine);
-    bool cut = shared->settling && shared->direct == 0;
+    bool cut = shared->settles && !shared->writes.ready.first;
     shared->settling &= !cut;
     shared->storing = shared->failing = false;
     engine->cut_pending |= cut;

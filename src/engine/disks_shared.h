@@ -20,9 +20,11 @@ typedef struct {
     unsigned direct;  /* writes of an unprotected guest on their way to the image */
     bool storing;     /* the disk thread is at it, without the lock */
     bool settling; /* what went to the image before has to be durable before the first checkpoint */
+    bool settles;  /* what is being stored now makes it so */
     bool yielded;  /* the image is left to the twin */
     bool failing;  /* the image could not be written, and it was said */
     bool let_go;   /* outputs may go that had to wait for the image */
+    uint64_t flushed; /* epoch whose newest request that writes is a flush; 0: none */
     uint64_t granted; /* outputs of epochs up to this one may go, were it not for flushes */
 } FutShared;
 
@@ -33,6 +35,8 @@ void fut_shared_open(FutEngine *engine);
 bool fut_shared_mark(FutEngine *engine, uint64_t token, GError **error);
 /* From now on writes are held. False: the first checkpoint has to wait; it will be asked for. */
 bool fut_shared_hold(FutEngine *engine);
+/* With the lock held: they are, and a checkpoint may be taken. */
+bool fut_shared_may_cut(const FutEngine *engine);
 /* With the lock held: the epoch is committed. Returns the epoch up to which outputs may go. */
 uint64_t fut_shared_commit(FutEngine *engine, uint64_t epoch);
 /* With the lock held: there is no twin any more; else as before. */

@@ -198,7 +198,7 @@ static void collect_for_copy(FutEngine *engine)
 
 bool fut_primary_may_cut(const FutEngine *engine)
 {
-    return fut_pair_may_cut(engine->pair) && !engine->shared.settling;
+    return fut_pair_may_cut(engine->pair) && fut_shared_may_cut(engine);
 }
 
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)

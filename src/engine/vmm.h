@@ -211,7 +211,7 @@ typedef enum {
     FUT_SHARED_PASS, /* nothing is held back: do it */
     FUT_SHARED_HOLD, /* it counts as done when the engine has it */
     FUT_SHARED_WAIT, /* ask again in a millisecond */
-    FUT_SHARED_DROP, /* this guest never learns what came of it */
+    FUT_SHARED_DROP, /* nothing is to be done: it is, or this guest never learns what came of it */
     FUT_SHARED_FAIL  /* the image cannot be written */
 } FutSharedVerdict;
 /* Before a write. PASS: fut_engine_shared_passed() follows. HOLD: fut_engine_shared_hold() follows, before the lock is let go;
