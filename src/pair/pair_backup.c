@@ -145,7 +145,6 @@ static void accept_primary(FutPair *pair, const FutHello *hello)
     fut_pair_set_state(pair, FUT_STATE_RECEIVING);
     pair->image = true;
     pair->barrier_in = false;
-    pair->asked_handover = false;
     pair->disk_epoch = 0;
     pair->ack_late = false;
     pair->ack_hold = pair->acked = 0;
@@ -401,11 +400,8 @@ static void standby_lost(FutPair *pair, const FutPairInput *in)
 
 static void standby_failover(FutPair *pair, const FutPairInput *in)
 {
-    if (!pair->asked_handover) {
-        pair->asked_handover = true;
-        fut_act_send(pair, FUT_MSG_HANDOVER, 0, NULL, 0);
-        fut_pair_report(pair, FUT_REPORT_ASKED_HANDOVER, pair->peer_node, NULL, 0);
-    }
+    fut_act_send(pair, FUT_MSG_HANDOVER, 0, NULL, 0);
+    fut_pair_report(pair, FUT_REPORT_ASKED_HANDOVER, pair->peer_node, NULL, 0);
 }
 
 /* A link without session is one that came while claiming: its HELLO can only be refused now. */

@@ -118,7 +118,6 @@ struct FutPair {
     /* backup */
     bool image; /* memory was touched since the last DISCARD */
     bool barrier_in;
-    bool asked_handover;
     uint64_t disk_epoch; /* of the last DISK */
     bool ack_late;       /* the next ACK has to wait */
     uint64_t ack_hold;   /* no ACK before this epoch is written; 0: none waits */

@@ -214,6 +214,11 @@ static void late_lost(FutPair *pair, const FutPairInput *in)
     fut_pair_ask(pair, FUT_STATE_ASKING);
 }
 
+/* Asked for while it is under way, or before this host knows that the backup holds an image (its acknowledgement may be late). */
+static void ignore_handover(FutPair *pair, const FutPairInput *in)
+{
+}
+
 static void protecting_lost(FutPair *pair, const FutPairInput *in)
 {
     if (any_cut(pair)) {
@@ -323,11 +328,6 @@ static void handing_probed(FutPair *pair, const FutPairInput *in)
     }
 }
 
-/* Asked by both sides at once. */
-static void handing_handover(FutPair *pair, const FutPairInput *in)
-{
-}
-
 static void handing_ack(FutPair *pair, const FutPairInput *in)
 {
     take_ack(pair, in);
@@ -424,6 +424,7 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
     },
     [FUT_STATE_PROTECTING] = {
         [EV_ACK] = take_ack,
+        [EV_HANDOVER] = ignore_handover,
         [EV_LOST] = protecting_lost,
         [EV_DISK_SAFE] = take_disk_safe,
         [EV_UNPROTECT] = protecting_unprotect,
@@ -445,7 +446,7 @@ const FutPairRules fut_primary_rules[FUT_STATE_COUNT] = {
         [EV_ACK] = handing_ack,
         [EV_PROBED] = handing_probed,
         [EV_DISK_SAFE] = take_disk_safe,
-        [EV_HANDOVER] = handing_handover,
+        [EV_HANDOVER] = ignore_handover,
         [EV_LOST] = handing_lost,
         [EV_UNPROTECT] = late_unprotect, /* not after the final checkpoint: fut_pair_unprotect() */
     },

@@ -253,7 +253,7 @@ static void test_hand_over_asked_by_backup(void)
     g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL));
     g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL)); /* once is enough */
     world_pump(world);
-    expect(&world->b, "HANDOVER FUT-130");
+    expect(&world->b, "HANDOVER FUT-130 HANDOVER FUT-130");
     expect(&world->a, "FUT-109 ask:1 cut");
     hand_over(world);
     expect_state(&world->a, FUT_STATE_FENCED);
@@ -291,6 +291,48 @@ static void test_hand_over_without_arbiter(void)
     expect_state(&world->b, FUT_STATE_STANDBY);
     world->arbiter_down = false;
     g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    hand_over(world);
+    expect_state(&world->b, FUT_STATE_ALONE);
+    world_free(world);
+}
+
+/* It is asked again by the backup, which does not hear what came of the first time. */
+static void test_hand_over_asked_again(void)
+{
+    World *world = world_protected();
+
+    world->arbiter_down = true;
+    g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect(&world->a, "FUT-109 ask:1 FUT-113");
+    world->arbiter_down = false;
+    g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect(&world->a, "FUT-109 ask:1 cut");
+    hand_over(world);
+    expect_state(&world->b, FUT_STATE_ALONE);
+    world_free(world);
+}
+
+/* The backup's first acknowledgement waits for its disks: the primary does not know yet that it could hand over. */
+static void test_hand_over_asked_early(void)
+{
+    World *world = world_new();
+
+    g_assert_true(fut_pair_protect(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    fut_pair_ack_late(world->b.pair);
+    host_cut(&world->a);
+    world_pump(world);
+    expect_state(&world->b, FUT_STATE_STANDBY);
+    g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_PROTECTING);
+    fut_pair_written(world->b.pair, 1, world->now_ns);
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_PROTECTED);
+    g_assert_true(fut_pair_failover(world->b.pair, world->now_ns, NULL));
     world_pump(world);
     hand_over(world);
     expect_state(&world->b, FUT_STATE_ALONE);
@@ -616,6 +658,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pair/hand-over/asked-by-both", test_hand_over_asked_by_both);
     g_test_add_func("/pair/hand-over/fails", test_hand_over_fails);
     g_test_add_func("/pair/hand-over/hand-over-without-arbiter", test_hand_over_without_arbiter);
+    g_test_add_func("/pair/hand-over/asked-again", test_hand_over_asked_again);
+    g_test_add_func("/pair/hand-over/asked-early", test_hand_over_asked_early);
     g_test_add_func("/pair/hand-over/refused", test_hand_over_refused);
     g_test_add_func("/pair/hand-over/hand-over-with-slow-arbiter",
                     test_hand_over_with_slow_arbiter);
