@@ -12,8 +12,8 @@
 /* Minima are taken over one to two of these: the way may have become longer. */
 #define EPOCH_NS (20 * FUT_NS_PER_S)
 /* The wait that is allowed: less while somebody would feel it. */
-#define TARGET_BUSY_NS (2 * FUT_NS_PER_MS)
-#define TARGET_IDLE_NS (10 * FUT_NS_PER_MS)
+#define TARGET_BUSY_NS (4 * FUT_NS_PER_MS)
+#define TARGET_IDLE_NS (40 * FUT_NS_PER_MS)
 #define BUSY_FOR_NS FUT_NS_PER_S
 /* With a fixed rate, at most so much of a second may come in one burst. */
 #define BURST_S 0.05

@@ -39,7 +39,6 @@ struct FutSourceLink {
     bool stopping, retiring;
 
     GMutex done_lock;
-    GCond answered;
     unsigned under_way;
     uint64_t heard_ns; /* last answer, or first question after a silence */
 };
@@ -285,7 +284,6 @@ FutSourceLink *fut_source_link_new(const char *uri, uint64_t size, const char *r
     g_mutex_init(&link->lock);
     g_mutex_init(&link->done_lock);
     g_cond_init(&link->changed);
-    g_cond_init(&link->answered);
     link->thread = g_thread_new("source", link_main, link);
     return link;
 }
@@ -316,7 +314,6 @@ void fut_source_link_free(FutSourceLink *link)
     fut_source_link_stop(link);
     g_thread_join(link->thread);
     close(link->wake_fd);
-    g_cond_clear(&link->answered);
     g_cond_clear(&link->changed);
     g_mutex_clear(&link->done_lock);
     g_mutex_clear(&link->lock);
@@ -443,12 +440,13 @@ void fut_source_link_submit(FutSourceLink *link, FutSourceRequest *request)
 /* Two may hold it: who waits, and libnbd. The last one frees it. */
 typedef struct {
     FutSourceRequest request;
-    FutSourceLink *link;
-    bool ended, abandoned; /* with done_lock */
+    GCond answered;        /* one each: an answer wakes nobody else */
+    bool ended, abandoned; /* with the link's done_lock */
 } Waited;
 
 static void waited_free(Waited *waited)
 {
+    g_cond_clear(&waited->answered);
     g_free(waited->request.data);
     g_free(waited);
 }
@@ -461,7 +459,7 @@ static void on_waited(FutSourceRequest *request)
     if (waited->abandoned) {
         waited_free(waited);
     } else {
-        g_cond_broadcast(&waited->link->answered);
+        g_cond_signal(&waited->answered);
     }
 }
 
@@ -494,7 +492,7 @@ static int ask_once(FutSourceLink *link, void *buf, uint32_t length, uint64_t of
     Waited *waited = g_new0(Waited, 1);
     int error = 0;
 
-    waited->link = link;
+    g_cond_init(&waited->answered);
     waited->request = (FutSourceRequest){ .offset = offset,
                                           .length = length,
                                           .data = g_malloc(length),
@@ -503,7 +501,7 @@ static int ask_once(FutSourceLink *link, void *buf, uint32_t length, uint64_t of
     fut_source_link_submit(link, &waited->request);
     g_mutex_lock(&link->done_lock);
     while (!waited->ended && !is_over(deadline_ns, cancelled, &error)) {
-        g_cond_wait_until(&link->answered, &link->done_lock, soon_us());
+        g_cond_wait_until(&waited->answered, &link->done_lock, soon_us());
     }
     bool ended = waited->ended;
     waited->abandoned = !ended;
