@@ -192,6 +192,7 @@ static void copy_all(Vm *vm)
     FutWelcome welcome = { FUT_WIRE_VERSION, 1, 1, "other" };
     FutBuf body = { 0 };
     FutPairStatus status;
+    uint8_t kept[FUT_DISK_KEPT_SIZE];
 
     fut_pair_status(vm->engine->pair, &status);
     welcome.generation = status.generation;
@@ -199,7 +200,8 @@ static void copy_all(Vm *vm)
     fut_welcome_encode(&body, &welcome);
     frame(vm, FUT_MSG_WELCOME, body.data, body.len);
     fut_buf_done(&body);
-    frame_number(vm, FUT_MSG_DISK_KEPT, 0);
+    fut_disk_kept_encode(kept, &(FutDiskKept){ .life = 1 });
+    frame(vm, FUT_MSG_DISK_KEPT, kept, sizeof(kept));
     fut_pair_copied(vm->engine->pair, host_now(NULL));
     fut_engine_act(vm->engine);
 }
