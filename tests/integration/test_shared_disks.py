@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One image that both hosts reach: it never holds what the twin has not seen, and the twin lacks nothing that anybody was told of."""
+import random
 import signal
 import time
 
@@ -164,6 +165,37 @@ def test_hand_over_and_losses_in_turn(lab):
     load.check(counter.finish())
     third.process.signal(signal.SIGTERM)
     assert third.process.wait(20) == 0
+    check_image(shared_image(lab, 0, machine.disks[0]), machine.disks[0])
+
+
+@pytest.mark.long
+def test_kill_twenty_five_in_turn(lab):
+    """One qcow2 image, whoever runs the guest: each survivor is protected again and dies in turn at a random instant, under writes that are
+    read and compared before they are written anew, some of them flushed."""
+    machine, chance = Machine(disks=(SharedDisk(format="qcow2"),)), random.Random(25)
+    here, there = shared_pair(lab, machine)
+    user = DiskUser(lab.client, timeout=60)
+    user.write("vda", 48 * MB, 4 * MB, 7)
+    writers = [Writer(lab.client, "vda", 400, first=500 * part, reads=True) for part in range(4)]
+    counter = load.Counter(lab.client)
+    for number in range(25):
+        time.sleep(chance.uniform(0.05, 1.0))
+        if number % 2:
+            user.must("FLUSH", "vda")
+        here.kill_qemu()
+        there.wait_running()
+        counter.wait_counts(50)
+        next_host = lab.hosts[(number + 2) % len(lab.hosts)]
+        here, there = there, standby(next_host, machine, options=SHARED)
+        here.protect(address(next_host))
+        here.wait_protected()
+    load.check(counter.finish())
+    for writer in writers:
+        writer.stop()
+        writer.check()
+    user.verify("vda", 48 * MB, 4 * MB, 7)
+    here.process.signal(signal.SIGTERM)
+    assert here.process.wait(20) == 0
     check_image(shared_image(lab, 0, machine.disks[0]), machine.disks[0])
 
 
