@@ -93,7 +93,8 @@ void fut_cover_describe(json_t *object, const FutCoverFacts *facts)
 {
     json_t *against = json_array(), *gaps = json_array();
 
-    if (facts->state == FUT_STATE_PROTECTED || facts->state == FUT_STATE_STANDBY) {
+    if (facts->state == FUT_STATE_PROTECTED || facts->state == FUT_STATE_HANDING ||
+        facts->state == FUT_STATE_STANDBY) {
         add_protection(against, facts);
         add_gaps_of_hosts(gaps, facts);
         if (g_str_has_prefix(facts->arbiter, "manual:")) {

@@ -43,6 +43,18 @@ static void test_best(void)
     check(&best, "console", true);
 }
 
+/* A twin is there also while the VM is handed to it, or the arbiter is asked for that. */
+static void test_handing(void)
+{
+    FutCoverFacts facts = best;
+    facts.role = FUT_ROLE_PRIMARY;
+    facts.state = FUT_STATE_HANDING;
+    check(&facts, "death of its host", true);
+    check(&facts, "any loss", false);
+    facts.state = FUT_STATE_ASKING;
+    check(&facts, "any loss", true);
+}
+
 static void test_gaps(void)
 {
     FutCoverFacts facts = best;
@@ -82,7 +94,8 @@ static void test_unprotected(void)
 {
     FutCoverFacts facts = best;
     for (facts.state = 0; facts.state <= FUT_STATE_FAILED; facts.state++) {
-        bool held = facts.state == FUT_STATE_PROTECTED || facts.state == FUT_STATE_STANDBY;
+        bool held = facts.state == FUT_STATE_PROTECTED || facts.state == FUT_STATE_HANDING ||
+                    facts.state == FUT_STATE_STANDBY;
         check(&facts, "\"protects_against\":[]", !held);
         check(&facts, "any loss of this QEMU", !held);
     }
@@ -99,6 +112,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cover/best", test_best);
+    g_test_add_func("/cover/handing", test_handing);
     g_test_add_func("/cover/gaps", test_gaps);
     g_test_add_func("/cover/private-arbiter", test_private_arbiter);
     g_test_add_func("/cover/unprotected", test_unprotected);
