@@ -7,8 +7,8 @@
  * mark was clear into the queue. So a page is in the queue once, and what is in it is marked.
  *
  * Pages are put in by vCPU threads and by threads that hold the BQL. They are taken out with the
- * BQL held and the vCPUs stopped, so that nobody puts one in meanwhile; whoever did without would
- * be found out (a page counted, but not there), and all marks looked at.
+ * BQL held and the vCPUs stopped, so that nobody puts one in meanwhile. Who did all the same is found
+ * out at once while its page is counted and not there, and else by the next check (qmemory.c).
  */
 #include "qdirty.h"
 
