@@ -9,16 +9,19 @@
 
 /* Room is made for this many pages at a time, never for a whole large set. */
 #define RESERVE_PAGES 64
+/* Room for one record while it is written: a whole body of any kind, before RAW takes its place. */
+#define RECORD_ROOM (FUT_DELTA_HEAD_MAX + 8 + FUT_PAGE_LINES + FUT_PAGE_SIZE + FUT_DELTA_SLACK)
 
 typedef struct {
     const char *name;
     FutDeltaDiff diff;
+    FutDeltaFind find;
 } Impl;
 
-static const Impl impl_plain = { "plain", fut_delta_diff_plain };
+static const Impl impl_plain = { "plain", fut_delta_diff_plain, fut_delta_find_plain };
 #if defined(__x86_64__)
-static const Impl impl_avx2 = { "avx2", fut_delta_diff_avx2 };
-static const Impl impl_avx512 = { "avx512", fut_delta_diff_avx512 };
+static const Impl impl_avx2 = { "avx2", fut_delta_diff_avx2, fut_delta_find_avx2 };
+static const Impl impl_avx512 = { "avx512", fut_delta_diff_avx512, fut_delta_find_avx512 };
 #endif
 
 /* Set on first use; any thread may do so, all find the same. */
@@ -64,44 +67,100 @@ const char *fut_delta_impl_name(void)
     return current_impl()->name;
 }
 
-/* Room for one more record; `left` pages are still to come. Returns where the record goes. */
-static inline uint8_t *record_room(FutBuf *out, size_t left)
+/* A stream being written. */
+typedef struct {
+    FutBuf *out;
+    const Impl *impl;
+    uint64_t key; /* of the last record */
+    FutDense dense;
+    FutDeltaStats stats;
+} Stream;
+
+/* Where the next record goes; `left` pages are still to come. */
+static inline uint8_t *record_room(Stream *stream, size_t left)
 {
-    if (G_UNLIKELY(out->cap - out->len < FUT_DELTA_RECORD_MAX + FUT_DELTA_SLACK)) {
-        fut_buf_reserve(out, MIN(left, RESERVE_PAGES) * FUT_DELTA_RECORD_MAX + FUT_DELTA_SLACK);
+    FutBuf *out = stream->out;
+    if (G_UNLIKELY(out->cap - out->len < RECORD_ROOM)) {
+        fut_buf_reserve(out, MIN(left, RESERVE_PAGES) * RECORD_ROOM);
     }
     return out->data + out->len;
 }
 
-static inline void put_head(uint8_t *at, uint64_t key, FutDeltaKind kind)
+/* A record's head without its kind: the same length with any kind. */
+static inline uint64_t head_of(const Stream *stream, uint64_t key)
 {
-    fut_put_le64(at, key | (uint64_t)kind << FUT_DELTA_KIND_SHIFT);
+    int64_t step = (int64_t)(key - stream->key);
+    return ((uint64_t)step << 1 ^ (uint64_t)(step >> 63)) << FUT_DELTA_KIND_BITS;
 }
 
-/* A ZERO or RAW record of what `page` holds, which nobody changes meanwhile. Returns its length. */
-static size_t put_whole(uint8_t *at, uint64_t key, const uint8_t *page, FutDeltaStats *stats)
+/* Returns past it. */
+static inline uint8_t *put_head(uint8_t *at, uint64_t head)
+{
+    for (; head > 0x7f; head >>= 7) {
+        *at++ = (uint8_t)(head | 0x80);
+    }
+    *at = (uint8_t)head;
+    return at + 1;
+}
+
+static inline size_t head_length(uint64_t head)
+{
+    return (size_t)(70 - __builtin_clzll(head | 1)) / 7;
+}
+
+/* The record's body of `length` bytes, if any, is in its place already. */
+static inline void end_record(Stream *stream, uint64_t key, FutDeltaKind kind, size_t length)
+{
+    FutBuf *out = stream->out;
+    uint8_t *body = put_head(out->data + out->len, head_of(stream, key) | kind);
+    out->len = (size_t)(body - out->data) + length;
+    stream->key = key;
+}
+
+/* A ZERO or RAW record of what `page` holds, which nobody changes meanwhile. `body` is where the
+ * record's body begins. */
+static void put_whole(Stream *stream, uint8_t *body, uint64_t key, const uint8_t *page)
 {
     if (fut_delta_is_zero(page)) {
-        put_head(at, key, FUT_DELTA_ZERO);
-        stats->zero++;
-        return 8;
+        end_record(stream, key, FUT_DELTA_ZERO, 0);
+        stream->stats.zero++;
+        return;
     }
-    put_head(at, key, FUT_DELTA_RAW);
-    memcpy(at + 8, page, FUT_PAGE_SIZE);
-    stats->raw++;
-    return 8 + FUT_PAGE_SIZE;
+    memcpy(body, page, FUT_PAGE_SIZE);
+    end_record(stream, key, FUT_DELTA_RAW, FUT_PAGE_SIZE);
+    stream->stats.raw++;
 }
 
-/* The record of a page whose DIFF body of `length` bytes stands at `at` + 8 and whose shadow is
- * up to date. */
-static size_t put_changed(uint8_t *at, uint64_t key, const uint8_t *shadow, size_t length,
-                          FutDeltaStats *stats)
+/* Two neighbours in the list of pages: one to encode, and one to fetch meanwhile. */
+typedef struct {
+    const uint8_t *page, *next;
+    uint8_t *copy, *next_copy;
+} Pages;
+
+static void put_diff(Stream *stream, uint8_t *body, uint64_t key, const Pages *p)
 {
-    if (length >= FUT_PAGE_SIZE || fut_delta_is_zero(shadow)) {
-        return put_whole(at, key, shadow, stats);
+    size_t length = stream->impl->diff(body, p->page, p->copy, p->next, p->next_copy);
+    if (length == 0) {
+        stream->stats.unchanged++;
+    } else if (length >= FUT_PAGE_SIZE || fut_delta_is_zero(p->copy)) {
+        put_whole(stream, body, key, p->copy);
+    } else {
+        end_record(stream, key, FUT_DELTA_DIFF, length);
     }
-    put_head(at, key, FUT_DELTA_DIFF);
-    return 8 + length;
+}
+
+static void put_dense(Stream *stream, uint8_t *body, uint64_t key, const Pages *p)
+{
+    uint8_t words[FUT_PAGE_LINES];
+    uint64_t lines = stream->impl->find(words, p->page, p->copy, p->next, p->next_copy);
+    if (lines == 0) {
+        stream->stats.unchanged++;
+    } else if (__builtin_popcountll(lines) > FUT_DENSE_LINES_MAX || fut_delta_is_zero(p->page)) {
+        put_diff(stream, body, key, p);
+    } else {
+        size_t length = fut_dense_put(&stream->dense, body, p->page, p->copy, lines, words);
+        end_record(stream, key, FUT_DELTA_DENSE, length);
+    }
 }
 
 static void add_stats(FutDeltaStats *to, const FutDeltaStats *from)
@@ -117,33 +176,31 @@ static void add_stats(FutDeltaStats *to, const FutDeltaStats *from)
 void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
                       const uint64_t *keys, size_t count, FutDeltaStats *stats)
 {
-    FutDeltaDiff diff = current_impl()->diff;
-    FutDeltaStats seen = { .pages = count };
-    const uint8_t *next = count ? fut_memory_page(memory, keys[0]) : NULL;
-    uint8_t *next_copy = count ? fut_memory_page(shadow, keys[0]) : NULL;
+    Stream stream = { .out = out, .impl = current_impl(), .stats.pages = count };
+    Pages p = { .next = count ? fut_memory_page(memory, keys[0]) : NULL,
+                .next_copy = count ? fut_memory_page(shadow, keys[0]) : NULL };
     for (size_t i = 0; i < count; i++) {
-        const uint8_t *page = next;
-        uint8_t *copy = next_copy;
-        g_assert(page && copy);
+        p.page = p.next;
+        p.copy = p.next_copy;
+        g_assert(p.page && p.copy);
         if (i + 1 < count) {
-            next = fut_memory_page(memory, keys[i + 1]);
-            next_copy = fut_memory_page(shadow, keys[i + 1]);
+            p.next = fut_memory_page(memory, keys[i + 1]);
+            p.next_copy = fut_memory_page(shadow, keys[i + 1]);
         }
-        uint8_t *at = record_room(out, count - i);
-        size_t length = diff(at + 8, page, copy, next, next_copy);
-        if (length == 0) {
-            seen.unchanged++;
-            continue;
+        uint8_t *body = record_room(&stream, count - i) + head_length(head_of(&stream, keys[i]));
+        if (stream.dense.coded < FUT_DELTA_DENSE_WORDS) {
+            put_dense(&stream, body, keys[i], &p);
+        } else {
+            put_diff(&stream, body, keys[i], &p);
         }
-        out->len += put_changed(at, keys[i], copy, length, &seen);
     }
-    add_stats(stats, &seen);
+    add_stats(stats, &stream.stats);
 }
 
 void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
                            const uint64_t *keys, size_t count, FutDeltaStats *stats)
 {
-    FutDeltaStats seen = { .pages = count };
+    Stream stream = { .out = out, .stats.pages = count };
     for (size_t i = 0; i < count; i++) {
         const uint8_t *page = fut_memory_page(memory, keys[i]);
         uint8_t *copy = fut_memory_page(shadow, keys[i]);
@@ -155,7 +212,8 @@ void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory
         /* The guest may write the page at any time: from here on the compiler must read the
          * copy, not the page. */
         __asm__ __volatile__("" : : "r"(copy) : "memory");
-        out->len += put_whole(record_room(out, count - i), keys[i], copy, &seen);
+        uint8_t *body = record_room(&stream, count - i) + head_length(head_of(&stream, keys[i]));
+        put_whole(&stream, body, keys[i], copy);
     }
-    add_stats(stats, &seen);
+    add_stats(stats, &stream.stats);
 }

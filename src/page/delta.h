@@ -2,14 +2,29 @@
 /* Delta codec: what changed in a page since the copy the peer holds.
  *
  * A stream is a sequence of records, no padding, little-endian:
- *   u64 head      bits 0..59 key (pageset.h; block number below 2^20), bits 60..63 kind
+ *   head          LEB128, 8 bytes at most: bits 0..1 kind; above them the key (pageset.h) less that of
+ *                 the record before (of the first: less 0), zigzag: 0, -1, 1, -2, 2 as 0, 1, 2, 3, 4
  *   kind ZERO     nothing more: the page is all zero
  *   kind RAW      4096 bytes
  *   kind DIFF     u64 lines: bit i set = 64-byte line i changed; must not be 0
  *                 then for each set bit, lowest first: u8 words (bit j = 8-byte word j of the line
  *                 changed; not 0) and the changed words, lowest first
- * A page that did not change has no record. One pass over page and shadow both finds and stores the
- * difference (AVX-512, AVX2 or plain C, chosen once at run time; all three give the same bytes).
+ *   kind DENSE    the same in fewer bytes: u8 groups (bit i = some of lines 8i to 8i + 7 changed), for
+ *                 each set bit a u8 with a bit for each line, for each line a u8 with a bit for
+ *                 each word (none of them 0), and for each word, after its line's u8, a code:
+ *     0x00..0x7f  the word in that place of the table of words
+ *     0x80..0xbf  bits 3..5 first byte f, bits 0..2 bytes less one: these bytes of the word, from f on,
+ *                 follow, the others are as they were
+ *     0xc0..0xff  the upper five bytes are those in that place of the table of uppers, the lower three follow
+ * Each word so coded goes into both tables, of 128 words and of 64 upper parts (the word shifted right by
+ * 24 bits), which are all zero when a stream begins; its places are the top 7 and 6 bits of the word's and
+ * of the upper part's product with 0x9e3779b97f4a7c15. What a checkpoint changes are mostly a few bytes of
+ * a word (counters, positions, times), values that change in several places, and pointers to the same
+ * region. Tables of recent words stem from Wilson, Kaplan and Smaragdakis's compression of memory
+ * (USENIX 1999).
+ *
+ * A page that did not change has no record. The comparison is made with AVX-512, AVX2 or plain C,
+ * chosen once at run time; all three give the same bytes.
  */
 #ifndef FUT_DELTA_H
 #define FUT_DELTA_H
@@ -19,14 +34,17 @@
 #include "fut_buf.h"
 #include "pageset.h"
 
-#define FUT_DELTA_KIND_SHIFT 60
 typedef enum {
     FUT_DELTA_DIFF = 0,
     FUT_DELTA_ZERO = 1,
-    FUT_DELTA_RAW = 2
+    FUT_DELTA_RAW = 2,
+    FUT_DELTA_DENSE = 3
 } FutDeltaKind;
 /* No record is longer. */
-#define FUT_DELTA_RECORD_MAX (8 + 8 + 64 + FUT_PAGE_SIZE)
+#define FUT_DELTA_HEAD_MAX 8
+#define FUT_DELTA_RECORD_MAX (FUT_DELTA_HEAD_MAX + FUT_PAGE_SIZE)
+/* Dense records cost time: a stream in which so many words are coded goes on with DIFF. */
+#define FUT_DELTA_DENSE_WORDS 2048
 
 typedef struct {
     uint64_t pages;     /* keys looked at */
@@ -37,8 +55,8 @@ typedef struct {
 
 /* Appends a record for every key whose page differs from its shadow and brings the shadow up to
  * date. The guest must not run meanwhile. Keys must be inside both memories (assertion). `stats`
- * is added to; may be NULL. Pages are written as DIFF, as RAW where that is not longer, or as
- * ZERO. */
+ * is added to; may be NULL. Pages are written as DENSE or, once FUT_DELTA_DENSE_WORDS are, as
+ * DIFF, as RAW where that is not longer, or as ZERO. `out` must begin a stream. */
 void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
                       const uint64_t *keys, size_t count, FutDeltaStats *stats);
 /* Same, but the peer's copy is unknown: every key gets a ZERO or RAW record and the shadow

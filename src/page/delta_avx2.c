@@ -84,4 +84,21 @@ AVX2 size_t fut_delta_diff_avx2(uint8_t *at, const uint8_t *page, uint8_t *shado
     fut_put_le64(at, lines);
     return lines ? (size_t)(end - at) : 0;
 }
+
+AVX2 uint64_t fut_delta_find_avx2(uint8_t words[FUT_PAGE_LINES], const uint8_t *page,
+                                  const uint8_t *shadow, const uint8_t *next,
+                                  const uint8_t *next_shadow)
+{
+    uint64_t lines = 0;
+    for (unsigned i = 0; i < FUT_PAGE_LINES; i++) {
+        size_t line = i * FUT_LINE_SIZE;
+        _mm_prefetch((const char *)next + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)next_shadow + line, _MM_HINT_T0);
+        unsigned differ = differing(load(page + line), load(shadow + line)) |
+                          differing(load(page + line + 32), load(shadow + line + 32)) << 4;
+        words[i] = (uint8_t)differ;
+        lines |= (uint64_t)(differ != 0) << i;
+    }
+    return lines;
+}
 #endif

@@ -39,4 +39,20 @@ AVX512 size_t fut_delta_diff_avx512(uint8_t *at, const uint8_t *page, uint8_t *s
     fut_put_le64(at, lines);
     return lines ? (size_t)(end - at) : 0;
 }
+
+AVX512 uint64_t fut_delta_find_avx512(uint8_t words[FUT_PAGE_LINES], const uint8_t *page,
+                                      const uint8_t *shadow, const uint8_t *next,
+                                      const uint8_t *next_shadow)
+{
+    uint64_t lines = 0;
+    for (unsigned i = 0; i < FUT_PAGE_LINES; i++) {
+        size_t line = i * FUT_LINE_SIZE;
+        _mm_prefetch((const char *)next + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)next_shadow + line, _MM_HINT_T0);
+        words[i] = _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(page + line),
+                                            _mm512_loadu_si512(shadow + line));
+        lines |= (uint64_t)(words[i] != 0) << i;
+    }
+    return lines;
+}
 #endif

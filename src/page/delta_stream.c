@@ -7,7 +7,29 @@
 #include "delta_impl.h"
 #include "fut_error.h"
 
-#define KEY_MASK ((1ull << FUT_DELTA_KIND_SHIFT) - 1)
+#define KIND_MASK ((1u << FUT_DELTA_KIND_BITS) - 1)
+
+typedef struct {
+    FutDeltaKind kind;
+    uint64_t key;
+} Head;
+
+/* Reads the head at `at`, of which at most `left` bytes are there; `before` is the key of the record
+ * before. Returns its length; 0 when it does not end in time. */
+static size_t read_head(const uint8_t *at, size_t left, uint64_t before, Head *ret)
+{
+    uint64_t head = 0;
+    for (size_t i = 0; i < MIN(left, FUT_DELTA_HEAD_MAX); i++) {
+        head |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+        if (at[i] < 0x80) {
+            uint64_t step = head >> FUT_DELTA_KIND_BITS;
+            ret->kind = (FutDeltaKind)(head & KIND_MASK);
+            ret->key = before + (step >> 1 ^ -(step & 1));
+            return i + 1;
+        }
+    }
+    return 0;
+}
 
 /* Length of the DIFF body at `at`, of which at most `left` bytes are there; 0 and *ret_fault
  * when it is bad. */
@@ -34,42 +56,51 @@ static size_t diff_length(const uint8_t *at, size_t left, const char **ret_fault
     return length <= left ? length : 0;
 }
 
-/* Length of the record at `at`; 0 and *ret_fault when it is bad. */
-static size_t record_length(const uint8_t *at, size_t left, const FutMemory *memory,
+/* Length of the body at `at`; 0 and *ret_fault when it is bad. Not for ZERO, which has none. */
+static size_t body_length(FutDeltaKind kind, const uint8_t *at, size_t left, const char **ret_fault)
+{
+    if (kind == FUT_DELTA_DIFF) {
+        return diff_length(at, left, ret_fault);
+    }
+    if (kind == FUT_DELTA_DENSE) {
+        return fut_dense_length(at, left, ret_fault);
+    }
+    *ret_fault = "ends inside a RAW record";
+    return left >= FUT_PAGE_SIZE ? FUT_PAGE_SIZE : 0;
+}
+
+/* Length of the record at `at`; 0 and *ret_fault when it is bad. *key: of the record before, then of
+ * this one. */
+static size_t record_length(const uint8_t *at, size_t left, const FutMemory *memory, uint64_t *key,
                             const char **ret_fault)
 {
-    *ret_fault = "ends inside a record's head";
-    if (left < 8) {
+    Head head;
+    size_t length = read_head(at, left, *key, &head);
+    if (length == 0) {
+        *ret_fault = left < FUT_DELTA_HEAD_MAX ? "ends inside a record's head"
+                                               : "has a record whose head is too long";
         return 0;
     }
-    uint64_t head = fut_get_le64(at);
-    *ret_fault = "names a page outside the memory";
-    if (!fut_memory_page(memory, head & KEY_MASK)) {
+    if (!fut_memory_page(memory, head.key)) {
+        *ret_fault = "names a page outside the memory";
         return 0;
     }
-    size_t body;
-    switch (head >> FUT_DELTA_KIND_SHIFT) {
-    case FUT_DELTA_ZERO:
-        return 8;
-    case FUT_DELTA_RAW:
-        *ret_fault = "ends inside a RAW record";
-        return left - 8 >= FUT_PAGE_SIZE ? 8 + FUT_PAGE_SIZE : 0;
-    case FUT_DELTA_DIFF:
-        body = diff_length(at + 8, left - 8, ret_fault);
-        return body ? 8 + body : 0;
-    default:
-        *ret_fault = "has a record of unknown kind";
-        return 0;
+    *key = head.key;
+    if (head.kind == FUT_DELTA_ZERO) {
+        return length;
     }
+    size_t body = body_length(head.kind, at + length, left - length, ret_fault);
+    return body ? length + body : 0;
 }
 
 bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memory,
                      size_t *ret_records, GError **error)
 {
     size_t records = 0;
+    uint64_t key = 0;
     for (size_t at = 0; at < length; records++) {
         const char *fault;
-        size_t step = record_length(stream + at, length - at, memory, &fault);
+        size_t step = record_length(stream + at, length - at, memory, &key, &fault);
         if (step == 0) {
             g_set_error(error, FUT_ERROR, FUT_ERR_PEER,
                         "page stream from the peer %s (record %zu, byte %zu of %zu)", fault,
@@ -108,14 +139,11 @@ static const uint8_t *apply_diff(uint8_t *page, const uint8_t *from)
     return from;
 }
 
-/* Applies one record; returns past it. */
-static const uint8_t *apply_record(const uint8_t *from, const FutMemory *memory)
+/* Applies a record's body; returns past it. */
+static const uint8_t *apply_body(FutDeltaKind kind, uint8_t *page, const uint8_t *from,
+                                 const uint8_t *end, FutDense *dense)
 {
-    uint64_t head = fut_get_le64(from);
-    uint8_t *page = fut_memory_page(memory, head & KEY_MASK);
-    g_assert(page);
-    from += 8;
-    switch (head >> FUT_DELTA_KIND_SHIFT) {
+    switch (kind) {
     case FUT_DELTA_ZERO:
         if (!fut_delta_is_zero(page)) {
             memset(page, 0, FUT_PAGE_SIZE);
@@ -126,16 +154,22 @@ static const uint8_t *apply_record(const uint8_t *from, const FutMemory *memory)
         return from + FUT_PAGE_SIZE;
     case FUT_DELTA_DIFF:
         return apply_diff(page, from);
-    default:
-        g_assert_not_reached();
+    case FUT_DELTA_DENSE:
+        return fut_dense_apply(dense, page, from, end);
     }
+    g_assert_not_reached();
 }
 
 void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory)
 {
     const uint8_t *end = stream + length;
+    FutDense dense = { 0 };
+    Head head = { 0 };
     while (stream < end) {
-        stream = apply_record(stream, memory);
+        size_t step = read_head(stream, (size_t)(end - stream), head.key, &head);
+        uint8_t *page = step > 0 ? fut_memory_page(memory, head.key) : NULL;
+        g_assert(page);
+        stream = apply_body(head.kind, page, stream + step, end, &dense);
     }
     g_assert(stream == end);
 }

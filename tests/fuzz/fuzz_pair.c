@@ -199,8 +199,8 @@ static void event_frame(Fuzz *fuzz)
 static void event_hello(Fuzz *fuzz)
 {
     FutHello hello = {
-        .version_min = 1,
-        .version_max = 1,
+        .version_min = FUT_WIRE_VERSION_MIN,
+        .version_max = FUT_WIRE_VERSION,
         .nonce = next(fuzz),
         .generation = status_of(fuzz).generation + next(fuzz) % 3,
         .heartbeat_ms = 10,
@@ -219,7 +219,7 @@ static void event_hello(Fuzz *fuzz)
 static void event_welcome(Fuzz *fuzz)
 {
     FutWelcome welcome = {
-        .version = 1,
+        .version = FUT_WIRE_VERSION,
         .session = 1 + next(fuzz),
         .generation = status_of(fuzz).generation + next(fuzz) / 128,
         .node = (char *)"other",
