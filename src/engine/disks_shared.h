@@ -67,7 +67,7 @@ bool fut_shared_claim(FutEngine *engine);
 bool fut_shared_marked(FutEngine *engine, uint64_t token, GError **error);
 void fut_shared_keep(FutEngine *engine, const FutDiskHead *head, const uint8_t *data);
 /* Before the guest starts here: waits for the images and writes what was committed. `handed`: the primary gave the VM away and
- * could go on with it, so do not wait for ever. */
+ * could go on with it, so do not wait for ever while it is there. */
 bool fut_shared_take(FutEngine *engine, bool handed, GError **error);
 /* It came to nothing. */
 void fut_shared_give_back(FutEngine *engine);

@@ -39,13 +39,24 @@ void fut_shared_keep(FutEngine *engine, const FutDiskHead *head, const uint8_t *
 /* -- taking over -- */
 
 /* Waits a moment. False: the process ends. */
-static bool wait_a_moment(FutEngine *engine)
+static bool wait_a_moment(FutEngine *engine, bool handed)
 {
     g_mutex_lock(&engine->lock);
-    bool on =
-        !engine->exiting && engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    bool on = !engine->exiting &&
+              (handed ? fut_engine_act_wait(engine)
+                      : engine->host->wait(engine->opaque, &engine->changed, &engine->lock));
     g_mutex_unlock(&engine->lock);
     return on;
+}
+
+/* It gave the VM away, and is there to take it back. One that is silent has perhaps not let go of the image. */
+static bool primary_could_go_on(FutEngine *engine)
+{
+    FutPairStatus status;
+    g_mutex_lock(&engine->lock);
+    fut_pair_status(engine->pair, &status);
+    g_mutex_unlock(&engine->lock);
+    return status.linked;
 }
 
 static void say_waiting(FutEngine *engine, const GError *error)
@@ -72,7 +83,8 @@ static bool until_it_works(FutEngine *engine, Attempt attempt, bool handed, GErr
             said = true;
         }
         fut_standby_sign_of_life(engine, &last_ns);
-        if ((handed && waited_ns > HANDED_NS) || !wait_a_moment(engine)) {
+        bool enough = handed && waited_ns > HANDED_NS && primary_could_go_on(engine);
+        if (enough || !wait_a_moment(engine, handed)) {
             g_propagate_error(error, g_steal_pointer(&failure));
             return false;
         }

@@ -220,6 +220,19 @@ void fut_engine_act(FutEngine *engine)
     g_mutex_unlock(&engine->lock);
 }
 
+bool fut_engine_act_wait(FutEngine *engine)
+{
+    g_assert(engine->actor == g_thread_self());
+    engine->actor = NULL;
+    g_cond_broadcast(&engine->changed);
+    bool on = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    while (engine->actor) {
+        g_cond_wait(&engine->changed, &engine->lock);
+    }
+    engine->actor = g_thread_self();
+    return on;
+}
+
 /* -- events -- */
 
 void fut_engine_link_up(FutEngine *engine, uint64_t nonce, uint64_t now_ns)

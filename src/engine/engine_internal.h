@@ -111,6 +111,9 @@ static inline uint64_t fut_engine_now(const FutEngine *engine)
 
 /* Carries out the pair machine's actions until none is left. No lock held, no big lock. Waits when another thread is at it. */
 void fut_engine_act(FutEngine *engine);
+/* Lock held, within an action that takes long and that no other waits for: as host->wait(), but others may carry out what came after
+ * it. Else the link thread would wait for this action, and nobody would see the link end. */
+bool fut_engine_act_wait(FutEngine *engine);
 
 /* primary.c */
 /* Something fails here that protection cannot do without. Copy or cut thread. */

@@ -169,6 +169,30 @@ def test_hand_over_and_losses_in_turn(lab):
 
 
 @pytest.mark.long
+def test_primary_freezes_in_a_hand_over(lab):
+    """It gave the VM away, and hangs with the image in its hands for longer than a twin waits for one that could go on."""
+    disk = SharedDisk()
+    path = make_shared_image(lab, 0, disk)
+    backup = standby(lab.hosts[1], Machine(disks=(disk,)), options=SHARED)
+    slow = ("-object", "throttle-group,id=slow,x-bps-write=20000,x-bps-write-max=20000",
+            "-blockdev", f"throttle,node-name=disk0,throttle-group=slow,file.driver=raw,file.file.driver=file,file.file.filename={path}",
+            "-device", "virtio-blk-device,id=disk0,drive=disk0")
+    active = primary(lab.hosts[0], Machine(extra=slow), options=SHARED)
+    user = DiskUser(lab.client, timeout=60)
+    active.protect(address(lab.hosts[1]))
+    active.wait_protected()
+    user.write("vda", 0, 2 * MB, 1)
+    active.host.futago("failover", "vm", check=False)
+    backup.wait_status("taking over", lambda s: s["state"] == "taking")
+    active.freeze()
+    time.sleep(14)
+    assert backup.status()["state"] == "taking", backup.process.output()
+    active.kill_qemu()
+    backup.wait_running()
+    user.verify("vda", 0, 2 * MB, 1)
+
+
+@pytest.mark.long
 def test_kill_twenty_five_in_turn(lab):
     """One qcow2 image, whoever runs the guest: each survivor is protected again and dies in turn at a random instant, under writes that are
     read and compared before they are written anew, some of them flushed."""
