@@ -126,6 +126,7 @@ static bool cut_run(FutQstop *stop)
     fut_qclock_stop(&qvmm->cut.clock);
     /* Requests on their way are not part of the device state. */
     fut_qblock_drain(qvmm);
+    fut_qnotify_deliver(qvmm);
     if (fut_engine_cut(qvmm->vmm.engine, stop->begin_ns) == FUT_CUT_STAY) {
         keep_stopped(qvmm);
     } else {

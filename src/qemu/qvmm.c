@@ -46,6 +46,7 @@ FutQvmm *fut_qvmm_new(bool standby)
     fut_qcut_init(qvmm);
     fut_qnet_attach(qvmm);
     fut_qtx_attach();
+    fut_qnotify_attach(qvmm);
     fut_qlife_init(qvmm);
     return qvmm;
 }

@@ -106,10 +106,11 @@ struct FutQvmm {
     FutQnet net;
     FutQdevices devices;
     FutQblock block;
-    bool closed;      /* BQL: QEMU takes no changes of the machine any more: no second check */
-    bool halted;      /* BQL: never to run again in this process */
-    bool standby;     /* BQL: not to run before run() */
-    FutRate restarts; /* BQL: of a guest that panicked */
+    GPtrArray *virtio; /* the machine's virtio devices; fixed once attached */
+    bool closed;       /* BQL: QEMU takes no changes of the machine any more: no second check */
+    bool halted;       /* BQL: never to run again in this process */
+    bool standby;      /* BQL: not to run before run() */
+    FutRate restarts;  /* BQL: of a guest that panicked */
 };
 
 /* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
@@ -196,6 +197,12 @@ bool fut_qblock_claim(FutVmm *vmm, GError **error);
 void fut_qblock_yield(FutVmm *vmm);
 /* Lets QEMU work on its disks until settled() says true. Main thread, BQL held; settled() is called without. */
 void fut_qblock_settle(FutQvmm *qvmm, bool (*settled)(void));
+
+/* -- qnotify.c; BQL held -- */
+/* Machine complete, guest not started. */
+void fut_qnotify_attach(FutQvmm *qvmm);
+/* Guest stopped, no disk request under way: interrupts that are on their way reach the interrupt controller. */
+void fut_qnotify_deliver(const FutQvmm *qvmm);
 
 /* -- qtx.c -- */
 /* Lets virtio-net send at the guest's kick. BQL held, guest not started. */

@@ -3,6 +3,7 @@
  * The test guest's disk service, port 7005, lines; offsets and lengths are multiples of 512 bytes:
  *
  *   WRITE <dev> <offset> <length> <seed>    a pattern that depends on place and seed; answered when the disk has it
+ *   CHURN <dev> <offset> <length> <seed>    the same, 4 KiB at a time, each flushed: one request after the other
  *   VERIFY <dev> <offset> <length> <seed>   is it there? "ERR <offset>" names the first wrong place
  *   ZERO <dev> <offset> <length>            write-zeroes
  *   TRIM <dev> <offset> <length>            discard
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #define PIECE_BYTES (1 << 20)
+#define SMALL_PIECE_BYTES 4096
 #define DISKS_MAX 8
 
 typedef struct {
@@ -90,16 +92,17 @@ static bool transfer(int fd, bool writing, uint8_t *data, size_t length, uint64_
     return done == (ssize_t)length;
 }
 
-static void do_write(Session *session, int fd, const Command *command)
+static void do_write(Session *session, int fd, const Command *command, size_t piece)
 {
     for (uint64_t done = 0; done < command->length;) {
-        size_t size = command->length - done < PIECE_BYTES ? command->length - done : PIECE_BYTES;
+        size_t size = command->length - done < piece ? command->length - done : piece;
         uint64_t offset = command->offset + done;
 
         for (size_t i = 0; i < size / 8; i++) {
             ((uint64_t *)session->piece)[i] = pattern(offset + i * 8, command->seed);
         }
-        if (!transfer(fd, true, session->piece, size, offset)) {
+        if (!transfer(fd, true, session->piece, size, offset) ||
+            (piece == SMALL_PIECE_BYTES && fdatasync(fd) < 0)) {
             fail(session);
             return;
         }
@@ -155,7 +158,9 @@ static void obey(Session *session, const Command *command)
     if (fd < 0) {
         fail(session);
     } else if (strcmp(command->verb, "WRITE") == 0 && command->words == 5) {
-        do_write(session, fd, command);
+        do_write(session, fd, command, PIECE_BYTES);
+    } else if (strcmp(command->verb, "CHURN") == 0 && command->words == 5) {
+        do_write(session, fd, command, SMALL_PIECE_BYTES);
     } else if (strcmp(command->verb, "VERIFY") == 0 && command->words == 5) {
         do_verify(session, fd, command);
     } else if (strcmp(command->verb, "ZERO") == 0 && command->words == 4) {
