@@ -23,6 +23,7 @@ import colo  # noqa: E402
 import compare  # noqa: E402
 import cpu  # noqa: E402
 import disk  # noqa: E402
+import events  # noqa: E402
 import gap  # noqa: E402
 import kills  # noqa: E402
 import links  # noqa: E402
@@ -36,7 +37,7 @@ import tracker  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills, tracker, migration, disk)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills, tracker, migration, disk, events)}
 
 
 def say(text):

@@ -29,11 +29,15 @@ def start(lab, machine, variant, options=()):
     return pair(lab, machine, options=options)[0]
 
 
+class ProtectionLost(RuntimeError):
+    """While something was measured."""
+
+
 def check(vm):
     """A figure of a protected guest counts only if it still is."""
     status = vm.status()
     if status["state"] != "protected":
-        raise RuntimeError(f"protection was lost while measuring: {status['reason']}")
+        raise ProtectionLost(f"protection was lost while measuring: {status['reason']}")
 
 
 def in_turn(lab, machine, effort, measure, say, unit, options=()):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A guest with Debian's own nginx and Redis on a disk, for tests. Read by ./dev.
+# A guest with Debian's own nginx, Redis and fio on a disk, for tests and benchmarks. Read by ./dev.
 
 DEBIAN_GUEST=$BUILD/debian-guest # disk.ext4, and large.bin, which nginx serves
-DEBIAN_GUEST_MB=384
-DEBIAN_GUEST_PACKAGES=nginx-light,redis-server
+DEBIAN_GUEST_MB=512
+DEBIAN_GUEST_PACKAGES=nginx-light,redis-server,fio
 
 # make_debian_root FOLDER: of this machine's Debian, from the mirrors this machine uses.
 make_debian_root() {
@@ -35,11 +35,19 @@ setup_debian_guest() {
     if is_done debian-guest "$state" && [ -e "$DEBIAN_GUEST/disk.ext4" ]; then
         return
     fi
-    say "making a Debian guest with nginx and Redis: half a minute, once"
+    say "making a Debian guest with nginx, Redis and fio: half a minute, once"
     as_root rm -rf --one-file-system "$DEBIAN_GUEST" "$new"
     mkdir -p "$new"
     make_debian_root "$new/root" || die "no Debian guest could be made: $(grep -m 1 '^E: ' "$new/root.log" || tail -n 1 "$new/root.log")"
     make_debian_disk "$new"
     mv "$new" "$DEBIAN_GUEST"
     mark_done debian-guest "$state"
+}
+
+# With what it is made with.
+need_debian_guest() {
+    need_packages "${TEST_PACKAGES[@]}"
+    hold_lock
+    setup_debian_guest
+    release_lock
 }

@@ -80,10 +80,7 @@ integration_suite() {
 long_suite() {
     plain_suites sim-long
     sanitized_suites fuzz-long
-    need_packages "${TEST_PACKAGES[@]}"
-    hold_lock
-    setup_debian_guest
-    release_lock
+    need_debian_guest
     integration_suite integration-long long
     qemu10_suite
 }

@@ -1,27 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's own nginx and Redis outlive their host twice: nothing acknowledged is lost, no transfer breaks."""
-import subprocess
-
 import pytest
-from lab import paths
-from lab.disks import Disk, image
-from lab.machine import Machine
+from lab.debian import MACHINE, make_disks
 from lab.process import wait_for
 from lab.servers import Reader, Writer, check_kept
 from lab.vm import StockVm, address, primary, standby
-
-MACHINE = Machine(kind="q35", memory_mb=384, disks=(Disk(megabytes=384),), append="futroot=vda")
-
-
-def make_disks(lab):
-    """The guest's disk on the first host; room for it on the others."""
-    for host in lab.hosts:
-        path = image(host, 0, MACHINE.disks[0])
-        if host is lab.hosts[0]:
-            subprocess.run(["cp", "--sparse=always", paths.DEBIAN_DISK, path], check=True)
-        else:
-            with open(path, "wb") as handle:
-                handle.truncate(MACHINE.disks[0].megabytes << 20)
 
 
 def get_on(users):
