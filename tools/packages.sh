@@ -7,6 +7,7 @@ PACKAGES=(
     libglib2.0-dev libjansson-dev libxxhash-dev           # libraries
     libgnutls28-dev                                       # TLS of the link between the hosts
     libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
+    libbpf-dev                                            # reads the types of a guest's kernel
     liburing-dev                                          # is inside QEMU's own structures
     nbdkit-plugin-dev libnbd-dev                          # the relocating disk
     dpkg-dev                                              # unpacks QEMU's source package

@@ -43,13 +43,14 @@ _futago_options() {
     status) echo "--json --watch --help" ;;
     events) echo "--json --help" ;;
     disk) echo "--json --watch --wait --adaptive --help" ;;
+    probe) echo "--name --filter --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
 }
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby check protect unprotect failover grant status events stop disk help" i
+    local commands="run standby check protect unprotect failover grant status events probe stop disk help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -67,6 +68,15 @@ _futago() {
         fi
     done
     case $command:$before in
+    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove watch)" -- "$word") ;;
+    probe:*)
+        if [[ $word == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(_futago_options probe)" -- "$word")
+        elif [ "$COMP_CWORD" -eq 3 ]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")
+        elif [ "$COMP_CWORD" -eq 4 ] && [ "${COMP_WORDS[2]}" = add ]; then
+            mapfile -t COMPREPLY < <(compgen -W "segv oom panic" -- "$word")
+        fi ;;
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     disk:--adaptive) mapfile -t COMPREPLY < <(compgen -W "on off" -- "$word") ;;
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;

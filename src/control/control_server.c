@@ -13,9 +13,9 @@
 typedef struct {
     int fd;
     FutLines *lines;
-    GString *out;        /* not yet taken by the client */
-    bool follows;        /* wants events */
-    uint64_t next_event; /* number */
+    GString *out;       /* not yet taken by the client */
+    unsigned stream;    /* that it follows; 0: none */
+    uint64_t next_line; /* of the stream */
 } Client;
 
 struct FutControlServer {
@@ -71,7 +71,12 @@ static bool answer(FutControlServer *server, Client *client, json_t *message)
         put_line(client, fut_control_error(id, error));
         return false;
     }
-    json_t *result = server->ops->run(server->opaque, name, args, &client->follows, &error);
+    unsigned stream = client->stream;
+    json_t *result = server->ops->run(server->opaque, name, args, &stream, &error);
+    if (stream != client->stream) {
+        client->stream = stream;
+        client->next_line = 0;
+    }
     put_line(client, result ? fut_control_ok(id, result) : fut_control_error(id, error));
     return true;
 }
@@ -133,10 +138,15 @@ static bool serve_client(FutControlServer *server, Client *client, short events)
     if ((events & (POLLIN | POLLHUP | POLLERR)) && !read_client(server, client)) {
         return false;
     }
-    if (client->follows && server->ops->events) {
-        server->ops->events(server->opaque, &client->next_event, client->out);
-    }
-    return flush_client(client);
+    bool more;
+    do {
+        more = client->stream && server->ops->lines &&
+               server->ops->lines(server->opaque, client->stream, &client->next_line, client->out);
+        if (!flush_client(client)) {
+            return false;
+        }
+    } while (more && client->out->len == 0);
+    return true;
 }
 
 void fut_control_server_round(FutControlServer *server)

@@ -7,10 +7,11 @@
 #include "control.h"
 
 typedef struct {
-    /* Result of a verb (new reference), or NULL with an error. `args` may be NULL. Sets *follow for a client that wants events. */
-    json_t *(*run)(void *opaque, const char *verb, json_t *args, bool *follow, GError **error);
-    /* Appends the lines of events from number *next on, and moves *next. May be NULL. */
-    void (*events)(void *opaque, uint64_t *next, GString *out);
+    /* Result of a verb (new reference), or NULL with an error. `args` may be NULL. Sets *follow to the number (> 0) of a stream
+     * of lines that the client wants from now on, in place of any other. */
+    json_t *(*run)(void *opaque, const char *verb, json_t *args, unsigned *follow, GError **error);
+    /* Appends a stream's lines from number *next on, and moves *next. True: there are more, for when these have gone. May be NULL. */
+    bool (*lines)(void *opaque, unsigned stream, uint64_t *next, GString *out);
 } FutControlServerOps;
 
 typedef struct FutControlServer FutControlServer;

@@ -3,12 +3,19 @@
 #include "control_server.h"
 #include "fut_error.h"
 #include "service_internal.h"
+#include "watch_verbs.h"
+
+/* What a client may follow. */
+enum {
+    STREAM_EVENTS = 1,
+    STREAM_RECORDS
+};
 
 /* -- verbs -- */
 
-typedef json_t *(*VerbRun)(FutService *service, bool *follow, json_t *args, GError **error);
+typedef json_t *(*VerbRun)(FutService *service, unsigned *follow, json_t *args, GError **error);
 
-static json_t *verb_status(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_status(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     return fut_service_status(service);
 }
@@ -26,7 +33,7 @@ static bool set_peer(FutService *service, const char *text, GError **error)
     return true;
 }
 
-static json_t *verb_protect(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_protect(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     FutEngineStatus status;
     fut_engine_status(service->engine, &status);
@@ -54,19 +61,19 @@ static json_t *verb_protect(FutService *service, bool *follow, json_t *args, GEr
     return fut_engine_protect(service->engine, error) ? json_object() : NULL;
 }
 
-static json_t *verb_unprotect(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_unprotect(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     return fut_engine_unprotect(service->engine, error) ? json_object() : NULL;
 }
 
-static json_t *verb_failover(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_failover(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     return fut_engine_failover(service->engine, error) ? json_object() : NULL;
 }
 
 /* A person's word, for arbiters that ask one. It is written down; the ask thread finds it there when
  * it asks again. */
-static json_t *verb_grant(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_grant(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     json_int_t generation = json_integer_value(json_object_get(args, "generation"));
     FutEngineStatus status;
@@ -89,19 +96,41 @@ static json_t *verb_grant(FutService *service, bool *follow, json_t *args, GErro
                : NULL;
 }
 
-static json_t *verb_stop(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_stop(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     service->vmm->ops->quit(service->vmm);
     return json_object();
 }
 
-static json_t *verb_events(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_events(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
-    *follow = true;
+    *follow = STREAM_EVENTS;
     return json_object();
 }
 
-static json_t *verb_reset_stats(FutService *service, bool *follow, json_t *args, GError **error)
+static json_t *verb_probe_add(FutService *service, unsigned *follow, json_t *args, GError **error)
+{
+    return fut_watch_verb_add(service->watch, args, error);
+}
+
+static json_t *verb_probe_list(FutService *service, unsigned *follow, json_t *args, GError **error)
+{
+    return fut_watch_verb_list(service->watch);
+}
+
+static json_t *verb_probe_remove(FutService *service, unsigned *follow, json_t *args,
+                                 GError **error)
+{
+    return fut_watch_verb_remove(service->watch, args, error);
+}
+
+static json_t *verb_probe_watch(FutService *service, unsigned *follow, json_t *args, GError **error)
+{
+    *follow = STREAM_RECORDS;
+    return json_object();
+}
+
+static json_t *verb_reset_stats(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     fut_engine_status_reset(service->engine);
     return json_object();
@@ -111,13 +140,22 @@ static const struct {
     const char *name;
     VerbRun run;
 } verbs[] = {
-    { "status", verb_status },       { "protect", verb_protect },
-    { "unprotect", verb_unprotect }, { "failover", verb_failover },
-    { "grant", verb_grant },         { "stop", verb_stop },
-    { "events", verb_events },       { "reset-stats", verb_reset_stats },
+    { "status", verb_status },
+    { "protect", verb_protect },
+    { "unprotect", verb_unprotect },
+    { "failover", verb_failover },
+    { "grant", verb_grant },
+    { "stop", verb_stop },
+    { "events", verb_events },
+    { "reset-stats", verb_reset_stats },
+    { "probe-add", verb_probe_add },
+    { "probe-list", verb_probe_list },
+    { "probe-remove", verb_probe_remove },
+    { "probe-watch", verb_probe_watch },
 };
 
-static json_t *run_verb(void *opaque, const char *name, json_t *args, bool *follow, GError **error)
+static json_t *run_verb(void *opaque, const char *name, json_t *args, unsigned *follow,
+                        GError **error)
 {
     FutService *service = opaque;
 
@@ -131,10 +169,8 @@ static json_t *run_verb(void *opaque, const char *name, json_t *args, bool *foll
     return NULL;
 }
 
-static void add_events(void *opaque, uint64_t *next, GString *out)
+static void add_events(FutService *service, uint64_t *next, GString *out)
 {
-    FutService *service = opaque;
-
     g_mutex_lock(&service->events_lock);
     uint64_t oldest =
         service->event_count > FUT_EVENTS_KEPT ? service->event_count - FUT_EVENTS_KEPT : 0;
@@ -147,9 +183,31 @@ static void add_events(void *opaque, uint64_t *next, GString *out)
     g_mutex_unlock(&service->events_lock);
 }
 
+/* Those that do not fit stay in the ring: who reads slowly loses records there, and is told. */
+static bool add_records(FutService *service, uint64_t *next, GString *out)
+{
+    while (out->len < FUT_CONTROL_LINE_MAX) {
+        g_autofree char *line = fut_watch_next_line(service->watch, next);
+        if (!line) {
+            return false;
+        }
+        g_string_append(out, line);
+    }
+    return true;
+}
+
+static bool add_lines(void *opaque, unsigned stream, uint64_t *next, GString *out)
+{
+    if (stream == STREAM_RECORDS) {
+        return add_records(opaque, next, out);
+    }
+    add_events(opaque, next, out);
+    return false;
+}
+
 void *fut_control_thread(void *opaque)
 {
-    static const FutControlServerOps ops = { .run = run_verb, .events = add_events };
+    static const FutControlServerOps ops = { .run = run_verb, .lines = add_lines };
     FutService *service = opaque;
     FutControlServer *server =
         fut_control_server_new(service->control_fd, service->control_wake_fd, &ops, service);

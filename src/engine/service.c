@@ -112,6 +112,12 @@ static const FutEngineHost service_host = {
     .wait = host_wait,
 };
 
+static void watch_wake(void *opaque)
+{
+    FutService *service = opaque;
+    fut_wake_fd(service->control_wake_fd);
+}
+
 /* -- events -- */
 
 /* What anybody who reaches the port may cause to be said. */
@@ -328,6 +334,7 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
         return NULL;
     }
     service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
+    service->watch = vmm->watch = fut_watch_new(vmm, watch_wake, service);
     announce_start(service);
     fut_keeper_start();
     start_threads(service);

@@ -13,6 +13,7 @@
 #include "link.h"
 #include "link_tls.h"
 #include "service.h"
+#include "watch.h"
 
 typedef struct {
     FutRole role;
@@ -89,6 +90,8 @@ struct FutService {
     FutRate strangers;          /* events_lock; what they cause to be said */
     char *turned_away;          /* events_lock; the last connection that was, and why; or NULL */
     uint64_t turned_away_count; /* events_lock */
+
+    FutWatch *watch; /* control thread; vCPUs at a hit */
 };
 
 void *fut_link_thread(void *service);

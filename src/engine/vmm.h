@@ -16,10 +16,15 @@
 #include "event_set.h"
 #include "fut_buf.h"
 #include "pageset.h"
+#include "probe.h"
 #include "wire_disk.h"
 
 typedef struct FutEngine FutEngine;
 typedef struct FutVmm FutVmm;
+typedef struct FutWatch FutWatch;
+
+/* Probes in place at a time. */
+#define FUT_PROBES_MAX 32
 
 /* A packet on its way out (held until its epoch is committed) or a copy of one that came in (logged to the backup). */
 typedef struct FutPacket FutPacket;
@@ -165,12 +170,23 @@ typedef struct {
     bool (*disk_note_sync)(FutVmm *vmm, unsigned disk);
     /* Removes the file: nobody will find it after this process. */
     void (*disk_note_drop)(FutVmm *vmm, unsigned disk);
+
+    /* -- probes in the guest's kernel; all or none; the control thread without the big lock -- */
+    /* The first vCPU as it is now; the memory may be read by any thread from then on. FUT_ERR_UNSUPPORTED where there can be no probes. */
+    bool (*guest_look)(FutVmm *vmm, FutGuestLook *ret, GError **error);
+    /* From its return on each vCPU that comes to this instruction calls fut_watch_hit() before it. `physical` is where it is in the guest's
+     * memory, which is not written. Numbers are below FUT_PROBES_MAX. FUT_ERR_STATE when the VMM ends. */
+    bool (*probe_insert)(FutVmm *vmm, unsigned number, uint64_t address, uint64_t physical,
+                         GError **error);
+    /* From its return on no vCPU is in fut_watch_hit() with that number. False: the VMM ends, and that cannot be said. */
+    bool (*probe_remove)(FutVmm *vmm, unsigned number);
 } FutVmmOps;
 
 /* Implementations put this first into their own structure. */
 struct FutVmm {
     const FutVmmOps *ops;
     FutEngine *engine; /* set by fut_engine_new() */
+    FutWatch *watch;   /* set by fut_service_start() */
 };
 
 /* -- what an implementation calls -- */
@@ -241,6 +257,8 @@ unsigned fut_engine_state_check_every(const FutEngine *engine);
 FutTracker fut_engine_tracker(const FutEngine *engine);
 /* From dirty_collect(): compare the queue with a look at all of memory at every n-th. 0 = never. */
 unsigned fut_engine_tracker_check_every(const FutEngine *engine);
+/* A vCPU is at a probe's instruction: its thread, the guest's other vCPUs run on. No big lock. */
+void fut_watch_hit(FutWatch *watch, unsigned number, const FutProbeHit *hit);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
 void fut_engine_exiting(FutEngine *engine);
 /* Before that, until it says true: writes of the guest that are held back reach the image, now that there is to be no twin. */

@@ -121,7 +121,8 @@ static json_t *set_policy(FutDiskControl *control, FutCopyControl *how, json_t *
     return set(control, how);
 }
 
-static json_t *run_verb(void *opaque, const char *verb, json_t *args, bool *follow, GError **error)
+static json_t *run_verb(void *opaque, const char *verb, json_t *args, unsigned *follow,
+                        GError **error)
 {
     FutDiskControl *control = opaque;
     FutCopyControl how = fut_reloc_control(control->setup.reloc);

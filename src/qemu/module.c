@@ -16,6 +16,7 @@ __attribute__((visibility("default"))) int futago_qemu_install(qemu_plugin_id_t 
 
 /* One QEMU process is one VM. */
 static struct {
+    qemu_plugin_id_t id;
     bool checking; /* the only option is "check=on" */
     int argc;
     char **argv;
@@ -74,6 +75,7 @@ static void machine_ready(Notifier *notifier, void *data)
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
     FutEventSet events = fut_service_events(module.argc, module.argv);
     check_or_exit(fut_qevents_attach(qvmm, events, &error), &error);
+    fut_qprobe_init(qvmm, module.id);
     module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
     check_or_exit(module.service != NULL, &error);
     fut_qpanic_init(qvmm);
@@ -120,6 +122,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 
     module.checking = argc == 1 && strcmp(argv[0], "check=on") == 0;
     check_or_exit(module.checking || fut_service_check_options(argc, argv, &error), &error);
+    module.id = id;
     module.argc = argc;
     module.argv = g_new0(char *, argc + 1);
     for (int i = 0; i < argc; i++) {

@@ -34,6 +34,9 @@ static const FutVmmOps qvmm_ops = {
     .disk_note = fut_qblock_note,
     .disk_note_sync = fut_qblock_note_sync,
     .disk_note_drop = fut_qblock_note_drop,
+    .guest_look = fut_qprobe_look,
+    .probe_insert = fut_qprobe_insert,
+    .probe_remove = fut_qprobe_remove,
 };
 
 FutQvmm *fut_qvmm_new(bool standby)

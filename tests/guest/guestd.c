@@ -16,6 +16,7 @@
  *   7005  disks, lines: see guest_disk.c
  *   7006  work for several vCPUs, lines: see guest_smp.c
  *   7007  clock and random numbers, lines: see guest_devices.c; and the consoles
+ *   7008  processes that die, lines: see guest_crash.c
  */
 #include <endian.h>
 #include <errno.h>
@@ -33,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "guest_crash.h"
 #include "guest_devices.h"
 #include "guest_disk.h"
 #include "guest_smp.h"
@@ -318,7 +320,7 @@ int main(void)
     static const Service services[] = {
         { 7000, serve_echo },   { 7001, serve_counter }, { 7002, serve_sink },
         { 7003, serve_source }, { 7004, serve_writer },  { 7005, serve_disk },
-        { 7006, serve_smp },    { 7007, serve_devices },
+        { 7006, serve_smp },    { 7007, serve_devices }, { 7008, serve_crash },
     };
     static char *const consoles[] = { "/dev/ttyS0", "/dev/hvc0" };
     static Connection listeners[sizeof(services) / sizeof(services[0])];

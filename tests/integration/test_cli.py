@@ -131,7 +131,7 @@ def test_help_and_version(rundir):
         done = futago(rundir, *words)
         assert done.returncode == 0 and not done.stderr
         commands = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert {"run", "standby", "protect", "unprotect", "failover", "grant", "status", "events", "stop"} < set(commands)
+    assert {"run", "standby", "protect", "unprotect", "failover", "grant", "status", "events", "probe", "stop"} < set(commands)
     for command in set(commands) - {"help"}:
         for words in (["help", command], [command, "--help"]):
             done = futago(rundir, *words)
@@ -551,6 +551,9 @@ def test_completion(rundir, fake):
     assert complete(rundir, "futago", "status", "") == ["web"]
     assert complete(rundir, "futago", "protect", "web", "--to", "") == []
     assert complete(rundir, "futago", "run", "--mode", "p") == ["pipeline"]
+    assert complete(rundir, "futago", "probe", "") == ["add", "list", "remove", "watch"]
+    assert complete(rundir, "futago", "probe", "watch", "") == ["web"]
+    assert complete(rundir, "futago", "probe", "add", "web", "o") == ["oom"]
     assert complete(rundir, "futago", "help", "sto") == ["stop"]
     assert complete(rundir, "futago", "disk", "re") == ["resume"]
     assert complete(rundir, "futago", "disk", "policy", "x", "s") == ["sequential"]

@@ -6,7 +6,8 @@ import time
 import pytest
 from lab import paths
 from lab.machine import Machine
-from lab.vm import pair
+from lab.process import wait_for
+from lab.vm import pair, primary
 
 RINGS = "kvm,dirty-ring-size=65536"
 OPTIONS = ("--verify", "1", "--tracker-check", "1", "--timeout-ms", "3000")
@@ -66,3 +67,13 @@ def test_kill_primary(lab, variant):
     status = backup.wait_running()
     assert status["memory_hash"] == status["committed_hash"] != "0" * 16, status
     backup.wait_status("goes on", lambda _: rounds(backup, vcpus) > before)
+
+
+def test_probes_are_refused(lab):
+    """A VM under KVM takes no probes: one line says so, and it runs on."""
+    vm = primary(lab.hosts[0], guest("kvm", 1), wait=False)
+    vm.wait_running()
+    done = vm.host.futago("probe", "add", "vm", "kprobe:panic", check=False)
+    assert done.returncode == 1 and "TCG only" in done.stderr, done
+    before = rounds(vm, 1)
+    wait_for("the guest goes on", lambda: rounds(vm, 1) > before)

@@ -162,6 +162,19 @@ static inline bool fut_qemu_runs(void)
 #endif
 }
 
+/*
+ * 8.1, tb_invalidate_phys_addr() went: all translated code is thrown away there. BQL held, no vCPU
+ * executes.
+ */
+static inline void fut_qemu_forget_code(CPUState *cpu, hwaddr physical)
+{
+#if FUT_QEMU_AT_LEAST(8, 1)
+    tb_flush(cpu);
+#else
+    tb_invalidate_phys_addr(&address_space_memory, physical, MEMTXATTRS_UNSPECIFIED);
+#endif
+}
+
 /* 9.0, the list of CPUs got another name: CPU_FOREACH() hides it, once compiled anew. */
 
 #endif

@@ -69,6 +69,9 @@
 #include "exec/memory.h"
 #include "exec/ram_addr.h"
 #include "exec/ramlist.h"
+#if __has_include("exec/tb-flush.h")
+#include "exec/tb-flush.h"
+#endif
 #if __has_include("exec/cputlb.h")
 #include "exec/cputlb.h"
 #endif

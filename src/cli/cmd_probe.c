@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* futago probe: looks into a guest's kernel while it runs. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+#include "cli_config.h"
+#include "fut_error.h"
+
+/* The VM may have to read its kernel first, on a busy host. */
+#define ANSWER_MS 30000
+#define PROBE_FILE_MAX 65536
+
+/* -- add -- */
+
+/* Beside src/cli/futago in the tree that it was built in, else where it was installed. NULL: there is none of that name. */
+static char *shipped_path(const char *name)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *folder = self ? g_path_get_dirname(self) : g_strdup(".");
+    g_autofree char *file = g_strconcat(name, ".probe", NULL);
+    char *places[] = { g_canonicalize_filename("../../../probes", folder),
+                       g_strdup(FUT_CLI_PROBES) };
+    char *found = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
+        g_autofree char *path = g_build_filename(places[i], file, NULL);
+        if (!found && g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
+            found = g_steal_pointer(&path);
+        }
+        g_free(places[i]);
+    }
+    return found;
+}
+
+/* A probe as it is written, the name of a shipped one, or a file's path (with a "/"). Caller frees. */
+static char *probe_text(const char *word, GError **error)
+{
+    char *text = NULL;
+    gsize length = 0;
+
+    if (strchr(word, ':')) {
+        return g_strdup(word);
+    }
+    g_autofree char *path = strchr(word, '/') ? g_strdup(word) : shipped_path(word);
+    if (!path) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_ARG,
+            "'%s' is neither a probe (kprobe:FUNCTION...) nor one that comes with Futago: see man futago-probe",
+            word);
+        return NULL;
+    }
+    if (!g_file_get_contents(path, &text, &length, NULL) || length > PROBE_FILE_MAX ||
+        strlen(text) != length) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s: cannot be read as a probe", path);
+        g_free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static bool print_result(json_t *take_result, bool as_json)
+{
+    if (!take_result) {
+        return false;
+    }
+    if (as_json) {
+        json_dumpf(take_result, stdout, JSON_COMPACT);
+        printf("\n");
+    }
+    json_decref(take_result);
+    return true;
+}
+
+static bool add(const char *vm, const char *word, const char *name, const char *filter,
+                bool as_json, GError **error)
+{
+    g_autofree char *text = probe_text(word, error);
+    /* A shipped probe bears its own name, not its function's. */
+    const char *own = name ? name : strpbrk(word, ":/") ? NULL : word;
+    g_autoptr(FutControlClient) client = text ? fut_control_connect(vm, error) : NULL;
+
+    if (!client) {
+        return false;
+    }
+    json_t *args = json_pack("{s:s, s:s*, s:s*}", "probe", text, "name", own, "filter", filter);
+    if (!args) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "the probe is not UTF-8");
+        return false;
+    }
+    json_t *result = fut_control_call(client, "probe-add", args, ANSWER_MS, error);
+    if (result && !as_json) {
+        printf("%s: probe %s at %s (%s)\n", vm, fut_cli_text(result, "name"),
+               fut_cli_text(result, "function"), fut_cli_text(result, "address"));
+    }
+    return print_result(result, as_json);
+}
+
+/* -- list, remove -- */
+
+static void print_probes(const json_t *result)
+{
+    const json_t *probes = json_object_get(result, "probes"), *probe;
+    const char *kernel = fut_cli_text(result, "kernel");
+    size_t i;
+
+    if (*kernel) {
+        printf("%s\n", kernel);
+    }
+    printf("%-20s %-24s %12s %10s %10s\n", "PROBE", "FUNCTION", "HITS", "RECORDS", "SKIPPED");
+    json_array_foreach(probes, i, probe)
+    {
+        bool stale = json_is_true(json_object_get(probe, "stale"));
+        printf("%-20s %-24s %12.0f %10.0f %10.0f%s\n", fut_cli_text(probe, "name"),
+               fut_cli_text(probe, "function"), fut_cli_value(probe, "hits"),
+               fut_cli_value(probe, "records"), fut_cli_value(probe, "skipped"),
+               stale ? "  stale: the guest has started anew, add it again" : "");
+    }
+}
+
+static bool list(const char *vm, bool as_json, GError **error)
+{
+    g_autoptr(FutControlClient) client = fut_control_connect(vm, error);
+    json_t *result = client ? fut_control_call(client, "probe-list", NULL, ANSWER_MS, error) : NULL;
+
+    if (result && !as_json) {
+        print_probes(result);
+    }
+    return print_result(result, as_json);
+}
+
+static bool remove_probe(const char *vm, const char *name, GError **error)
+{
+    g_autoptr(FutControlClient) client = fut_control_connect(vm, error);
+
+    return client &&
+           print_result(fut_control_call(client, "probe-remove", json_pack("{s:s}", "name", name),
+                                         ANSWER_MS, error),
+                        false);
+}
+
+/* -- watch -- */
+
+static void print_value(const json_t *value)
+{
+    if (json_is_string(value)) {
+        const char *text = json_string_value(value);
+        printf(g_str_has_prefix(text, "0x") ? "%s" : "\"%s\"", text);
+    } else if (json_is_integer(value)) {
+        printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    } else {
+        printf("?");
+    }
+}
+
+static void print_record(const json_t *record)
+{
+    double time_s = fut_cli_value(record, "time");
+    time_t whole_s = (time_t)time_s;
+    json_t *fields = json_object_get(record, "fields"), *value;
+    const char *label;
+    struct tm local;
+    char clock[32] = "";
+
+    if (strcmp(fut_cli_text(record, "event"), "PROBE") != 0) {
+        printf("%.0f records were lost: they came faster than they were read\n",
+               fut_cli_value(record, "lost"));
+        return;
+    }
+    localtime_r(&whole_s, &local);
+    strftime(clock, sizeof(clock), "%F %T", &local);
+    printf("%s.%06d #%.0f vcpu %.0f %s", clock, (int)((time_s - (double)whole_s) * 1e6),
+           fut_cli_value(record, "sequence"), fut_cli_value(record, "vcpu"),
+           fut_cli_text(record, "probe"));
+    json_object_foreach(fields, label, value)
+    {
+        printf(" %s=", label);
+        print_value(value);
+    }
+    printf("\n");
+}
+
+/* Ends only with the VM, or when nobody reads any more. */
+static bool watch(const char *vm, bool as_json, GError **error)
+{
+    g_autoptr(FutControlClient) client = fut_control_connect(vm, error);
+    json_t *message =
+        client ? fut_control_call(client, "probe-watch", NULL, FUT_CLI_ANSWER_MS, error) : NULL;
+
+    if (!message) {
+        return false;
+    }
+    json_decref(message);
+    while ((message = fut_control_next_event(client, -1, error))) {
+        if (!as_json) {
+            print_record(message);
+        }
+        print_result(message, as_json);
+        fflush(stdout);
+    }
+    return false;
+}
+
+/* -- words -- */
+
+static bool check_words(int argc, char **argv, int wanted, GError **error)
+{
+    static const char *const deeds[] = { "add", "list", "remove", "watch" };
+
+    for (size_t i = 0; argc > 1 && i < G_N_ELEMENTS(deeds); i++) {
+        if (strcmp(argv[1], deeds[i]) == 0) {
+            if (argc == wanted) {
+                return fut_control_name_check(argv[2], error);
+            }
+            g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                        "probe %s takes the VM's name%s: see futago probe --help", deeds[i],
+                        wanted == 4 ? " and one word more" : "");
+            return false;
+        }
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                "probe%s%s%s: say add, list, remove or watch, and the VM's name",
+                argc > 1 ? " '" : "", argc > 1 ? argv[1] : "", argc > 1 ? "'" : "");
+    return false;
+}
+
+static bool run(int argc, char **argv, GError **error)
+{
+    gboolean as_json = FALSE;
+    g_autofree char *name = NULL;
+    g_autofree char *filter = NULL;
+    const GOptionEntry entries[] = {
+        { "name", 0, 0, G_OPTION_ARG_STRING, &name, "add: what to call it (default: the function)",
+          "NAME" },
+        { "filter", 0, 0, G_OPTION_ARG_STRING, &filter, "add: a hit has to pass this as well",
+          "FILTER" },
+        { "json", 0, 0, G_OPTION_ARG_NONE, &as_json, "One JSON object a line", NULL },
+        { 0 },
+    };
+
+    if (!fut_cli_parse(&fut_cmd_probe, entries, &argc, argv, error)) {
+        return false;
+    }
+    const char *deed = argc > 1 ? argv[1] : "";
+    bool two_words = strcmp(deed, "add") == 0 || strcmp(deed, "remove") == 0;
+    if (!check_words(argc, argv, two_words ? 4 : 3, error)) {
+        return false;
+    }
+    if ((name || filter) && strcmp(deed, "add") != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--name and --filter go with probe add only");
+        return false;
+    }
+    if (strcmp(deed, "add") == 0) {
+        return add(argv[2], argv[3], name, filter, as_json, error);
+    }
+    if (strcmp(deed, "remove") == 0) {
+        return remove_probe(argv[2], argv[3], error);
+    }
+    return strcmp(deed, "list") == 0 ? list(argv[2], as_json, error)
+                                     : watch(argv[2], as_json, error);
+}
+
+const FutCommand fut_cmd_probe = {
+    .name = "probe",
+    .usage = "add VM PROBE | list VM | remove VM NAME | watch VM",
+    .summary = "Look into a guest's kernel while it runs",
+    .run = run,
+};

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Probes as JSON, for the control socket.
+ *   probe-add     {"probe": TEXT, "name": NAME, "filter": FILTER} (the last two may be missing)
+ *                 -> {"name", "function", "address", "kernel"}
+ *   probe-list    -> {"kernel", "probes": [{"name", "probe", "filter", "function", "address", "stale", "hits", "records", "skipped"}]}
+ *   probe-remove  {"name": NAME} -> {}
+ *   a record      {"event": "PROBE", "probe": NAME, "sequence": N, "time": SECONDS_SINCE_1970, "guest_time": SECONDS, "vcpu": N, "fields": {...}}
+ *   lost records  {"event": "PROBE-LOST", "lost": N}
+ * Addresses and pointers are text ("0x..."); a value whose memory was not there is null.
+ */
+#ifndef FUT_WATCH_VERBS_H
+#define FUT_WATCH_VERBS_H
+
+#include <jansson.h>
+
+#include "watch.h"
+
+/* Each: new reference, or NULL with an error. */
+json_t *fut_watch_verb_add(FutWatch *watch, const json_t *args, GError **error);
+json_t *fut_watch_verb_list(FutWatch *watch);
+json_t *fut_watch_verb_remove(FutWatch *watch, const json_t *args, GError **error);
+/* The next record's line, newline included, or one that says how many are lost; NULL: none yet. Caller frees. */
+char *fut_watch_next_line(FutWatch *watch, uint64_t *place);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The Linux kernel in a guest, known from its memory alone: where it is (whatever KASLR chose), its symbols,
+ * its types.
+ */
+#ifndef FUT_GUEST_KERNEL_H
+#define FUT_GUEST_KERNEL_H
+
+#include "guest_memory.h"
+#include "guest_types.h"
+#include "kallsyms.h"
+
+typedef struct {
+    uint64_t syscall_entry; /* MSR LSTAR: an address within the kernel once it is up, else 0 */
+    FutGuestMemory
+        memory; /* as the vCPU sees it at the moment, perhaps without most of the kernel */
+} FutGuestLook;
+
+typedef struct {
+    uint64_t syscall_entry; /* tells this boot of the kernel from others */
+    uint64_t text;          /* where the image begins */
+    FutGuestMemory memory;
+    FutKallsyms *symbols;
+    FutGuestTypes *types;  /* NULL: the kernel has none */
+    uint64_t current_task; /* within the per-CPU area; 0: unknown */
+    char banner[160];      /* "Linux version ..." */
+} FutGuestKernel;
+
+/*
+ * Some tens of milliseconds; the guest may run. FUT_ERR_STATE: no kernel is up yet;
+ * FUT_ERR_UNSUPPORTED: it is not a Linux whose symbols can be read.
+ */
+FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, GError **error);
+void fut_guest_kernel_free(FutGuestKernel *kernel);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutGuestKernel, fut_guest_kernel_free)
+
+#endif

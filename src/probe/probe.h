@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A probe made ready for one kernel: each value is a register and a few offsets, so that a hit costs
+ * some reads of guest memory and nothing else.
+ */
+#ifndef FUT_PROBE_H
+#define FUT_PROBE_H
+
+#include <stdatomic.h>
+
+#include "fut_rate.h"
+#include "guest_kernel.h"
+#include "probe_text.h"
+
+#define FUT_PROBE_ARGUMENTS 6u
+
+/* The vCPU at the function's first instruction (System V ABI: arguments are in rdi, rsi, rdx, rcx, r8, r9). */
+typedef struct {
+    uint64_t arguments[FUT_PROBE_ARGUMENTS];
+    uint64_t gs_base;       /* the kernel's */
+    uint64_t syscall_entry; /* MSR LSTAR */
+    FutGuestMemory memory;
+    uint64_t guest_time_ns; /* how long the guest has run */
+    unsigned vcpu;
+} FutProbeHit;
+
+typedef enum {
+    FUT_VALUE_NONE, /* its memory was not there */
+    FUT_VALUE_UNSIGNED,
+    FUT_VALUE_SIGNED,
+    FUT_VALUE_POINTER,
+    FUT_VALUE_TEXT
+} FutProbeValueKind;
+
+typedef struct {
+    FutProbeValueKind kind;
+    uint64_t number;
+    char text[FUT_PROBE_STRING_MAX];
+} FutProbeValue;
+
+/* How a value is fetched: from a register or the current task, through `steps` pointers. */
+typedef struct {
+    unsigned argument; /* FUT_PROBE_ARGUMENTS: the current task */
+    unsigned steps;
+    uint32_t offsets
+        [FUT_PROBE_MEMBERS_MAX]; /* added, then what stands there is read; the last is the value */
+    FutShapeKind kind;
+    uint32_t length;
+} FutProbeFetch;
+
+typedef struct {
+    FutProbeFetch fetch;
+    FutProbeOp op;
+    bool is_text, or_before;
+    int64_t number;
+    char text[FUT_PROBE_STRING_MAX];
+} FutProbeCondition;
+
+typedef struct {
+    char *name, *text, *filter, *function; /* owned; filter may be NULL */
+    uint64_t address, physical;            /* of the function */
+    uint64_t syscall_entry;                /* of the kernel it is for */
+    uint64_t current_task;
+    FutProbeCondition conditions[FUT_PROBE_CONDITIONS_MAX];
+    unsigned condition_count;
+    FutProbeFetch fields[FUT_PROBE_FIELDS_MAX];
+    char *labels[FUT_PROBE_FIELDS_MAX]; /* owned */
+    unsigned field_count;
+
+    atomic_uint_fast64_t hits;    /* all */
+    atomic_uint_fast64_t records; /* that passed the filter and were recorded */
+    atomic_uint_fast64_t skipped; /* not looked at or not recorded: there were too many */
+    atomic_uint_fast64_t window_ns, window_spent_ns;
+    FutRate rate; /* of records; the ring's lock */
+} FutProbe;
+
+/*
+ * `filter` (may be NULL) narrows the probe's own. FUT_ERR_ARG names the function (with names like it), parameter or
+ * member that does not exist, or the value that cannot be recorded. One reference is the caller's.
+ */
+FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const char *text,
+                        const char *filter, GError **error);
+FutProbe *fut_probe_ref(FutProbe *probe);
+void fut_probe_unref(FutProbe *probe);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutProbe, fut_probe_unref)
+
+/*
+ * Has this probe spent its share of time in this tenth of a second (a tenth of it)? Then the hit is to be left alone: it was
+ * counted as skipped. Any thread; now_ns of fut_now_ns().
+ */
+bool fut_probe_is_too_hot(FutProbe *probe, uint64_t now_ns);
+void fut_probe_spent(FutProbe *probe, uint64_t ns);
+/* Does the hit pass the filter? Then its fields are in ret_values. Any thread. */
+bool fut_probe_evaluate(const FutProbe *probe, const FutProbeHit *hit,
+                        FutProbeValue ret_values[FUT_PROBE_FIELDS_MAX]);
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From a probe's text to registers and offsets of one kernel. */
+#include <string.h>
+
+#include "fut_error.h"
+#include "probe.h"
+
+/* Records of one probe: so many at once, then one in each of these. */
+#define RECORDS_BURST 200
+#define RECORD_EVERY_NS 1000000u
+
+typedef struct {
+    const FutGuestKernel *kernel;
+    const char *function;
+    GError **error;
+} Compiler;
+
+static bool fail_name(const Compiler *compiler, const char *name)
+{
+    const FutGuestTypes *types = compiler->kernel->types;
+    g_autofree char *known = types ? fut_guest_types_parameters(types, compiler->function) : NULL;
+
+    if (!types) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s': this kernel has no types (BTF): only arg0 to arg5 can be used",
+                    name);
+    } else if (!known) {
+        g_set_error(
+            compiler->error, FUT_ERROR, FUT_ERR_ARG,
+            "probe: '%s': the parameters of %s() are not known: use arg0 to arg5, comm, pid, tid or curtask",
+            name, compiler->function);
+    } else {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s' is no parameter of %s(): it has %s", name, compiler->function,
+                    *known ? known : "none");
+    }
+    return false;
+}
+
+static bool is_argument(const char *name, unsigned *ret)
+{
+    if (strlen(name) != 4 || !g_str_has_prefix(name, "arg") || name[3] < '0' ||
+        name[3] >= '0' + (int)FUT_PROBE_ARGUMENTS) {
+        return false;
+    }
+    *ret = (unsigned)(name[3] - '0');
+    return true;
+}
+
+/* A member of the current task that has a name of its own in the language; NULL: none. */
+static const char *task_member(const char *name)
+{
+    static const char *const names[][2] = { { "comm", "comm" },
+                                            { "pid", "tgid" },
+                                            { "tid", "pid" } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(names[i][0], name) == 0) {
+            return names[i][1];
+        }
+    }
+    return NULL;
+}
+
+static bool add_member(const Compiler *compiler, const char *name, FutShape *shape,
+                       FutProbeFetch *fetch)
+{
+    FutShape member;
+    uint32_t offset;
+
+    if (shape->type == 0 ||
+        !fut_guest_types_member(compiler->kernel->types, shape, name, &offset, &member)) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: there is no member '%s' there, or it is a bit field", name);
+        return false;
+    }
+    if (shape->kind == FUT_SHAPE_STRUCT) {
+        fetch->offsets[fetch->steps - 1] += offset;
+    } else if (fetch->steps == FUT_PROBE_MEMBERS_MAX) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s': too many members in a row", name);
+        return false;
+    } else {
+        fetch->offsets[fetch->steps++] = offset;
+    }
+    *shape = member;
+    return true;
+}
+
+/* The first name: a parameter goes before what the language knows. */
+static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *ret_shape,
+                        FutProbeFetch *fetch)
+{
+    const FutGuestKernel *kernel = compiler->kernel;
+    const char *member = task_member(name);
+
+    if (kernel->types && fut_guest_types_parameter(kernel->types, compiler->function, name,
+                                                   &fetch->argument, ret_shape)) {
+        if (fetch->argument < FUT_PROBE_ARGUMENTS && ret_shape->kind != FUT_SHAPE_STRUCT) {
+            return true;
+        }
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s' is not passed in a register: it cannot be read", name);
+        return false;
+    }
+    if (is_argument(name, &fetch->argument)) {
+        *ret_shape = (FutShape){ FUT_SHAPE_UNSIGNED, 0, sizeof(uint64_t) };
+        return true;
+    }
+    if ((!member && strcmp(name, "curtask") != 0) || !kernel->types || kernel->current_task == 0 ||
+        !fut_guest_types_pointer_to(kernel->types, "task_struct", ret_shape)) {
+        return fail_name(compiler, name);
+    }
+    fetch->argument = FUT_PROBE_ARGUMENTS;
+    return !member || add_member(compiler, member, ret_shape, fetch);
+}
+
+static bool compile_value(const Compiler *compiler, const FutProbeValueText *value,
+                          FutProbeFetch *ret)
+{
+    FutShape shape;
+
+    if (!begin_fetch(compiler, value->names[0], &shape, ret)) {
+        return false;
+    }
+    for (unsigned i = 1; i < value->count; i++) {
+        if (!add_member(compiler, value->names[i], &shape, ret)) {
+            return false;
+        }
+    }
+    if (shape.kind == FUT_SHAPE_STRUCT || shape.kind == FUT_SHAPE_OTHER) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s' is neither a number, a pointer nor a text: name a member of it",
+                    value->names[value->count - 1]);
+        return false;
+    }
+    ret->kind = shape.kind;
+    ret->length = shape.length;
+    return true;
+}
+
+static bool compile_condition(const Compiler *compiler, const FutProbeConditionText *from,
+                              FutProbeCondition *ret)
+{
+    if (!compile_value(compiler, &from->value, &ret->fetch)) {
+        return false;
+    }
+    ret->is_text = ret->fetch.kind == FUT_SHAPE_TEXT || ret->fetch.kind == FUT_SHAPE_TEXT_POINTER;
+    if (ret->is_text != (from->text != NULL)) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s' is a %s: compare it with one", from->value.label,
+                    ret->is_text ? "text" : "number");
+        return false;
+    }
+    ret->op = from->op;
+    ret->or_before = from->or_before;
+    ret->number = from->number;
+    g_strlcpy(ret->text, from->text ? from->text : "", sizeof(ret->text));
+    return true;
+}
+
+/* The memory of what runs at boot only is given away when the kernel is up. */
+static bool is_gone(const FutGuestKernel *kernel, uint64_t address)
+{
+    FutSymbol begin, end;
+
+    return fut_kallsyms_find(kernel->symbols, "_sinittext", &begin) &&
+           fut_kallsyms_find(kernel->symbols, "_einittext", &end) && address >= begin.address &&
+           address < end.address;
+}
+
+static bool find_function(const Compiler *compiler, FutProbe *probe)
+{
+    FutSymbol symbol;
+
+    if (!fut_kallsyms_find(compiler->kernel->symbols, compiler->function, &symbol)) {
+        g_autofree char *alike = fut_kallsyms_like(compiler->kernel->symbols, compiler->function);
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: the guest's kernel has no function '%s'%s%s", compiler->function,
+                    *alike ? ": it has " : "", alike);
+        return false;
+    }
+    if (symbol.type != 't' && symbol.type != 'T') {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG, "probe: '%s' is not a function",
+                    compiler->function);
+        return false;
+    }
+    probe->address = symbol.address;
+    if (is_gone(compiler->kernel, symbol.address) ||
+        !fut_guest_translate(&compiler->kernel->memory, symbol.address, &probe->physical)) {
+        g_set_error(
+            compiler->error, FUT_ERROR, FUT_ERR_ARG,
+            "probe: '%s' is not in memory (any more): functions that run at boot only are dropped",
+            compiler->function);
+        return false;
+    }
+    return true;
+}
+
+static bool compile(FutProbe *probe, const FutGuestKernel *kernel, const FutProbeText *text,
+                    GError **error)
+{
+    Compiler compiler = { kernel, text->function, error };
+
+    if (!find_function(&compiler, probe)) {
+        return false;
+    }
+    for (; probe->condition_count < text->condition_count; probe->condition_count++) {
+        unsigned i = probe->condition_count;
+        if (!compile_condition(&compiler, &text->conditions[i], &probe->conditions[i])) {
+            return false;
+        }
+    }
+    for (; probe->field_count < text->field_count; probe->field_count++) {
+        unsigned i = probe->field_count;
+        if (!compile_value(&compiler, &text->fields[i], &probe->fields[i])) {
+            return false;
+        }
+        probe->labels[i] = g_strdup(text->fields[i].label);
+    }
+    return true;
+}
+
+FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const char *text,
+                        const char *filter, GError **error)
+{
+    g_autoptr(FutProbeText) parsed = fut_probe_text_parse(text, error);
+
+    if (!parsed || (filter && !fut_probe_text_narrow(parsed, filter, error))) {
+        return NULL;
+    }
+    g_autoptr(FutProbe) probe = g_atomic_rc_box_new0(FutProbe);
+    probe->name = g_strdup(name && *name ? name : parsed->function);
+    probe->text = g_strdup(text);
+    probe->filter = g_strdup(filter);
+    probe->function = g_strdup(parsed->function);
+    probe->syscall_entry = kernel->syscall_entry;
+    probe->current_task = kernel->current_task;
+    probe->rate = (FutRate)FUT_RATE_INIT(RECORDS_BURST, RECORD_EVERY_NS);
+    return compile(probe, kernel, parsed, error) ? g_steal_pointer(&probe) : NULL;
+}
+
+FutProbe *fut_probe_ref(FutProbe *probe)
+{
+    return g_atomic_rc_box_acquire(probe);
+}
+
+static void probe_clear(gpointer data)
+{
+    FutProbe *probe = data;
+
+    g_free(probe->name);
+    g_free(probe->text);
+    g_free(probe->filter);
+    g_free(probe->function);
+    for (unsigned i = 0; i < probe->field_count; i++) {
+        g_free(probe->labels[i]);
+    }
+}
+
+void fut_probe_unref(FutProbe *probe)
+{
+    if (probe) {
+        g_atomic_rc_box_release_full(probe, probe_clear);
+    }
+}

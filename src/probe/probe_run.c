@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What happens at a hit, in the vCPU's own thread: short, bounded, no lock, no allocation. */
+#include <string.h>
+
+#include "byteorder.h"
+#include "fut_clock.h"
+#include "probe.h"
+
+/* Of each window, all vCPUs together, this much may be spent on one probe. */
+#define WINDOW_NS (100 * FUT_NS_PER_MS)
+#define WINDOW_SPEND_NS (10 * FUT_NS_PER_MS)
+
+bool fut_probe_is_too_hot(FutProbe *probe, uint64_t now_ns)
+{
+    uint_fast64_t begun_ns = atomic_load(&probe->window_ns);
+
+    if (now_ns - begun_ns >= WINDOW_NS &&
+        atomic_compare_exchange_strong(&probe->window_ns, &begun_ns, now_ns)) {
+        atomic_store(&probe->window_spent_ns, 0);
+    }
+    if (atomic_load(&probe->window_spent_ns) <= WINDOW_SPEND_NS) {
+        return false;
+    }
+    atomic_fetch_add(&probe->skipped, 1);
+    return true;
+}
+
+void fut_probe_spent(FutProbe *probe, uint64_t ns)
+{
+    atomic_fetch_add(&probe->window_spent_ns, ns);
+}
+
+static bool read_word(const FutProbeHit *hit, uint64_t address, uint64_t *ret)
+{
+    uint8_t bytes[8];
+
+    if (!fut_guest_read(&hit->memory, address, bytes, sizeof(bytes))) {
+        return false;
+    }
+    *ret = fut_get_le64(bytes);
+    return true;
+}
+
+static uint64_t sized(const FutProbeFetch *fetch, uint64_t word)
+{
+    unsigned unused = 64 - 8 * fetch->length;
+
+    return fetch->kind == FUT_SHAPE_SIGNED ? (uint64_t)((int64_t)(word << unused) >> unused)
+                                           : word << unused >> unused;
+}
+
+static void fetch_text(const FutProbeHit *hit, uint64_t address, size_t size, FutProbeValue *ret)
+{
+    if (fut_guest_read_string(&hit->memory, address, ret->text, size)) {
+        ret->kind = FUT_VALUE_TEXT;
+    }
+}
+
+/* `word` is the value itself. */
+static void take_word(const FutProbeFetch *fetch, const FutProbeHit *hit, uint64_t word,
+                      FutProbeValue *ret)
+{
+    if (fetch->kind == FUT_SHAPE_TEXT_POINTER) {
+        fetch_text(hit, word, sizeof(ret->text), ret);
+        return;
+    }
+    ret->number = sized(fetch, word);
+    ret->kind = fetch->kind == FUT_SHAPE_SIGNED    ? FUT_VALUE_SIGNED
+                : fetch->kind == FUT_SHAPE_POINTER ? FUT_VALUE_POINTER
+                                                   : FUT_VALUE_UNSIGNED;
+}
+
+static void fetch_value(const FutProbe *probe, const FutProbeFetch *fetch, const FutProbeHit *hit,
+                        FutProbeValue *ret)
+{
+    bool current = fetch->argument == FUT_PROBE_ARGUMENTS;
+    uint64_t word = current ? 0 : hit->arguments[fetch->argument];
+
+    ret->kind = FUT_VALUE_NONE;
+    if (current && !read_word(hit, hit->gs_base + probe->current_task, &word)) {
+        return;
+    }
+    for (unsigned i = 0; i + 1 < fetch->steps; i++) {
+        if (!read_word(hit, word + fetch->offsets[i], &word)) {
+            return;
+        }
+    }
+    if (fetch->steps == 0) {
+        take_word(fetch, hit, word, ret);
+        return;
+    }
+    uint64_t place = word + fetch->offsets[fetch->steps - 1];
+    if (fetch->kind == FUT_SHAPE_TEXT) {
+        fetch_text(hit, place, MIN(sizeof(ret->text), fetch->length + 1u), ret);
+        return;
+    }
+    uint8_t bytes[8] = { 0 };
+    if (fut_guest_read(&hit->memory, place, bytes, fetch->length)) {
+        take_word(fetch, hit, fut_get_le64(bytes), ret);
+    }
+}
+
+static bool compare_numbers(const FutProbeCondition *condition, const FutProbeValue *value)
+{
+    bool is_signed = value->kind == FUT_VALUE_SIGNED;
+    bool less = is_signed ? (int64_t)value->number < condition->number
+                          : value->number < (uint64_t)condition->number;
+    bool equal = value->number == (uint64_t)condition->number;
+
+    switch (condition->op) {
+    case FUT_OP_EQUAL:
+        return equal;
+    case FUT_OP_UNEQUAL:
+        return !equal;
+    case FUT_OP_LESS:
+        return less;
+    case FUT_OP_AT_MOST:
+        return less || equal;
+    case FUT_OP_MORE:
+        return !less && !equal;
+    case FUT_OP_AT_LEAST:
+        return !less;
+    case FUT_OP_BITS:
+        return (value->number & (uint64_t)condition->number) != 0;
+    }
+    g_assert_not_reached();
+}
+
+/* What could not be read passes no condition. */
+static bool holds(const FutProbe *probe, const FutProbeCondition *condition, const FutProbeHit *hit)
+{
+    FutProbeValue value;
+
+    fetch_value(probe, &condition->fetch, hit, &value);
+    if (value.kind == FUT_VALUE_NONE) {
+        return false;
+    }
+    if (condition->is_text) {
+        return (strcmp(value.text, condition->text) == 0) == (condition->op == FUT_OP_EQUAL);
+    }
+    return compare_numbers(condition, &value);
+}
+
+static bool passes(const FutProbe *probe, const FutProbeHit *hit)
+{
+    bool group = true; /* of conditions joined by && */
+
+    for (unsigned i = 0; i < probe->condition_count; i++) {
+        if (probe->conditions[i].or_before) {
+            if (group) {
+                return true;
+            }
+            group = true;
+        }
+        group = group && holds(probe, &probe->conditions[i], hit);
+    }
+    return group;
+}
+
+bool fut_probe_evaluate(const FutProbe *probe, const FutProbeHit *hit,
+                        FutProbeValue ret_values[FUT_PROBE_FIELDS_MAX])
+{
+    if (!passes(probe, hit)) {
+        return false;
+    }
+    for (unsigned i = 0; i < probe->field_count; i++) {
+        fetch_value(probe, &probe->fields[i], hit, &ret_values[i]);
+    }
+    return true;
+}

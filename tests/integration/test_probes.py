@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Probes: what happens in the guest's kernel is seen from outside, with nothing installed in the guest."""
+import json
+import time
+
+import pytest
+from lab import load, paths
+from lab.ctl import ControlError
+from lab.machine import Machine
+from lab.process import wait_for
+from lab.qmp import Qmp
+from lab.vm import pair, primary
+
+CRASH = 7008
+GETPPID = "kprobe:__x64_sys_getppid { pid, comm }"
+LINUX = "Linux version "
+
+
+class Watch:
+    """futago probe watch --json at work."""
+
+    def __init__(self, vm):
+        self.process = vm.host.spawn([paths.FUTAGO, "probe", "watch", vm.name, "--json"], "watch")
+        self.taken = 0
+
+    def records(self):
+        return [line for line in load.parsed(self.process.output().splitlines()) if line.get("event") == "PROBE"]
+
+    def next(self, timeout=20):
+        """The next record that was not taken yet."""
+        wait_for(lambda: f"a record after {self.records()[-3:]}", lambda: len(self.records()) > self.taken, timeout)
+        self.taken += 1
+        return self.records()[self.taken - 1]
+
+
+def crash(lab, line):
+    """One order to the guest's service of failures; the words of its answer."""
+    connection = load.Connection(lab.client, CRASH, timeout=60)
+    answer = connection.order(line)
+    assert answer.startswith("OK"), answer
+    return [int(word) for word in answer.split()[1:]]
+
+
+def listed(vm, name):
+    """What `futago probe list --json` says of one probe."""
+    result = json.loads(vm.host.futago("probe", "list", vm.name, "--json").stdout)
+    return next(probe for probe in result["probes"] if probe["name"] == name)
+
+
+def test_shipped_probes(lab):
+    """Each shipped probe sees its failure, with its cause, and nothing else."""
+    vm = primary(lab.hosts[0], Machine(memory_mb=128, append="panic=0"))
+    for name in ("segv", "oom", "panic"):
+        vm.host.futago("probe", "add", vm.name, name)
+    watch = Watch(vm)
+
+    begin = time.time()
+    crash(lab, "EXIT gentle")
+    crash(lab, "KILL ended 15")
+    pid, signal = crash(lab, "SEGV webserver 0x1230")
+    assert signal == 11
+    record = watch.next()
+    assert record["probe"] == "segv" and record["sequence"] == 0 and record["vcpu"] == 0, record
+    assert begin - 1 < record["time"] < time.time() + 1 and record["guest_time"] > 0, record
+    assert record["fields"] == {"signal": 11, "code": 1, "address": "0x1230", "comm": "webserver", "pid": pid, "thread": pid,
+                                "sender": pid, "sender_comm": "webserver"}
+
+    pid, signal = crash(lab, "KILL victim 11")
+    fields = watch.next()["fields"]
+    assert fields["code"] == 0 and fields["comm"] == "victim" and fields["pid"] == pid, fields
+    assert fields["sender_comm"] == "guestd" and fields["sender"] != pid, fields
+
+    pid, signal = crash(lab, "EAT glutton")
+    assert signal == 9
+    record = watch.next()
+    assert record["probe"] == "oom", record
+    assert record["fields"]["victim"] == "glutton" and record["fields"]["victim_pid"] == pid, record
+    assert record["fields"]["message"] == "Out of memory", record
+
+    load.Connection(lab.client, CRASH).socket.sendall(b"PANIC\n")
+    record = watch.next()
+    assert record["probe"] == "panic" and record["fields"]["comm"] == "guestd", record
+    assert len(watch.records()) == 4
+
+
+def test_words(lab):
+    """What cannot be a probe is refused in one line that says why and what instead, and leaves nothing in."""
+    vm = primary(lab.hosts[0])
+
+    def refused(*words, status=2):
+        done = vm.host.futago("probe", *words, check=False)
+        assert done.returncode == status, (words, done)
+        assert done.stderr.startswith("futago: ") and done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    assert "__send_signal_locked" in refused("add", "vm", "kprobe:send_signal_lock")
+    assert "sig, info, t" in refused("add", "vm", "kprobe:__send_signal_locked { signal }")
+    assert "'nothing'" in refused("add", "vm", "kprobe:__send_signal_locked { t->nothing }")
+    assert "name a member" in refused("add", "vm", "kprobe:__send_signal_locked { t->signal->rlim }")
+    assert "bit field" in refused("add", "vm", "kprobe:__send_signal_locked { t->in_execve }")
+    assert "is a text" in refused("add", "vm", "kprobe:__send_signal_locked /t->comm == 3/")
+    assert "not a function" in refused("add", "vm", "kprobe:linux_banner")
+    assert "not in memory" in refused("add", "vm", "kprobe:start_kernel")
+    assert "at character 34" in refused("add", "vm", "kprobe:__send_signal_locked /sig = 3/")
+    assert "man futago-probe" in refused("add", "vm", "no-such-probe")
+    assert "no probe 'x'" in refused("remove", "vm", "x")
+    assert "no VM" in refused("list", "nobody", status=1)
+    vm.host.futago("probe", "add", "vm", GETPPID)
+    assert "already" in refused("add", "vm", GETPPID, status=1)
+    shown = vm.host.futago("probe", "list", "vm").stdout
+    assert LINUX in shown and shown.count("__x64_sys_getppid") == 2, shown
+    assert "__send_signal_locked" not in shown
+    with pytest.raises(ControlError, match="missing"):
+        vm.call("probe-add", name="x")
+    with pytest.raises(ControlError, match="name"):
+        vm.call("probe-add", name="../x", probe=GETPPID)
+
+
+def test_hot_probe(lab):
+    """A probe that is hit all the time costs the guest a bounded share, is told of by counts, and the VM lives."""
+    vm = primary(lab.hosts[0], Machine(vcpus=2))
+    vm.host.futago("probe", "add", "vm", GETPPID, "--name", "hot")
+    vm.host.futago("probe", "add", "vm", GETPPID, "--name", "never", "--filter", 'comm == "nobody"')
+    crash(lab, "GETPPID 300000")
+    hot, never = listed(vm, "hot"), listed(vm, "never")
+    assert hot["hits"] == never["hits"] == 300000
+    assert never["records"] == 0
+    assert 0 < hot["records"] < 300000 and hot["records"] + hot["skipped"] == hot["hits"], hot
+    place = Watch(vm)
+    assert place.next()["fields"]["comm"] == "guestd"
+    wait_for("all that is kept", lambda: place.records() and place.records()[-1]["sequence"] == hot["records"] - 1)
+    sequences = [record["sequence"] for record in place.records()]
+    lost = sum(line["lost"] for line in load.parsed(place.process.output().splitlines()) if line["event"] == "PROBE-LOST")
+    assert sequences == list(range(lost, hot["records"])), (lost, hot)
+
+
+def come_and_go(lab, vm, times):
+    """Probes come and go at functions that all vCPUs run through, while they do."""
+    threads = load.Connection(lab.client, 7006)
+    assert threads.order("WORK 4 8").startswith("OK")
+    busy = ("__x64_sys_getppid", "schedule", "__x64_sys_futex", "handle_mm_fault", "try_to_wake_up", "tick_sched_timer")
+    for number in range(times):
+        control = vm.control(30)
+        name = control.call("probe-add", probe=f"kprobe:{busy[number % len(busy)]} {{ comm, pid }}")["name"]
+        if number % 3 == 0:
+            control.call("probe-add", probe=f"kprobe:{busy[number % len(busy)]} /pid != 1/", name="second")
+            control.call("probe-remove", name="second")
+        control.call("probe-remove", name=name)
+        control.close()
+    assert vm.call("probe-list")["probes"] == []
+    assert threads.order("REST").startswith("OK")
+
+
+def test_come_and_go(lab):
+    """Probes come and go while four vCPUs are busy with what is probed."""
+    vm = primary(lab.hosts[0], Machine(vcpus=4))
+    come_and_go(lab, vm, 60)
+    load.Connection(lab.client, load.ECHO).echo()
+
+
+@pytest.mark.long
+def test_come_and_go_often(lab):
+    """As above, 1,000 times."""
+    vm = primary(lab.hosts[0], Machine(vcpus=4))
+    come_and_go(lab, vm, 1000)
+    load.Connection(lab.client, load.ECHO).echo()
+
+
+def test_protected(lab):
+    """Probes in a protected guest: they see, the backup's memory stays exact, and the twin lives when the host dies."""
+    options = ("--verify", "5", "--timeout-ms", "5000")
+    active, backup = pair(lab, Machine(vcpus=2, memory_mb=128), options, options)
+    counter = load.Counter(lab.client)
+    active.host.futago("probe", "add", "vm", "segv")
+    active.host.futago("probe", "add", "vm", GETPPID, "--name", "hot")
+    watch = Watch(active)
+    crash(lab, "SEGV webserver 0")
+    assert watch.next()["fields"]["comm"] == "webserver"
+    crash(lab, "GETPPID 20000")
+    active.host.futago("probe", "remove", "vm", "hot")
+    counter.wait_counts(50)
+    assert active.status()["state"] == "protected"
+    status = backup.status()
+    assert status["verified"] > 0 and status["verify_failed"] == 0, status
+    active.kill_qemu()
+    backup.wait_running()
+    counter.wait_counts(50)
+    assert backup.call("probe-list")["probes"] == []
+    backup.host.futago("probe", "add", "vm", "segv")
+    watch = Watch(backup)
+    crash(lab, "SEGV webserver 0")
+    assert watch.next()["fields"]["comm"] == "webserver"
+    load.check(counter.finish())
+
+
+def test_guest_starts_anew(lab):
+    """A probe of a kernel that is gone sees nothing, and says so; added again it is one of the new kernel."""
+    path = f"{lab.hosts[0].folder}/qmp"
+    vm = primary(lab.hosts[0], Machine(extra=("-qmp", f"unix:{path},server=on,wait=off", "-action", "reboot=reset")))
+    vm.host.futago("probe", "add", "vm", "segv")
+    assert not listed(vm, "segv")["stale"]
+    qmp = Qmp(path)
+    qmp.command("system_reset")
+    wait_for("the guest boots again", lambda: vm.console().count("GUEST-READY") == 2, 60)
+    assert listed(vm, "segv")["stale"]
+    assert "stale" in vm.host.futago("probe", "list", "vm").stdout
+    crash(lab, "SEGV webserver 0")
+    assert listed(vm, "segv")["hits"] == 0
+    vm.host.futago("probe", "remove", "vm", "segv")
+    vm.host.futago("probe", "add", "vm", "segv")
+    crash(lab, "SEGV webserver 0")
+    assert listed(vm, "segv")["records"] == 1
+
+
+def test_no_kernel_yet(lab):
+    """A standby has no kernel that runs, and says so."""
+    _, backup = pair(lab)
+    done = backup.host.futago("probe", "add", "vm", "segv", check=False)
+    assert done.returncode == 1 and "no Linux kernel is up" in done.stderr, done

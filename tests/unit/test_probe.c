@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Probes on a kernel made for the test: found in memory, made ready, hit. */
+#include <bpf/btf.h>
+#include <glib.h>
+
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "kernel_fixture.h"
+#include "probe.h"
+#include "probe_fixture.h"
+
+#define PHYSICAL 0x800000u /* of the image */
+#define AREA UINT64_C(0xffff888000000000)
+#define AREA_PHYSICAL 0x200000u
+#define GS_BASE (AREA - KERNEL_CURRENT)
+
+typedef struct {
+    Fixture fixture;
+    FutGuestLook look;
+    FutGuestKernel *kernel;
+    FutProbeHit hit;
+} Guest;
+
+/*
+ * struct task_struct { char comm[16]; int pid; int tgid; struct task_struct *parent; struct { u8 small; s16 minus; }; u32 bit : 1; } with
+ * struct mm { u64 big; char *name; } mm;
+ * int __send_signal_locked(int sig, struct task_struct *t, char *why, unsigned long long n, u8 a, void *b, int seventh)
+ */
+static struct btf *make_btf(void)
+{
+    struct btf *btf = btf__new_empty();
+    int s32 = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
+    int u64 = btf__add_int(btf, "unsigned long long", 8, 0);
+    int u8 = btf__add_int(btf, "u8", 1, 0);
+    int s16 = btf__add_int(btf, "s16", 2, BTF_INT_SIGNED);
+    int chars = btf__add_int(btf, "char", 1, BTF_INT_SIGNED);
+    int text = btf__add_array(btf, u64, btf__add_const(btf, chars), 16);
+    int text_pointer = btf__add_ptr(btf, btf__add_const(btf, chars));
+    int nothing_pointer = btf__add_ptr(btf, 0);
+    int mm = btf__add_struct(btf, "mm", 16);
+    btf__add_field(btf, "big", u64, 0, 0);
+    btf__add_field(btf, "name", text_pointer, 64, 0);
+    int unnamed = btf__add_struct(btf, NULL, 4);
+    btf__add_field(btf, "small", u8, 0, 0);
+    btf__add_field(btf, "minus", s16, 16, 0);
+    int task = btf__add_struct(btf, "task_struct", 64);
+    int pointer_id = task + 1;
+    btf__add_field(btf, "comm", text, 0, 0);
+    btf__add_field(btf, "pid", s32, 16 * 8, 0);
+    btf__add_field(btf, "tgid", s32, 20 * 8, 0);
+    btf__add_field(btf, "parent", pointer_id, 24 * 8, 0);
+    btf__add_field(btf, NULL, unnamed, 32 * 8, 0);
+    btf__add_field(btf, "bit", s32, 36 * 8, 1);
+    btf__add_field(btf, "mm", mm, 40 * 8, 0);
+    int task_pointer = btf__add_ptr(btf, task);
+    g_assert_cmpint(task_pointer, ==, pointer_id);
+    int proto = btf__add_func_proto(btf, s32);
+    btf__add_func_param(btf, "sig", s32);
+    btf__add_func_param(btf, "t", task_pointer);
+    btf__add_func_param(btf, "why", text_pointer);
+    btf__add_func_param(btf, "n", u64);
+    btf__add_func_param(btf, "a", u8);
+    btf__add_func_param(btf, "b", nothing_pointer);
+    btf__add_func_param(btf, "seventh", s32);
+    g_assert_cmpint(btf__add_func(btf, "__send_signal_locked", BTF_FUNC_STATIC, proto), >, 0);
+    return btf;
+}
+
+static void put_image(Guest *guest, bool since_6_4, bool types)
+{
+    struct btf *btf = make_btf();
+    uint32_t bytes;
+    const void *raw = btf__raw_data(btf, &bytes);
+    g_autoptr(GByteArray) image = kernel_image(since_6_4, types ? bytes : 0);
+
+    g_assert_cmpuint(image->len, <, KERNEL_BTF);
+    memcpy(guest->fixture.ram + PHYSICAL, image->data, image->len);
+    memcpy(guest->fixture.ram + PHYSICAL + 6 * 16, "Linux version 6", 16);
+    if (types) {
+        memcpy(guest->fixture.ram + PHYSICAL + KERNEL_BTF, raw, bytes);
+    }
+    btf__free(btf);
+}
+
+/* Two tasks in the area; the first is current, the second its parent. */
+static void put_tasks(Guest *guest)
+{
+    uint8_t *area = guest->fixture.ram + AREA_PHYSICAL;
+
+    fut_put_le64(area, AREA + 0x100);
+    strcpy((char *)area + 0x100, "child");
+    fut_put_le32(area + 0x110, 42);
+    fut_put_le32(area + 0x114, 41);
+    fut_put_le64(area + 0x118, AREA + 0x200);
+    area[0x120] = 200;
+    fut_put_le16(area + 0x122, 0xfffe);
+    fut_put_le64(area + 0x128, UINT64_MAX);
+    fut_put_le64(area + 0x130, AREA + 0x300);
+    strcpy((char *)area + 0x200, "fifteen-letters-and-more");
+    fut_put_le32(area + 0x210, (uint32_t)-1);
+    strcpy((char *)area + 0x300, "for\x07 good\n");
+}
+
+static void guest_init(Guest *guest, bool since_6_4, bool types)
+{
+    FutGuestMemory memory = fixture_memory(&guest->fixture);
+
+    for (unsigned i = 0; i < 4; i++) {
+        fixture_map(&guest->fixture, &memory, KERNEL_BASE + i * 0x200000, PHYSICAL + i * 0x200000,
+                    2);
+    }
+    fixture_map(&guest->fixture, &memory, AREA, AREA_PHYSICAL, 1);
+    put_image(guest, since_6_4, types);
+    put_tasks(guest);
+    guest->look = (FutGuestLook){ KERNEL_BASE + 0x300000, memory };
+    guest->hit =
+        (FutProbeHit){ .arguments = { 0xf0000000b, AREA + 0x100, AREA + 0x300, 7, 0x1ff, 0xffff },
+                       .gs_base = GS_BASE,
+                       .syscall_entry = guest->look.syscall_entry,
+                       .memory = memory };
+    g_autoptr(GError) error = NULL;
+    guest->kernel = fut_guest_kernel_read(&guest->look, &error);
+    g_assert_no_error(error);
+}
+
+static void guest_done(Guest *guest)
+{
+    fut_guest_kernel_free(guest->kernel);
+    g_free(guest->fixture.ram);
+}
+
+static FutProbe *made(const Guest *guest, const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    FutProbe *probe = fut_probe_new(guest->kernel, NULL, text, NULL, &error);
+
+    g_assert_no_error(error);
+    return probe;
+}
+
+static bool hits(const Guest *guest, const char *filter)
+{
+    g_autofree char *text = g_strdup_printf("kprobe:__send_signal_locked /%s/", filter);
+    g_autoptr(FutProbe) probe = made(guest, text);
+    FutProbeValue values[FUT_PROBE_FIELDS_MAX];
+
+    return fut_probe_evaluate(probe, &guest->hit, values);
+}
+
+static void test_kernel(gconstpointer since_6_4)
+{
+    Guest guest;
+
+    guest_init(&guest, GPOINTER_TO_INT(since_6_4), true);
+    g_assert_cmphex(guest.kernel->text, ==, KERNEL_BASE);
+    g_assert_cmpstr(guest.kernel->banner, ==, "Linux version 6");
+    g_assert_nonnull(guest.kernel->types);
+    g_autoptr(FutProbe) probe = made(&guest, "kprobe:__send_signal_locked");
+    g_assert_cmpstr(probe->name, ==, "__send_signal_locked");
+    g_assert_cmphex(probe->address, ==, KERNEL_BASE + 7 * 16);
+    g_assert_cmphex(probe->physical, ==, PHYSICAL + 7 * 16);
+    guest_done(&guest);
+}
+
+static void test_fields(void)
+{
+    static const char *const text =
+        "kprobe:__send_signal_locked { sig, t, t->comm, why, n, a, comm, pid, tid, t->parent->comm, t->parent->pid,"
+        " t->small, t->minus, t->mm.big, t->mm.name, t->parent->parent->pid }";
+    Guest guest;
+    FutProbeValue v[FUT_PROBE_FIELDS_MAX];
+
+    guest_init(&guest, false, true);
+    g_autoptr(FutProbe) probe = made(&guest, text);
+    g_assert_true(fut_probe_evaluate(probe, &guest.hit, v));
+    g_assert_cmpint(v[0].kind, ==, FUT_VALUE_SIGNED);
+    g_assert_cmpint((gint64)v[0].number, ==,
+                    11); /* the register's upper half is not the parameter's */
+    g_assert_cmpint(v[1].kind, ==, FUT_VALUE_POINTER);
+    g_assert_cmphex(v[1].number, ==, AREA + 0x100);
+    g_assert_cmpstr(v[2].text, ==, "child");
+    g_assert_cmpstr(v[3].text, ==, "for? good");
+    g_assert_cmpuint(v[4].number, ==, 7);
+    g_assert_cmpuint(v[5].number, ==, 0xff);
+    g_assert_cmpstr(v[6].text, ==, "child");
+    g_assert_cmpint((gint64)v[7].number, ==, 41);
+    g_assert_cmpint((gint64)v[8].number, ==, 42);
+    g_assert_cmpstr(v[9].text, ==, "fifteen-letters-");
+    g_assert_cmpint((gint64)v[10].number, ==, -1);
+    g_assert_cmpuint(v[11].number, ==, 200);
+    g_assert_cmpint((gint64)v[12].number, ==, -2);
+    g_assert_cmphex(v[13].number, ==, UINT64_MAX);
+    g_assert_cmpstr(v[14].text, ==, "for? good");
+    g_assert_cmpint(v[15].kind, ==, FUT_VALUE_NONE); /* no parent of the parent */
+    guest_done(&guest);
+}
+
+static void test_filters(void)
+{
+    static const struct {
+        const char *filter;
+        bool passes;
+    } cases[] = {
+        { "sig == SIGSEGV", true },
+        { "sig != 11", false },
+        { "t->minus < 0", true },
+        { "t->minus <= -2", true },
+        { "t->minus > -2", false },
+        { "t->mm.big > 5", true },
+        { "t->mm.big == -1", true },
+        { "t->small & 0x40", true },
+        { "t->small & 0x20", false },
+        { "n >= 7 && n <= 7", true },
+        { "comm == \"child\"", true },
+        { "comm == \"chil\"", false },
+        { "t->parent->comm != \"child\"", true },
+        { "sig == 1 && n == 7 || n == 7 && sig == 11", true },
+        { "sig == 11 && n == 8 || n == 7 && sig == 1", false },
+        { "sig == 11 || n == 8 && n == 9", true },
+        /* What cannot be read is neither equal nor unequal. */
+        { "t->parent->parent->pid == 0", false },
+        { "t->parent->parent->pid != 0", false },
+    };
+    Guest guest;
+
+    guest_init(&guest, false, true);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        if (hits(&guest, cases[i].filter) != cases[i].passes) {
+            g_error("%s", cases[i].filter);
+        }
+    }
+    guest_done(&guest);
+}
+
+static void test_wrong(void)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        { "kprobe:send_signal_locked", "it has __send_signal_locked" },
+        { "kprobe:nothing_of_the_kind", "has no function 'nothing_of_the_kind'" },
+        { "kprobe:some_data", "is not a function" },
+        { "kprobe:__send_signal_locked { signal }", "sig, t, why, n, a, b, seventh" },
+        { "kprobe:__send_signal_locked { t->nothing }", "no member 'nothing'" },
+        { "kprobe:__send_signal_locked { t->bit }", "bit field" },
+        { "kprobe:__send_signal_locked { t->mm }", "name a member" },
+        { "kprobe:__send_signal_locked { sig->pid }", "no member 'pid'" },
+        { "kprobe:__send_signal_locked { b->pid }", "no member 'pid'" },
+        { "kprobe:__send_signal_locked { arg0->pid }", "no member 'pid'" },
+        { "kprobe:__send_signal_locked { seventh }", "not passed in a register" },
+        { "kprobe:__send_signal_locked { arg6 }", "no parameter" },
+        { "kprobe:__send_signal_locked /sig == \"x\"/", "is a number" },
+        { "kprobe:__send_signal_locked /comm == 5/", "is a text" },
+        { "kprobe:function_99 { sig }", "use arg0 to arg5" },
+    };
+    Guest guest;
+
+    guest_init(&guest, false, true);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(fut_probe_new(guest.kernel, NULL, cases[i].text, NULL, &error));
+        g_assert_error(error, FUT_ERROR, FUT_ERR_ARG);
+        if (!strstr(error->message, cases[i].says)) {
+            g_error("%s: %s", cases[i].text, error->message);
+        }
+    }
+    guest_done(&guest);
+}
+
+/* A kernel without types: registers only. */
+static void test_no_types(void)
+{
+    Guest guest;
+    FutProbeValue values[FUT_PROBE_FIELDS_MAX];
+    g_autoptr(GError) error = NULL;
+
+    guest_init(&guest, true, false);
+    g_assert_null(guest.kernel->types);
+    g_autoptr(FutProbe) probe = made(&guest, "kprobe:__send_signal_locked { arg3, arg0 }");
+    g_assert_true(fut_probe_evaluate(probe, &guest.hit, values));
+    g_assert_cmpuint(values[0].number, ==, 7);
+    g_assert_cmphex(values[1].number, ==, 0xf0000000b);
+    g_assert_null(
+        fut_probe_new(guest.kernel, NULL, "kprobe:__send_signal_locked { comm }", NULL, &error));
+    g_assert_nonnull(strstr(error->message, "no types"));
+    guest_done(&guest);
+}
+
+static void test_no_kernel(void)
+{
+    Guest guest;
+    g_autoptr(GError) error = NULL;
+
+    guest_init(&guest, false, true);
+    guest.look.syscall_entry = 0;
+    g_assert_null(fut_guest_kernel_read(&guest.look, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_STATE);
+    g_clear_error(&error);
+    guest.look.syscall_entry = guest.hit.syscall_entry;
+    guest.look.memory.cr3 = 0x5000; /* tables that lead nowhere */
+    g_assert_null(fut_guest_kernel_read(&guest.look, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED);
+    guest_done(&guest);
+}
+
+/* Seen in user mode with page-table isolation: only the entry is mapped, the kernel's table is beside. */
+static void test_user_table(void)
+{
+    Guest guest;
+
+    guest_init(&guest, false, true);
+    fut_guest_kernel_free(guest.kernel);
+    FutGuestMemory user = guest.look.memory;
+    memmove(guest.fixture.ram + 0x600000, guest.fixture.ram + FIXTURE_CR3, 4096);
+    user.cr3 = 0x601000;
+    fixture_map(&guest.fixture, &user, KERNEL_BASE + 0x300000, PHYSICAL + 0x300000, 1);
+    guest.look.memory = user;
+    guest.kernel = fut_guest_kernel_read(&guest.look, NULL);
+    g_assert_nonnull(guest.kernel);
+    g_assert_cmphex(guest.kernel->memory.cr3, ==, 0x600000);
+    guest_done(&guest);
+}
+
+/* BTF with any bytes changed: no crash, no endless way. */
+static void test_hostile_types(void)
+{
+    struct btf *btf = make_btf();
+    uint32_t bytes;
+    const void *raw = btf__raw_data(btf, &bytes);
+    g_autoptr(GRand) random = g_rand_new_with_seed(5);
+    unsigned good = 0;
+
+    for (unsigned round = 0; round < 20000; round++) {
+        g_autofree uint8_t *bad = g_memdup2(raw, bytes);
+        for (unsigned i = 0; i <= round % 8; i++) {
+            bad[g_rand_int_range(random, 24, (gint32)bytes)] =
+                (uint8_t)g_rand_int_range(random, 0, 32);
+        }
+        g_autoptr(FutGuestTypes) types = fut_guest_types_new(bad, bytes, NULL);
+        static const char *const names[] = { "sig", "t", "why", "b" };
+        static const char *const members[] = { "comm", "small", "parent", "mm", "none" };
+        for (size_t i = 0; types && i < G_N_ELEMENTS(names); i++) {
+            unsigned number;
+            FutShape shape, member;
+            uint32_t offset;
+            if (!fut_guest_types_parameter(types, "__send_signal_locked", names[i], &number,
+                                           &shape)) {
+                continue;
+            }
+            for (size_t j = 0; j < G_N_ELEMENTS(members); j++) {
+                good += fut_guest_types_member(types, &shape, members[j], &offset, &member);
+            }
+        }
+        g_free(types ? fut_guest_types_parameters(types, "__send_signal_locked") : NULL);
+    }
+    g_assert_cmpuint(good, >, 1000);
+    btf__free(btf);
+}
+
+/* Too much time spent: left alone until the next window. */
+static void test_too_hot(void)
+{
+    FutProbe probe = { 0 };
+    uint64_t now_ns = 1000 * FUT_NS_PER_S;
+
+    g_assert_false(fut_probe_is_too_hot(&probe, now_ns));
+    fut_probe_spent(&probe, 9 * FUT_NS_PER_MS);
+    g_assert_false(fut_probe_is_too_hot(&probe, now_ns + FUT_NS_PER_MS));
+    fut_probe_spent(&probe, 2 * FUT_NS_PER_MS);
+    g_assert_true(fut_probe_is_too_hot(&probe, now_ns + 2 * FUT_NS_PER_MS));
+    g_assert_true(fut_probe_is_too_hot(&probe, now_ns + 99 * FUT_NS_PER_MS));
+    g_assert_cmpuint(probe.skipped, ==, 2);
+    g_assert_false(fut_probe_is_too_hot(&probe, now_ns + 101 * FUT_NS_PER_MS));
+    g_assert_cmpuint(probe.skipped, ==, 2);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_data_func("/probe/kernel/6.1", GINT_TO_POINTER(false), test_kernel);
+    g_test_add_data_func("/probe/kernel/since-6.4", GINT_TO_POINTER(true), test_kernel);
+    g_test_add_func("/probe/fields", test_fields);
+    g_test_add_func("/probe/filters", test_filters);
+    g_test_add_func("/probe/wrong", test_wrong);
+    g_test_add_func("/probe/no-types", test_no_types);
+    g_test_add_func("/probe/no-kernel", test_no_kernel);
+    g_test_add_func("/probe/user-table", test_user_table);
+    g_test_add_func("/probe/hostile-types", test_hostile_types);
+    g_test_add_func("/probe/too-hot", test_too_hot);
+    return g_test_run();
+}
