@@ -68,12 +68,22 @@ download_package() {
     (cd "$1" && apt-get -o "APT::Sandbox::User=$(id -un)" -qq download "$2")
 }
 
+# download_newest FOLDER METAPACKAGE: the kernel that it stands for.
+download_newest() {
+    local package
+    package=$(apt-cache depends --important "$2" | sed -n 's/^ *Depends: //p' | head -n 1)
+    [ -n "$package" ] || die "apt knows no $2: add Debian's main archive and run apt-get update"
+    download_package "$1" "$package"
+}
+
 # Debian's cloud kernel.
 download_kernel() {
-    local package
-    package=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
-    [ -n "$package" ] || die "apt knows no linux-image-cloud-amd64: add Debian's main archive and run apt-get update"
-    download_package "$1" "$package"
+    download_newest "$1" linux-image-cloud-amd64
+}
+
+# The one with drivers for what real machines have.
+download_generic_kernel() {
+    download_newest "$1" linux-image-amd64
 }
 
 download_etcd() {
@@ -104,6 +114,24 @@ setup_etcd() {
     say "fetching etcd for the tests"
     mkdir -p "$BUILD/etcd"
     fetch_package etcd "$BUILD/etcd" '*/usr/bin/etcd'
+}
+
+# The test guest with Debian's generic kernel, for devices that the cloud kernel has no drivers for.
+setup_generic_guest() {
+    local state
+    state=$(cat tests/guest/*.* tests/guest/guest-init | sha256sum)
+    if is_done generic-guest "$state" && [ -e "$BUILD/guest-generic/initrd.img" ]; then
+        return
+    fi
+    say "making the test guest with Debian's generic kernel"
+    if ! compgen -G "$BUILD/kernel-generic/boot/vmlinuz-*" >/dev/null; then
+        mkdir -p "$BUILD/kernel-generic"
+        fetch_package generic_kernel "$BUILD/kernel-generic" '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' \
+            '*failover.ko*' '*/kernel/drivers/scsi/s*' '*/kernel/drivers/ata/*' '*/kernel/drivers/net/ethernet/intel/e1000*' \
+            '*/kernel/drivers/block/*' '*/kernel/drivers/char/hw_random/*' '*/kernel/block/*' '*/kernel/lib/*' '*/kernel/crypto/*' '*/kernel/arch/x86/crypto/*' '*/kernel/drivers/usb/common/*'
+    fi
+    /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel-generic" "$BUILD/guest-generic" ahci e1000
+    mark_done generic-guest "$state"
 }
 
 setup_guest() {

@@ -72,6 +72,7 @@ integration_suite() {
     need_packages "${TEST_PACKAGES[@]}"
     hold_lock
     setup_etcd
+    setup_generic_guest
     release_lock
     pytest_suite "$1" -m "$2" "${files[@]}"
 }

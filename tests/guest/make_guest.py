@@ -73,7 +73,7 @@ class ModuleTree:
         return ordered
 
 
-def fill_root(root, modules):
+def fill_root(root, modules, more):
     for folder in ("bin", "dev", "proc", "sys", "modules"):
         os.makedirs(os.path.join(root, folder))
     shutil.copy("/bin/busybox", os.path.join(root, "bin/busybox"))
@@ -83,7 +83,7 @@ def fill_root(root, modules):
     os.chmod(os.path.join(root, "init"), 0o755)
     subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", "-s",
                     "-o", os.path.join(root, "bin/guestd")] + sorted(glob.glob(os.path.join(HERE, "guest*.c"))), check=True)
-    order = modules.in_order(MODULES)
+    order = modules.in_order(MODULES + more)
     for name in order:
         with open(os.path.join(root, "modules", name + ".ko"), "wb") as handle:
             handle.write(modules.read(name))
@@ -101,15 +101,15 @@ def pack(root, image):
 
 
 def main():
-    if len(sys.argv) != 3:
-        fail("usage: make_guest.py TREE OUT")
-    tree, out = sys.argv[1:]
+    if len(sys.argv) < 3:
+        fail("usage: make_guest.py TREE OUT [MODULE...]")
+    tree, out, *more = sys.argv[1:]
     root = os.path.join(out, "root")
     shutil.rmtree(root, ignore_errors=True)
     os.makedirs(root)
     modules = one(os.path.join(tree, "lib/modules/*")) if os.path.isdir(os.path.join(tree, "lib")) else \
         one(os.path.join(tree, "usr/lib/modules/*"))
-    fill_root(root, ModuleTree(modules))
+    fill_root(root, ModuleTree(modules), more)
     # A guest may be booting from the old files: each is replaced whole.
     pack(root, os.path.join(out, "initrd.new"))
     shutil.copy(one(os.path.join(tree, "boot/vmlinuz-*")), os.path.join(out, "vmlinuz.new"))

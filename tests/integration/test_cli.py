@@ -529,7 +529,7 @@ def test_manual_has_every_option(rundir):
         assert sections == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"], command
         known = set(re.findall(r"--[a-z][a-z-]+", page.replace("\\-", "-"))) - {"--help"}
         assert known >= set(options), command
-        assert known - set(options) <= {"--protect-to", "--tls", "--insecure"}, f"{command}: options it does not have"
+        assert known - set(options) <= {"--protect-to", "--tls", "--insecure", "--shared-disk"}, f"{command}: options it does not have"
 
 
 def complete(rundir, *words):

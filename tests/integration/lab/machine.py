@@ -41,6 +41,7 @@ class Machine:
     typing: bool = False   # the serial console can be typed on, at the socket serial_socket()
     accel: str = "tcg"
     kernel: str = ""       # a Multiboot image in place of Linux
+    generic: bool = False  # Debian's generic kernel, which has drivers for AHCI and e1000
 
     def _kind_args(self):
         # A Multiboot image is loaded by one of the option ROMs.
@@ -83,7 +84,8 @@ class Machine:
     def _kernel_args(self):
         if self.kernel:
             return ["-kernel", self.kernel]
-        return ["-kernel", paths.KERNEL, "-initrd", paths.INITRD, "-append", self._append()]
+        kernel, initrd = (paths.GENERIC_KERNEL, paths.GENERIC_INITRD) if self.generic else (paths.KERNEL, paths.INITRD)
+        return ["-kernel", kernel, "-initrd", initrd, "-append", self._append()]
 
     def qemu(self, serial, taps):
         """The whole command line; `serial` is the file for the guest's console."""
