@@ -19,6 +19,8 @@
 #define BUSY_SLACK_NS (2 * SECOND_NS)
 /* After a power cut our own time is the one that was synced last. */
 #define POWER_SLACK_NS (6 * SECOND_NS)
+/* A wall clock that was set back by more would make a later write by others look older than it is. */
+#define CLOCK_SLACK_NS SECOND_NS
 #define NOTES_MAX 64
 
 static FutQnoteHead *head_of(const FutQnote *note)
@@ -37,6 +39,17 @@ static int64_t now_ns(clockid_t clock)
 static int64_t in_ns(struct timespec time)
 {
     return time.tv_sec * SECOND_NS + time.tv_nsec;
+}
+
+static int64_t clock_ahead_ns(void)
+{
+    return now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME);
+}
+
+static void touch(FutQnoteHead *head)
+{
+    __atomic_store_n(&head->touched_ns, now_ns(CLOCK_REALTIME), __ATOMIC_RELAXED);
+    __atomic_store_n(&head->clock_ns, clock_ahead_ns(), __ATOMIC_RELAXED);
 }
 
 static void read_boot(char *ret, size_t size)
@@ -61,10 +74,10 @@ static bool untouched(const FutQnoteHead *head, const struct stat *image)
         return false;
     }
     if (memcmp(boot, head->boot, sizeof(boot)) == 0) {
-        return newest_ns <= head->touched_ns + (head->busy > 0 ? BUSY_SLACK_NS : IDLE_SLACK_NS);
+        return clock_ahead_ns() >= head->clock_ns - CLOCK_SLACK_NS &&
+               newest_ns <= head->touched_ns + (head->busy > 0 ? BUSY_SLACK_NS : IDLE_SLACK_NS);
     }
-    int64_t booted_ns = now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME);
-    return newest_ns <= head->touched_ns + POWER_SLACK_NS && newest_ns < booted_ns;
+    return newest_ns <= head->touched_ns + POWER_SLACK_NS && newest_ns < clock_ahead_ns();
 }
 
 static void take_over(FutQnote *note, const struct stat *image)
@@ -72,7 +85,7 @@ static void take_over(FutQnote *note, const struct stat *image)
     FutQnoteHead *head = head_of(note);
 
     *head = (FutQnoteHead){ .magic = MAGIC, .inode = image->st_ino };
-    head->touched_ns = now_ns(CLOCK_REALTIME);
+    touch(head);
     read_boot(head->boot, sizeof(head->boot));
 }
 
@@ -86,7 +99,7 @@ static void leave_all(void)
 {
     for (unsigned i = 0; i < open_count; i++) {
         if (open_notes[i]->path) {
-            head_of(open_notes[i])->touched_ns = now_ns(CLOCK_REALTIME);
+            touch(head_of(open_notes[i]));
         }
     }
 }
@@ -174,11 +187,6 @@ void fut_qnote_drop(FutQnote *note)
 }
 
 /* -- touching the image -- */
-
-static void touch(FutQnoteHead *head)
-{
-    __atomic_store_n(&head->touched_ns, now_ns(CLOCK_REALTIME), __ATOMIC_RELAXED);
-}
 
 void fut_qnote_begin(FutQnote *note)
 {

@@ -19,6 +19,7 @@ typedef struct {
     uint64_t magic;
     uint64_t inode;     /* of the image */
     int64_t touched_ns; /* real time: when we last began or ended something that may write to it */
+    int64_t clock_ns;   /* by how much real time was ahead of the time since boot then */
     uint32_t busy;      /* of these, under way */
     uint32_t reserved;
     char boot[40]; /* the host's boot, when touched_ns was set first */
