@@ -34,10 +34,11 @@ import report  # noqa: E402
 import results  # noqa: E402
 import rr  # noqa: E402
 import tracker  # noqa: E402
+import wire  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills, tracker, migration, disk, events)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, gap, links, colo, kills, tracker, migration, wire, disk, events)}
 
 
 def say(text):

@@ -8,6 +8,7 @@ PACKAGES=(
     libgnutls28-dev                                       # TLS of the link between the hosts
     libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
     libbpf-dev                                            # reads the types of a guest's kernel
+    liblz4-dev libzstd-dev                                # what is sent over slow links is compressed
     liburing-dev                                          # is inside QEMU's own structures
     nbdkit-plugin-dev libnbd-dev                          # the relocating disk
     dpkg-dev                                              # unpacks QEMU's source package

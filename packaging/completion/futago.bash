@@ -32,7 +32,7 @@ _futago_disk() {
 
 _futago_options() {
     local common="--name --arbiter --node --mode --flush --shared-disk --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
-        --commit-ms --verify --state-check --events --tracker --tracker-check --on-panic --force-generation --tls --tls-name --insecure --print --help"
+        --commit-ms --verify --state-check --events --tracker --tracker-check --compress --on-panic --force-generation --tls --tls-name --insecure --print --help"
     case $1 in
     run) echo "--protect-to $common" ;;
     standby) echo "--listen $common" ;;
@@ -82,6 +82,7 @@ _futago() {
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;
     run:--events | standby:--events) mapfile -t COMPREPLY < <(compgen -W "all none net-tx net-rx disk-write disk-read console timer" -- "$word") ;;
     run:--tracker | standby:--tracker) mapfile -t COMPREPLY < <(compgen -W "queue words flags" -- "$word") ;;
+    run:--compress | standby:--compress) mapfile -t COMPREPLY < <(compgen -W "auto none lz4 zstd" -- "$word") ;;
     run:--on-panic | standby:--on-panic) mapfile -t COMPREPLY < <(compgen -W "report restart stop" -- "$word") ;;
     run:--flush | standby:--flush) mapfile -t COMPREPLY < <(compgen -W "local both" -- "$word") ;;
     run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;

@@ -28,11 +28,12 @@ static const struct {
       "Compare the queue of written pages with all marks at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 16
+#define FIXED_OPTIONS 17
 
 #define MODES "pipeline|stop"
 #define FLUSHES "local|both"
 #define TRACKERS "queue|words|flags"
+#define COMPRESS "auto|none|lz4|zstd"
 #define ON_PANIC "report|restart|stop"
 
 void fut_start_done(FutStart *start)
@@ -44,6 +45,7 @@ void fut_start_done(FutStart *start)
     g_free(start->mode);
     g_free(start->flush);
     g_free(start->tracker);
+    g_free(start->compress);
     g_free(start->events);
     g_free(start->on_panic);
     g_strfreev(start->shared_disks);
@@ -86,6 +88,8 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     *at++ = word_option("events", &start->events, "What a checkpoint is cut for (default: net-tx)",
                         "all|none|NAME,...");
     *at++ = word_option("tracker", &start->tracker, "How written memory is found", TRACKERS);
+    *at++ = word_option("compress", &start->compress, "Compression of what a slow link carries",
+                        COMPRESS);
     *at++ = word_option("on-panic", &start->on_panic, "What becomes of a guest that panicked",
                         ON_PANIC);
     *at++ = (GOptionEntry){ "shared-disk",
@@ -213,6 +217,7 @@ static bool check_values(const FutStart *start, GError **error)
     if (!check_choice("mode", start->mode, MODES, error) ||
         !check_choice("flush", start->flush, FLUSHES, error) ||
         !check_choice("tracker", start->tracker, TRACKERS, error) ||
+        !check_choice("compress", start->compress, COMPRESS, error) ||
         !check_choice("on-panic", start->on_panic, ON_PANIC, error) ||
         !check_events(start->events, error)) {
         return false;
@@ -334,6 +339,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "mode", start->mode);
     add_value(plugin, "flush", start->flush);
     add_value(plugin, "tracker", start->tracker);
+    add_value(plugin, "compress", start->compress);
     add_value(plugin, "events", start->events);
     add_value(plugin, "on_panic", start->on_panic);
     for (char **name = start->shared_disks; name && *name; name++) {

@@ -9,9 +9,9 @@
 
 typedef struct {
     bool backup;
-    char *name, *node, *arbiter, *address, *mode, *flush; /* owned; NULL when not given */
-    char *tls, *tls_name, *tracker, *on_panic, *events;   /* likewise */
-    char **shared_disks;                                  /* likewise */
+    char *name, *node, *arbiter, *address, *mode, *flush;          /* owned; NULL when not given */
+    char *tls, *tls_name, *tracker, *compress, *on_panic, *events; /* likewise */
+    char **shared_disks;                                           /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
     gboolean force_generation, insecure, print;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */

@@ -18,6 +18,7 @@ static void adopt_link(FutService *service, FutLink *take_link)
     service->link = take_link;
     service->session = 0;
     service->sequence = 0;
+    fut_pack_choice_start(&service->pack_choice);
     g_mutex_unlock(&service->send_lock);
     uint64_t nonce = ((uint64_t)g_random_int() << 32) | g_random_int();
     fut_engine_link_up(service->engine, nonce, fut_now_ns());

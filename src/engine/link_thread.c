@@ -50,6 +50,13 @@ bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, cons
 {
     uint8_t head[FUT_FRAME_HEADER_SIZE];
     size_t length, pending = 0;
+    struct iovec packed;
+    if (fut_link_pack(service, type, flags, iov, count, &packed)) {
+        type = FUT_MSG_PACKED;
+        flags = 0;
+        iov = &packed;
+        count = 1;
+    }
     g_mutex_lock(&service->send_lock);
     if (!service->link) {
         g_mutex_unlock(&service->send_lock);
@@ -127,12 +134,14 @@ void fut_link_host_drain(FutService *service, unsigned timeout_ms)
 typedef struct {
     FutLink *link; /* owned reference; the one being read */
     FutFrameReader *reader;
+    FutBuf unpacked; /* the message that came PACKED */
 } Reading;
 
 static void reading_end(Reading *reading)
 {
     g_clear_pointer(&reading->link, fut_link_unref);
     g_clear_pointer(&reading->reader, fut_frame_reader_free);
+    fut_buf_done(&reading->unpacked);
 }
 
 /* The engine may have closed the link or put another in its place. */
@@ -171,6 +180,20 @@ static void link_ended(FutService *service, Reading *reading, const char *why, b
     reading_end(reading);
 }
 
+/* The frame is as it was sent, if it was not packed. Nobody packs before the greeting is over. */
+static bool unpack(Reading *reading, uint32_t session, FutFrame *frame, GError **error)
+{
+    if (frame->type != FUT_MSG_PACKED) {
+        return true;
+    }
+    if (session == 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_PEER,
+                    "packed message from a peer that has not greeted");
+        return false;
+    }
+    return fut_unpack(&reading->unpacked, frame, error);
+}
+
 /* Hands on all whole frames. False when the link is not to be read any more. */
 static bool read_frames(FutService *service, Reading *reading)
 {
@@ -182,6 +205,10 @@ static bool read_frames(FutService *service, Reading *reading)
         fut_frame_reader_set_session(reading->reader, session);
     }
     while ((got = fut_frame_reader_next(reading->reader, &frame, &error)) > 0) {
+        if (!unpack(reading, session, &frame, &error)) {
+            got = -1;
+            break;
+        }
         fut_engine_frame(service->engine, &frame, fut_now_ns());
         if (!still_current(service, reading)) {
             return false;

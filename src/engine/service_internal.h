@@ -12,11 +12,21 @@
 #include "greetings.h"
 #include "link.h"
 #include "link_tls.h"
+#include "pack_choice.h"
 #include "service.h"
 #include "watch.h"
 
+/* What is sent in large messages. */
+typedef enum {
+    FUT_COMPRESS_NONE = FUT_PACK_NONE,
+    FUT_COMPRESS_LZ4 = FUT_PACK_LZ4,
+    FUT_COMPRESS_ZSTD = FUT_PACK_ZSTD,
+    FUT_COMPRESS_AUTO, /* by the link's speed */
+} FutCompress;
+
 typedef struct {
     FutRole role;
+    FutCompress compress;
     char *vm, *node, *arbiter; /* owned */
     char *tls, *tls_name;      /* owned; NULL: the link is plain, any name will do */
     FutAddress *listen, *to;   /* owned; may be NULL */
@@ -25,8 +35,9 @@ typedef struct {
     FutEngineConfig engine; /* vm, node: borrowed from above */
 } FutOptions;
 
-/* By FutTracker. */
+/* By FutTracker, by FutCompress. */
 extern const char *const fut_tracker_names[];
+extern const char *const fut_compress_names[];
 
 FutOptions *fut_options_parse(int argc, char **argv, GError **error);
 void fut_options_free(FutOptions *options);
@@ -57,6 +68,8 @@ struct FutService {
     uint32_t session;
     uint64_t sequence;
     FutBuf gather;
+    FutPackChoice pack_choice;
+    uint64_t pack_spared; /* bytes that compression kept off the links */
     int link_wake_fd;
     int connect_wanted;     /* atomic */
     FutListener *listener;  /* link thread */
@@ -103,6 +116,10 @@ void *fut_control_thread(void *service);
 /* -- the host operations that belong to a thread -- */
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,
                         int count);
+/* Sets *ret to a PACKED body for a message that is to be sent as one; it is the calling thread's until its
+ * next call. False: send the message as it is. */
+bool fut_link_pack(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,
+                   int count, struct iovec *ret);
 void fut_link_host_session(FutService *service, uint32_t session);
 void fut_link_host_close(FutService *service, const char *why);
 size_t fut_link_host_pending(FutService *service);

@@ -72,6 +72,26 @@ static bool set_tracker(FutOptions *options, const char *value, size_t offset, G
     return false;
 }
 
+const char *const fut_compress_names[] = {
+    [FUT_COMPRESS_NONE] = "none",
+    [FUT_COMPRESS_LZ4] = "lz4",
+    [FUT_COMPRESS_ZSTD] = "zstd",
+    [FUT_COMPRESS_AUTO] = "auto",
+};
+
+static bool set_compress(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    for (size_t i = 0; i <= FUT_COMPRESS_AUTO; i++) {
+        if (strcmp(value, fut_compress_names[i]) == 0) {
+            options->compress = (FutCompress)i;
+            return true;
+        }
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "compress=%s: must be auto, none, lz4 or zstd",
+                value);
+    return false;
+}
+
 static bool set_events(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     return fut_event_set_parse(value, &options->engine.events, error);
@@ -163,6 +183,7 @@ static const OptionRule rules[] = {
     { "tls_name", set_text, FIELD(tls_name), 0, 0, "NAME" },
     { "mode", set_mode, 0, 0, 0, "pipeline|stop" },
     { "flush", set_flush, 0, 0, 0, "local|both" },
+    { "compress", set_compress, 0, 0, 0, "auto|none|lz4|zstd" },
     { "tracker", set_tracker, 0, 0, 0, "queue|words|flags" },
     { "events", set_events, 0, 0, 0, "all|none|NAME,..." },
     { "on_panic", set_on_panic, 0, 0, 0, "report|restart|stop" },
@@ -277,6 +298,7 @@ FutOptions *fut_options_parse(int argc, char **argv, GError **error)
     g_autoptr(FutOptions) options = g_new0(FutOptions, 1);
     bool role_given = false;
     fut_engine_config_defaults(&options->engine);
+    options->compress = FUT_COMPRESS_AUTO;
     options->shared = g_ptr_array_new_with_free_func(g_free);
     for (int i = 0; i < argc; i++) {
         const char *equals = strchr(argv[i], '=');

@@ -23,6 +23,27 @@ static char *tls_peer(FutService *service)
     return text;
 }
 
+static const char *pack_now(FutService *service)
+{
+    if (service->options->compress != FUT_COMPRESS_AUTO) {
+        return fut_compress_names[service->options->compress];
+    }
+    g_mutex_lock(&service->send_lock);
+    const char *name = fut_pack_name(service->pack_choice.kind);
+    g_mutex_unlock(&service->send_lock);
+    return name;
+}
+
+static void set_link_counts(json_t *object, FutService *service)
+{
+    g_mutex_lock(&service->send_lock);
+    uint64_t sent = service->link ? fut_link_bytes_sent(service->link) : 0;
+    uint64_t spared = service->pack_spared;
+    g_mutex_unlock(&service->send_lock);
+    json_object_set_new(object, "link_sent_bytes", json_integer((json_int_t)sent));
+    json_object_set_new(object, "compress_spared_bytes", json_integer((json_int_t)spared));
+}
+
 static char *turned_away(FutService *service, uint64_t *ret_count)
 {
     g_mutex_lock(&service->events_lock);
@@ -187,6 +208,8 @@ json_t *fut_service_status(FutService *service)
         { "state", fut_state_name(status.state) },
         { "mode", status.mode == FUT_MODE_STOP ? "stop" : "pipeline" },
         { "tracker", fut_tracker_names[status.dirty.tracker] },
+        { "compress", fut_compress_names[options->compress] },
+        { "compress_now", pack_now(service) },
         { "peer", status.peer_node },
         { "peer_address", peer },
         { "reason", status.reason },
@@ -204,6 +227,7 @@ json_t *fut_service_status(FutService *service)
     json_object_set_new(object, "uptime_s",
                         json_real((double)(fut_now_ns() - service->started_ns) / FUT_NS_PER_S));
     set_cover(object, service, &status);
+    set_link_counts(object, service);
     set_counts(object, &status);
     set_measures(object, &status);
     set_events(object, &status);

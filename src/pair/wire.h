@@ -46,6 +46,7 @@ typedef enum {
     /* either way */
     FUT_MSG_HEARTBEAT = 32, /* empty */
     FUT_MSG_BYE = 33,       /* text: why this end closes; FutByeCode in the frame's flags */
+    FUT_MSG_PACKED = 34,    /* another message, compressed (wire_packed.h) */
 } FutMsgType;
 
 typedef enum {

@@ -46,9 +46,9 @@ static void test_plugin(void)
         { "standby --name vm --listen unix:/a --arbiter file:/a --events timer,net-rx -- qemu",
           "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,events=timer,,net-rx" },
         { "run --name vm --epoch-max-us 1 --batch-max-us 2 --heartbeat-ms 3 --timeout-ms 4 "
-          "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --tracker flags "
+          "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --tracker flags --compress zstd "
           "--on-panic restart --tracker-check 9 --force-generation -- qemu",
-          "file=/m.so,role=primary,name=vm,tracker=flags,on_panic=restart,epoch_max_us=1,batch_max_us=2,heartbeat_ms=3,"
+          "file=/m.so,role=primary,name=vm,tracker=flags,compress=zstd,on_panic=restart,epoch_max_us=1,batch_max_us=2,heartbeat_ms=3,"
           "timeout_ms=4,retry_ms=5,commit_ms=8,verify=6,state_check=7,tracker_check=9,"
           "force_generation=on" },
     };

@@ -318,6 +318,7 @@ static void test_types(void)
         { 21, 8, false, "DISK_SAFE" },
         { 32, 1, true, "HEARTBEAT" },
         { 33, 511, false, "BYE" },
+        { 34, (4 << 20) + 48, false, "PACKED" },
     };
     unsigned known = 0;
 
