@@ -77,10 +77,10 @@ def _figures(result, keys):
 
 
 def _inline(path, prefix):
-    """An SVG file's element, its identifiers made its own."""
+    """An SVG file's element without what is said about it, its identifiers made its own."""
     with open(path, encoding="utf-8") as handle:
         text = handle.read()
-    text = text[text.index("<svg"):]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg"):], flags=re.DOTALL)
     return re.sub(r'((?:id="|url\(#|href="#))', rf"\g<1>{prefix}-", text)
 
 

@@ -25,7 +25,7 @@ def start(lab, machine, variant, options=()):
     if variant == STOCK:
         return StockVm(lab.hosts[0], machine).wait_ready()
     if variant == IDLE:
-        return primary(lab.hosts[0], machine)
+        return primary(lab.hosts[0], machine, options=("--send-at-kick",))
     return pair(lab, machine, options=options)[0]
 
 

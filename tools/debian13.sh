@@ -12,7 +12,7 @@ apt_settings() {
 # make_root FOLDER: Debian 13 with what ./dev wants there, from the mirrors this machine uses.
 make_root() {
     local folder=$1 log=$BUILD/host-13.log packages
-    packages=$(IFS=,; echo "${PACKAGES[*]},${TEST_PACKAGES[*]}")
+    packages=$(IFS=,; echo "${PACKAGES[*]},${TEST_PACKAGES[*]},${BENCH_PACKAGES[*]}")
     need_lists
     apt_settings >"$BUILD/host-13.conf"
     /usr/bin/python3 -B tools/apt_sources.py deb trixie |
@@ -25,7 +25,7 @@ make_root() {
 # that was not finished has another name and is never used.
 setup_debian13() {
     local state
-    state="${PACKAGES[*]} ${TEST_PACKAGES[*]}"
+    state="${PACKAGES[*]} ${TEST_PACKAGES[*]} ${BENCH_PACKAGES[*]}"
     if is_done host-13 "$state" && [ -e "$DEBIAN13/root/usr/bin/qemu-system-x86_64" ]; then
         return
     fi

@@ -69,7 +69,7 @@ integration_suite() {
         files+=("tests/integration/test_$test.py")
     done
     [ ${#files[@]} -gt 0 ] || files=(tests/integration)
-    need_packages "${TEST_PACKAGES[@]}"
+    need_packages "${TEST_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
     hold_lock
     setup_etcd
     setup_generic_guest

@@ -32,7 +32,7 @@ _futago_disk() {
 
 _futago_options() {
     local common="--name --arbiter --node --mode --flush --shared-disk --epoch-max-us --batch-max-us --heartbeat-ms --timeout-ms --retry-ms
-        --commit-ms --verify --state-check --events --tracker --tracker-check --compress --on-panic --force-generation --tls --tls-name --insecure --print --help"
+        --commit-ms --verify --state-check --events --tracker --tracker-check --compress --on-panic --send-at-kick --force-generation --tls --tls-name --insecure --print --help"
     case $1 in
     run) echo "--protect-to $common" ;;
     standby) echo "--listen $common" ;;

@@ -28,7 +28,7 @@ static const struct {
       "Compare the queue of written pages with all marks at every N-th checkpoint" },
 };
 
-#define FIXED_OPTIONS 17
+#define FIXED_OPTIONS 18
 
 #define MODES "pipeline|stop"
 #define FLUSHES "local|both"
@@ -102,6 +102,8 @@ static void fill_entries(FutStart *start, GOptionEntry *at)
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         *at++ = word_option(numbers[i].option, &start->numbers[i], numbers[i].help, "N");
     }
+    *at++ = flag_option("send-at-kick", &start->send_at_kick,
+                        "Send packets in the vCPU's thread also while unprotected");
     *at++ = flag_option("force-generation", &start->force_generation,
                         "Start although another host is on record as running this VM");
     *at++ = flag_option("insecure", &start->insecure,
@@ -348,6 +350,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
         add_value(plugin, numbers[i].key, start->numbers[i]);
     }
+    add_value(plugin, "send_at_kick", start->send_at_kick ? "on" : NULL);
     add_value(plugin, "force_generation", start->force_generation ? "on" : NULL);
     add_value(plugin, "insecure", start->insecure ? "on" : NULL);
     return g_string_free(plugin, FALSE);

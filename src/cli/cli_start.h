@@ -13,7 +13,7 @@ typedef struct {
     char *tls, *tls_name, *tracker, *compress, *on_panic, *events; /* likewise */
     char **shared_disks;                                           /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
-    gboolean force_generation, insecure, print;
+    gboolean force_generation, insecure, print, send_at_kick;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */
 } FutStart;
 

@@ -35,6 +35,7 @@ typedef struct {
     FutEventSet events; /* that a checkpoint is cut for */
     FutTracker tracker;
     FutPanic on_panic;
+    bool send_at_kick;            /* also while nothing is held: for comparisons */
     uint32_t tracker_check_every; /* compare the queue with a look at all of memory every n-th
                                      checkpoint; 0 = never */
     uint64_t hold_max_bytes;      /* held outputs; more are dropped, as a full queue would */

@@ -415,6 +415,14 @@ void fut_engine_event(FutEngine *engine, FutEventKind event)
     fulfil(engine, wish);
 }
 
+bool fut_engine_send_at_kick(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    bool held = fut_pair_output_epoch(engine->pair) != 0;
+    g_mutex_unlock(&engine->lock);
+    return held || engine->config.send_at_kick;
+}
+
 FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
                             const struct iovec *iov, int count)
 {

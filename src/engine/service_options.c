@@ -186,6 +186,7 @@ static const OptionRule rules[] = {
     { "compress", set_compress, 0, 0, 0, "auto|none|lz4|zstd" },
     { "tracker", set_tracker, 0, 0, 0, "queue|words|flags" },
     { "events", set_events, 0, 0, 0, "all|none|NAME,..." },
+    { "send_at_kick", set_flag, FIELD(engine.send_at_kick), 0, 0, "on|off" },
     { "on_panic", set_on_panic, 0, 0, 0, "report|restart|stop" },
     { "shared_disk", set_shared, 0, 0, 0, "DISK|all" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },

@@ -3,7 +3,8 @@
  * Transmission at the kick. When the guest tells virtio-net that packets wait, stock QEMU schedules
  * a bottom half and the main loop sends them some time later. The kick is the output event that a
  * checkpoint is cut for, so here the bottom half is run at once, in the vCPU's own thread: the cut
- * can follow without a detour through another thread (NTT 2007 cut at the event itself, too).
+ * can follow without a detour through another thread (NTT 2007 cut at the event itself, too). While
+ * nothing is held QEMU's own way is the better one: there the main loop sends while the guest goes on.
  *
  * The way in: the memory region the guest writes its kick to gets operations that call QEMU's and
  * then look whether a transmission was scheduled. Only layouts of QEMU's headers are relied on.
@@ -22,10 +23,17 @@ typedef struct {
     const MemoryRegionOps *inner_ops;
     void *inner;
     VirtIONet *net;
+    FutQvmm *qvmm;
 } Kick;
 
-static void send_now(VirtIONet *net)
+static void send_now(const Kick *kick)
 {
+    VirtIONet *net = kick->net;
+    FutEngine *engine = kick->qvmm->vmm.engine;
+
+    if (!engine || !fut_engine_send_at_kick(engine)) {
+        return;
+    }
     for (int i = 0; i < net->max_queue_pairs; i++) {
         VirtIONetQueue *queue = &net->vqs[i];
         if (queue->tx_waiting && queue->tx_bh) {
@@ -55,7 +63,7 @@ static void kick_write(void *opaque, hwaddr address, uint64_t data, unsigned siz
     Kick *kick = opaque;
 
     kick->inner_ops->write(kick->inner, address, data, size);
-    send_now(kick->net);
+    send_now(kick);
 }
 
 static MemTxResult kick_write_attrs(void *opaque, hwaddr address, uint64_t data, unsigned size,
@@ -64,11 +72,11 @@ static MemTxResult kick_write_attrs(void *opaque, hwaddr address, uint64_t data,
     Kick *kick = opaque;
     MemTxResult result = kick->inner_ops->write_with_attrs(kick->inner, address, data, size, attrs);
 
-    send_now(kick->net);
+    send_now(kick);
     return result;
 }
 
-static void wrap(MemoryRegion *region, VirtIONet *net)
+static void wrap(MemoryRegion *region, VirtIONet *net, FutQvmm *qvmm)
 {
     if (!region->ops || !(region->ops->write || region->ops->write_with_attrs)) {
         return; /* this device does not use that region */
@@ -78,6 +86,7 @@ static void wrap(MemoryRegion *region, VirtIONet *net)
     kick->inner_ops = region->ops;
     kick->inner = region->opaque;
     kick->net = net;
+    kick->qvmm = qvmm;
     kick->ops.read = kick->ops.read ? kick_read : NULL;
     kick->ops.read_with_attrs = kick->ops.read_with_attrs ? kick_read_attrs : NULL;
     kick->ops.write = kick->ops.write ? kick_write : NULL;
@@ -96,17 +105,17 @@ static int wrap_transport(Object *object, void *opaque)
     Object *transport = bus ? OBJECT(bus->parent) : NULL;
 
     if (object_dynamic_cast(transport, TYPE_VIRTIO_MMIO)) {
-        wrap(&VIRTIO_MMIO(transport)->iomem, net);
+        wrap(&VIRTIO_MMIO(transport)->iomem, net, opaque);
     } else if (object_dynamic_cast(transport, TYPE_VIRTIO_PCI)) {
         VirtIOPCIProxy *proxy = VIRTIO_PCI(transport);
-        wrap(&proxy->bar, net);
-        wrap(&proxy->notify.mr, net);
-        wrap(&proxy->notify_pio.mr, net);
+        wrap(&proxy->bar, net, opaque);
+        wrap(&proxy->notify.mr, net, opaque);
+        wrap(&proxy->notify_pio.mr, net, opaque);
     }
     return 0;
 }
 
-void fut_qtx_attach(void)
+void fut_qtx_attach(FutQvmm *qvmm)
 {
-    object_child_foreach_recursive(object_get_root(), wrap_transport, NULL);
+    object_child_foreach_recursive(object_get_root(), wrap_transport, qvmm);
 }

@@ -48,7 +48,7 @@ FutQvmm *fut_qvmm_new(bool standby)
     fut_qmemory_init(qvmm);
     fut_qcut_init(qvmm);
     fut_qnet_attach(qvmm);
-    fut_qtx_attach();
+    fut_qtx_attach(qvmm);
     fut_qnotify_attach(qvmm);
     fut_qlife_init(qvmm);
     return qvmm;

@@ -205,8 +205,8 @@ void fut_qnotify_attach(FutQvmm *qvmm);
 void fut_qnotify_deliver(const FutQvmm *qvmm);
 
 /* -- qtx.c -- */
-/* Lets virtio-net send at the guest's kick. BQL held, guest not started. */
-void fut_qtx_attach(void);
+/* Lets virtio-net send at the guest's kick while outputs are held. BQL held, guest not started. */
+void fut_qtx_attach(FutQvmm *qvmm);
 
 /* -- qevents.c -- */
 /*

@@ -72,15 +72,24 @@ def test_interrupted_demo(stage, tmp_path, number, when):
     assert "demo: ok" not in said.read_text() and "Traceback" not in said.read_text(), said.read_text()
 
 
-def test_bench_smoke(stage, tmp_path):
-    """One quick round; the file has all the figures there must be, and none is nonsense."""
-    out = tmp_path / "bench.json"
-    bench = stage.start([BENCH, "--quick", "--json", str(out)])
+SMOKE = {
+    "rr": ("rr.ratio_1conn", "rr.ratio_32conn", "rr.same_path_ratio_1conn", "rr.unprotected_tps", "rr.protected_tps"),
+    "pause": ("pause_us.p50", "pause_us.p99", "commit_us.p50", "commit_us.p99", "pages_per_checkpoint", "bytes_per_checkpoint"),
+}
+
+
+@pytest.mark.parametrize("case", SMOKE)
+def test_bench_smoke(stage, tmp_path, case):
+    """One quick round; the file has all the figures there must be, none is nonsense, and the page shows them."""
+    out, page = tmp_path / "bench.json", tmp_path / "bench.html"
+    bench = stage.start([BENCH, case, "--quick", "--json", str(out), "--report", str(page)])
     said = bench.communicate(timeout=150)[0]
     assert bench.returncode == 0, said
-    figures = json.loads(out.read_text())
-    for key in ("rr.ratio_1conn", "rr.ratio_32conn", "rr.unprotected_tps", "rr.protected_tps", "pause_us.p50", "pause_us.p99",
-                "commit_us.p50", "commit_us.p99", "pages_per_checkpoint", "bytes_per_checkpoint"):
+    figures, shown = json.loads(out.read_text()), page.read_text()
+    for key in SMOKE[case]:
         assert figures[key] > 0 and figures["microvm-256"][key] == figures[key], (key, figures)
-        assert key in said, said
-    assert figures["pause_us.p50"] <= figures["pause_us.p99"] and figures["commit_us.p50"] <= figures["commit_us.p99"]
+        assert len(figures["samples"]["microvm-256"][key]) == 1, figures["samples"]
+        assert key in said and key in shown, said
+    assert "<svg" in shown and "http://" not in shown.replace("http://www.w3.org", ""), "the page draws nothing, or wants the network"
+    if case == "pause":
+        assert figures["pause_us.p50"] <= figures["pause_us.p99"] and figures["commit_us.p50"] <= figures["commit_us.p99"]

@@ -43,8 +43,8 @@ static void test_plugin(void)
           "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,,b" },
         { "run --name vm --node n1 --arbiter file:/x,,y --mode stop --print",
           "file=/m.so,role=primary,name=vm,node=n1,arbiter=file:/x,,,,y,mode=stop" },
-        { "standby --name vm --listen unix:/a --arbiter file:/a --events timer,net-rx -- qemu",
-          "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,events=timer,,net-rx" },
+        { "standby --name vm --listen unix:/a --arbiter file:/a --events timer,net-rx --send-at-kick -- qemu",
+          "file=/m.so,role=backup,name=vm,arbiter=file:/a,listen=unix:/a,events=timer,,net-rx,send_at_kick=on" },
         { "run --name vm --epoch-max-us 1 --batch-max-us 2 --heartbeat-ms 3 --timeout-ms 4 "
           "--retry-ms 5 --commit-ms 8 --verify 6 --state-check 7 --tracker flags --compress zstd "
           "--on-panic restart --tracker-check 9 --force-generation -- qemu",
