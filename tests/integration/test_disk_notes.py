@@ -94,7 +94,7 @@ def test_touched_images_are_copied_whole(lab):
     machine, active, backup, _ = filled(lab, disk)
     for host in (lab.hosts[1], lab.hosts[0]):
         kill_both(active, backup)
-        time.sleep(0.2)
+        time.sleep(2.5)  # a request may have been on its way: what it wrote is believed for two seconds
         with open(image(host, 0, disk), "r+b") as handle:
             handle.seek(30 * MB)
             handle.write(b"somebody else")
