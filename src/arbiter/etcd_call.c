@@ -392,9 +392,12 @@ static json_t *exchange_logged_in(Exchange *exchange, GError **error)
     if (known) {
         exchange->token = known;
         json_t *answer = exchange_once(exchange, &fault);
-        if (answer || !exchange->stale) {
-            g_propagate_error(error, g_steal_pointer(&fault));
+        if (answer) {
             return answer;
+        }
+        if (!exchange->stale) {
+            g_propagate_error(error, g_steal_pointer(&fault));
+            return NULL;
         }
     }
     if (!authenticate(exchange, error)) {

@@ -118,7 +118,7 @@ def test_writer_faster_than_the_link(lab):
     active.protect(proxy.address)
     active.wait_protected()
     pids = {"primary": active.qemu_pid, "backup": backup.qemu_pid}
-    other = vm_kb(pids["primary"], "RssFile") // 1024 + 48  # QEMU's own
+    other = vm_kb(pids["primary"], "RssFile") // 1024 + 64  # QEMU's own
     committed = active.status()["committed"]
     proxy.bytes_per_s = 30 * MB
     load.dirty(lab.client, dirty_mb, 0)
