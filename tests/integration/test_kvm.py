@@ -17,7 +17,6 @@ VARIANTS = {
     "rings-two-processors": (RINGS, 2, "queue", ("queue",), 50000),
     # Filled within an epoch. KVM stops a processor in time, unless it emulates it: then rings are overrun, and that is noticed.
     "small-rings": ("kvm,dirty-ring-size=1024", 2, "queue", ("queue", "all"), 400000),
-    "small-rings-words": ("kvm,dirty-ring-size=1024", 1, "words", ("words", "all"), 25000),
     "rings-words": (RINGS, 2, "words", ("words",), 25000),
     "no-rings": ("kvm", 2, "queue", ("words",), 25000),
     "no-rings-flags": ("kvm", 1, "flags", ("flags",), 25000),
