@@ -94,6 +94,10 @@ static bool may_cut(FutQvmm *qvmm)
         aio_bh_schedule_oneshot(qemu_get_aio_context(), post_again, qvmm);
         return false;
     }
+    if (fut_qide_in_gap(&qvmm->ide, fut_now_ns())) {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), post_again, qvmm);
+        return false;
+    }
     return true;
 }
 

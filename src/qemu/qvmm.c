@@ -50,6 +50,7 @@ FutQvmm *fut_qvmm_new(bool standby)
     fut_qnet_attach(qvmm);
     fut_qtx_attach(qvmm);
     fut_qnotify_attach(qvmm);
+    fut_qide_attach(&qvmm->ide);
     fut_qlife_init(qvmm);
     return qvmm;
 }

@@ -97,6 +97,11 @@ typedef struct {
     FutQnote notes[FUT_DISKS_MAX];          /* their files may not be open */
 } FutQblock;
 
+typedef struct {
+    GPtrArray *controllers; /* PCIIDEState, borrowed */
+    uint64_t since_ns;      /* BQL: when a transfer was first seen told and not started; 0 = none */
+} FutQide;
+
 struct FutQvmm {
     FutVmm vmm;
     FutMemory memory;
@@ -106,6 +111,7 @@ struct FutQvmm {
     FutQnet net;
     FutQdevices devices;
     FutQblock block;
+    FutQide ide;
     GPtrArray *virtio; /* the machine's virtio devices; fixed once attached */
     bool closed;       /* BQL: QEMU takes no changes of the machine any more: no second check */
     bool halted;       /* BQL: never to run again in this process */
@@ -197,6 +203,12 @@ bool fut_qblock_claim(FutVmm *vmm, GError **error);
 void fut_qblock_yield(FutVmm *vmm);
 /* Lets QEMU work on its disks until settled() says true. Main thread, BQL held; settled() is called without. */
 void fut_qblock_settle(FutQvmm *qvmm, bool (*settled)(void));
+
+/* -- qide.c; BQL held -- */
+/* Machine complete, guest not started. */
+void fut_qide_attach(FutQide *ide);
+/* Guest stopped: an IDE transfer is between being told and being started. Not for long. */
+bool fut_qide_in_gap(FutQide *ide, uint64_t now_ns);
 
 /* -- qnotify.c; BQL held -- */
 /* Machine complete, guest not started. */

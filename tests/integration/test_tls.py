@@ -115,7 +115,9 @@ def test_kill_primary_then_reprotect(lab, keys, kind):
     assert backup.status()["tls_peer"] == names["hostC"]
     tell_secret(lab)
     load.check(counter.finish())
-    assert tap.bytes > 1 << 20 and tap.found == {PATTERN: 0, GREETING: 0}, (tap.bytes, tap.found)
+    assert tap.bytes > 1 << 20 and tap.found[PATTERN] == 0, (tap.bytes, tap.found)
+    # Any four bytes stand somewhere in 4 GB of noise; unencrypted there would be one greeting a frame, thousands of them.
+    assert tap.found[GREETING] <= 3, (tap.bytes, tap.found)
 
 
 def test_planned_failover(lab, keys):
