@@ -78,8 +78,7 @@ def test_both_killed_under_writes(lab, form):
         writer = Writer(lab.client, "vda", 40, first=80)
         time.sleep(pause)
         kill_both(active, backup)
-        writer.stopping = True
-        writer.thread.join(40)
+        writer.abandon()
         backup = standby(lab.hosts[1], machine)
         active = primary(lab.hosts[0], machine)
         active.protect(address(lab.hosts[1]))

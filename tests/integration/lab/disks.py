@@ -4,6 +4,7 @@ import dataclasses
 import filecmp
 import os
 import random
+import socket
 import subprocess
 import threading
 
@@ -117,6 +118,12 @@ class Writer:
 
     def verify(self, block):
         self.user.verify(self.disk, block * self.block_bytes, self.block_bytes, self.done[block])
+
+    def abandon(self):
+        """The guest is gone for good: nobody waits for its answer."""
+        self.stopping = True
+        self.user.connection.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
 
     def stop(self):
         self.stopping = True
