@@ -5,8 +5,9 @@
     test_counts.py FOLDER
 
 Each *.junit.xml is read; a name in the file "expected" without one counts as a failure. Where Meson wrote it, NAME.json
-beside it tells of programs that ended badly without a failed test inside (a crash, a time-out): one failure each. The exit
-status is 1 if a test failed, if none ran, or if one was skipped while CI=true.
+beside it tells of programs that ended badly without a failed test inside (a crash, a time-out): one failure each. A test with
+the property "again" (by tools/run_integration.py) has passed, but only when it was run again: it is named before the last line
+and in FOLDER/again.txt. The exit status is 1 if a test failed, if none ran, or if one was skipped while CI=true.
 """
 import collections
 import glob
@@ -30,8 +31,12 @@ def program_of(case):
     return {case.get("classname", "").rsplit(".", 1)[-1], case.get("name")}
 
 
-def junit_counts(path):
-    """How many tests ended how, and the names of the programs in which one failed."""
+def ran_again(case):
+    return any(found.get("name") == "again" for found in case.iter("property"))
+
+
+def junit_counts(path, again):
+    """How many tests ended how, and the names of the programs in which one failed. Fills the list `again`."""
     counts, failed_in = collections.Counter(), set()
     try:
         tree = xml.etree.ElementTree.parse(path)
@@ -41,6 +46,8 @@ def junit_counts(path):
     for case in tree.iter("testcase"):
         result = outcome(case)
         counts[result] += 1
+        if ran_again(case):
+            again.append(f"{case.get('classname', '')}::{case.get('name', '')}")
         if result == "failed":
             failed_in |= program_of(case)
             print(f"failed: {case.get('classname', '')} {case.get('name', '')}")
@@ -56,8 +63,8 @@ def bad_programs(path):
     return [result["name"].rsplit(" / ", 1)[-1] for result in results if result["result"] not in FINE]
 
 
-def suite_counts(path):
-    counts, failed_in = junit_counts(path)
+def suite_counts(path, again):
+    counts, failed_in = junit_counts(path, again)
     for name in bad_programs(path[: -len(".junit.xml")] + ".json"):
         if name not in failed_in:
             print(f"failed: {name} ended badly")
@@ -77,16 +84,26 @@ def missing_results(folder):
     return [name for name in names if not os.path.exists(os.path.join(folder, name + ".junit.xml"))]
 
 
+def name_again(folder, again):
+    """A test that needs a second run is to be mended: nobody shall overlook it."""
+    for name in again:
+        print(f"passed only when run again: {name}")
+    if again:
+        with open(os.path.join(folder, "again.txt"), "w", encoding="utf-8") as out:
+            out.write("".join(f"{name}\n" for name in again))
+
+
 def main():
-    total = collections.Counter()
+    total, again = collections.Counter(), []
     for path in sorted(glob.glob(os.path.join(sys.argv[1], "*.junit.xml"))):
-        counts = suite_counts(path)
+        counts = suite_counts(path, again)
         name = os.path.basename(path)[: -len(".junit.xml")]
         print(f"{name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
         total += counts
     for name in missing_results(sys.argv[1]):
         print(f"failed: {name} left no results")
         total["failed"] += 1
+    name_again(sys.argv[1], again)
     if not total:
         print("test_counts: no test ran", file=sys.stderr)
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")

@@ -4,6 +4,16 @@
 # Every suite leaves JUnit files in build/results; tools/test_counts.py adds them up.
 RESULTS=$BUILD/results
 
+# However much hangs, a run ends after about this time: each suite gets what is left of it, and a little in any case.
+RUN_MAX_S=2700
+LONG_RUN_MAX_S=21600
+SUITE_MIN_S=120
+
+seconds_left() {
+    local left=$((RUN_MAX_S - SECONDS))
+    echo $((left > SUITE_MIN_S ? left : SUITE_MIN_S))
+}
+
 # expect_results NAME: a suite that leaves no NAME.junit.xml counts as a failure.
 expect_results() {
     echo "$1" >>"$RESULTS/expected"
@@ -16,7 +26,8 @@ meson_suite() {
     expect_results "$label-$suite"
     rm -f "$log".*
     # A failure is counted from the log, so that the suites after it still run.
-    meson test -C "$folder" --no-rebuild --print-errorlogs --logbase "$label-$suite" --suite "$suite" || true
+    timeout --kill-after=30 "$(seconds_left)" \
+        meson test -C "$folder" --no-rebuild --print-errorlogs --logbase "$label-$suite" --suite "$suite" || true
     cp "$log.json" "$log.junit.xml" "$RESULTS/" 2>/dev/null || true
 }
 
@@ -46,13 +57,13 @@ lint_suite() {
     /usr/bin/python3 -B tests/lint/lint_selftest.py --junit "$RESULTS/lint-selftest.junit.xml" || true
 }
 
-# pytest_suite NAME WORD...: pytest with these words; its results go by that name.
+# pytest_suite NAME WORD...: tools/run_integration.py with these words; its results go by that name.
 pytest_suite() {
     local name=$1
     say "$name"
     expect_results "$name"
-    "${NAMESPACES[@]}" /usr/bin/python3 -B -m pytest -p no:cacheprovider --strict-markers --junitxml="$RESULTS/$name.junit.xml" \
-        -v "${@:2}" || [ $? -eq 1 ] || expect_results "$name-to-its-end"
+    "${NAMESPACES[@]}" /usr/bin/python3 -B tools/run_integration.py "$RESULTS" "$name" --within "$(seconds_left)" "${@:2}" ||
+        [ $? -eq 1 ] || expect_results "$name-to-its-end"
 }
 
 check_test_names() {
@@ -68,7 +79,7 @@ integration_suite() {
     for test in "${@:3}"; do
         files+=("tests/integration/test_$test.py")
     done
-    [ ${#files[@]} -gt 0 ] || files=(tests/integration)
+    [ ${#files[@]} -gt 0 ] || files=(tests/integration/test_*.py)
     need_packages "${TEST_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
     hold_lock
     setup_etcd
@@ -90,6 +101,9 @@ long_suite() {
 run_tests() {
     rm -rf "$RESULTS"
     mkdir -p "$RESULTS"
+    case $1 in
+    long | qemu10) RUN_MAX_S=$LONG_RUN_MAX_S ;;
+    esac
     if [ "$1" = lint ]; then
         need_packages
     else

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Fixtures of the integration tests. One laboratory serves the whole run; each test leaves it empty."""
+"""Fixtures of the integration tests. One laboratory serves a whole run of pytest; each test leaves it empty."""
 import glob
 import os
 import shutil
@@ -26,6 +26,13 @@ def pytest_report_header():
     return [] if KVM else ["no /dev/kvm that can be used here: test_kvm.py is left out"]
 
 
+def leftovers(lab):
+    """What is left of a closed laboratory: there must be nothing."""
+    inodes = {ns.inode for ns in lab.namespaces}
+    return [f"process {pid}" for pid in process.strays()] + [path for path in [lab.folder] if os.path.exists(path)] + \
+        [f"namespace of process {pid}" for pid, inode in process.network_namespaces() if inode in inodes]
+
+
 @pytest.fixture(scope="session")
 def whole_lab():
     missing = paths.missing()
@@ -34,6 +41,7 @@ def whole_lab():
     lab = Lab()
     yield lab
     lab.close()
+    process.wait_for(lambda: f"nothing is left of the laboratory; left is {leftovers(lab)}", lambda: not leftovers(lab))
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ class Lab:
         self.closed = False
         self.processes = []
         self.finalizers = []
-        self.folder = tempfile.mkdtemp(prefix="futago-lab-")
+        self.folder = tempfile.mkdtemp(prefix=f"futago-lab-{os.getpid()}-")
         atexit.register(self.close)
         self.switch = NetNs("switch")
         self.namespaces = [self.switch]
