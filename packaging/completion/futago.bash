@@ -44,13 +44,15 @@ _futago_options() {
     events) echo "--json --help" ;;
     disk) echo "--json --watch --wait --adaptive --help" ;;
     probe) echo "--name --filter --json --help" ;;
+    receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
+    relocate) echo "--to --parallel --protect-to --no-wait --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
 }
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby check protect unprotect failover grant status events probe stop disk help" i
+    local commands="run standby check protect unprotect failover grant status events probe stop disk receive relocate help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -87,12 +89,14 @@ _futago() {
     run:--flush | standby:--flush) mapfile -t COMPREPLY < <(compgen -W "local both" -- "$word") ;;
     run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;
     grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;
+    receive:--images) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
+    receive:--tls) mapfile -t COMPREPLY < <(compgen -W "psk:" -- "$word") ;;
     run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
-    *:--name | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait) ;;
+    *:--name | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait | receive:--map | relocate:--parallel) ;;
     *)
         if [[ $command == disk && $word != -* ]]; then
             _futago_disk "$word"
-        elif [[ $word == -* || $command == run || $command == standby || $command == check ]]; then
+        elif [[ $word == -* || $command == run || $command == standby || $command == check || $command == receive ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")

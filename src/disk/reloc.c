@@ -134,6 +134,8 @@ FutReloc *fut_reloc_new(const FutRelocSetup *setup, GError **error)
         fut_reloc_free(reloc);
         return NULL;
     }
+    bool untouched = reloc->map.valid_blocks == 0 && g_hash_table_size(reloc->map.slot_of) == 0;
+    reloc->asleep = setup->asleep && untouched && !reloc->complete;
     return reloc;
 }
 
@@ -149,6 +151,16 @@ void fut_reloc_free(FutReloc *reloc)
     g_mutex_clear(&reloc->flush_lock);
     g_mutex_clear(&reloc->lock);
     g_free(reloc);
+}
+
+void fut_reloc_wake(FutReloc *reloc)
+{
+    __atomic_store_n(&reloc->asleep, false, __ATOMIC_RELEASE);
+}
+
+bool fut_reloc_asleep(const FutReloc *reloc)
+{
+    return __atomic_load_n(&reloc->asleep, __ATOMIC_ACQUIRE);
 }
 
 void fut_reloc_stats(FutReloc *reloc, FutRelocStats *ret)

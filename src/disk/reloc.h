@@ -26,6 +26,7 @@ typedef struct {
     bool adopt; /* the bitmap's source or cache has another name now: believe it */
     FutCopyPolicy policy;
     bool adaptive;
+    bool asleep;   /* see fut_reloc_wake(); of no effect where something is here already */
     uint64_t rate; /* bytes a second, 0: no limit */
 } FutRelocSetup;
 
@@ -49,6 +50,11 @@ int fut_reloc_flush(FutReloc *reloc);
 /* How much from `offset` on, up to `length`, is alike, and whether that reads as zeroes. Not here counts as data. */
 int fut_reloc_extent(FutReloc *reloc, uint64_t length, uint64_t offset, uint64_t *ret_length,
                      bool *ret_hole);
+
+/* An owner of the disk at the source may still write to it: until this call, or the VM's first change here, reads are answered by the source
+ * and nothing is kept. */
+void fut_reloc_wake(FutReloc *reloc);
+bool fut_reloc_asleep(const FutReloc *reloc);
 
 /* -- the background copy -- */
 typedef struct {

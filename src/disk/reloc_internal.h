@@ -28,7 +28,7 @@ struct FutReloc {
     bool flushing; /* pages are on their way that no longer count as dirty */
 
     /* atomic */
-    bool plain, complete, failed;
+    bool plain, complete, failed, asleep;
     uint64_t busy_ns; /* when the VM last used the disk */
     FutRelocCounters counters;
 };

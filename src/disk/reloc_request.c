@@ -83,6 +83,9 @@ int fut_reloc_read(FutReloc *reloc, void *buf, uint32_t length, uint64_t offset)
     bool missed = !fut_reloc_here(reloc, offset, length);
     bool unkept = false;
 
+    if (missed && fut_reloc_asleep(reloc)) {
+        return read_through(reloc, buf, length, offset);
+    }
     note_read(reloc, length, offset, missed);
     int error = missed ? fut_reloc_bring(reloc, length, offset, &unkept) : 0;
     if (error) {
@@ -97,9 +100,9 @@ int fut_reloc_read(FutReloc *reloc, void *buf, uint32_t length, uint64_t offset)
 int fut_reloc_fetch(FutReloc *reloc, uint64_t length, uint64_t offset)
 {
     bool unkept;
+    bool nothing = fut_reloc_here(reloc, offset, length) || fut_reloc_asleep(reloc);
 
-    return fut_reloc_here(reloc, offset, length) ? 0
-                                                 : fut_reloc_bring(reloc, length, offset, &unkept);
+    return nothing ? 0 : fut_reloc_bring(reloc, length, offset, &unkept);
 }
 
 /* -- writing -- */
@@ -232,6 +235,7 @@ static int apply(FutReloc *reloc, const Change *change)
     uint64_t wanted;
     int error;
 
+    fut_reloc_wake(reloc); /* who writes here owns it here */
     note_use(reloc);
     if (fut_reloc_here(reloc, change->offset, change->length)) {
         return carry_out(reloc, change);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Control thread: answers the clients of the control socket. */
+#include <string.h>
+#include <unistd.h>
+
 #include "control_server.h"
 #include "fut_error.h"
 #include "service_internal.h"
@@ -36,7 +39,12 @@ static bool set_peer(FutService *service, const char *text, GError **error)
 static json_t *verb_protect(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     FutEngineStatus status;
+    bool move = json_is_true(json_object_get(args, "move"));
     fut_engine_status(service->engine, &status);
+    if (status.state == FUT_STATE_CONNECTING && status.moving != move) {
+        fut_engine_unprotect(service->engine, NULL); /* what nobody answered is wanted no more */
+        fut_engine_status(service->engine, &status);
+    }
     if (status.role != FUT_ROLE_PRIMARY || status.state != FUT_STATE_ALONE) {
         /* wanted already: another address may be given while nobody answers at the old one */
         if (status.state != FUT_STATE_CONNECTING) {
@@ -58,7 +66,35 @@ static json_t *verb_protect(FutService *service, unsigned *follow, json_t *args,
     if (status.state == FUT_STATE_CONNECTING) {
         return json_object();
     }
-    return fut_engine_protect(service->engine, error) ? json_object() : NULL;
+    bool ok =
+        move ? fut_engine_move(service->engine, error) : fut_engine_protect(service->engine, error);
+    return ok ? json_object() : NULL;
+}
+
+/* What a disk is made of, for who wants to move it: "image", or "fault", why it cannot be moved. */
+static json_t *describe_disk(FutVmm *vmm, unsigned disk, const FutDiskInfo *info)
+{
+    g_autoptr(GError) fault = NULL;
+    g_autofree char *image =
+        vmm->ops->disk_image ? vmm->ops->disk_image(vmm, disk, &fault) : g_strdup("");
+    g_autofree char *coded = image ? g_base64_encode((guchar *)image, strlen(image)) : NULL;
+    json_t *object = json_pack("{s:s, s:I, s:b}", "name", info->name, "length",
+                               (json_int_t)info->length, "shared", info->shared);
+    json_object_set_new(object, image ? "image" : "fault",
+                        json_string(image ? coded : fault->message));
+    return object;
+}
+
+static json_t *verb_disks(FutService *service, unsigned *follow, json_t *args, GError **error)
+{
+    unsigned count = 0;
+    FutVmm *vmm = service->vmm;
+    const FutDiskInfo *info = vmm->ops->disks ? vmm->ops->disks(vmm, &count) : NULL;
+    json_t *disks = json_array();
+    for (unsigned i = 0; i < count; i++) {
+        json_array_append_new(disks, describe_disk(vmm, i, &info[i]));
+    }
+    return json_pack("{s:i, s:o}", "pid", (int)getpid(), "disks", disks);
 }
 
 static json_t *verb_unprotect(FutService *service, unsigned *follow, json_t *args, GError **error)
@@ -145,6 +181,7 @@ static const struct {
     { "unprotect", verb_unprotect },
     { "failover", verb_failover },
     { "grant", verb_grant },
+    { "disks", verb_disks },
     { "stop", verb_stop },
     { "events", verb_events },
     { "reset-stats", verb_reset_stats },

@@ -86,11 +86,14 @@ void fut_disks_send(FutEngine *engine, const FutDiskHead *head, const uint8_t *d
 void fut_disks_start(FutEngine *engine)
 {
     FutDisks *disks = &engine->disks;
-    if (disks->count == 0) {
+    g_mutex_lock(&engine->lock);
+    bool nothing = disks->count == 0 || fut_pair_moving(engine->pair);
+    disks->agreed = disks->sending = false;
+    g_mutex_unlock(&engine->lock);
+    if (nothing) {
         return;
     }
     g_mutex_lock(&engine->lock);
-    disks->agreed = disks->sending = false;
     disks->next = engine->nonce ? engine->nonce : 1;
     disks->sent_bytes = disks->acked_bytes = disks->copied_bytes = 0;
     FutDiskBase base = { disks->image, disks->next, disks->mark };
@@ -141,7 +144,8 @@ void fut_disks_kept(FutEngine *engine, const FutFrame *frame)
     g_mutex_lock(&engine->lock);
     FutPairStatus status;
     fut_pair_status(engine->pair, &status);
-    bool wanted = status.state == FUT_STATE_COPYING && disks->count > 0 && !disks->agreed;
+    bool wanted = status.state == FUT_STATE_COPYING && disks->count > 0 && !disks->agreed &&
+                  !fut_pair_moving(engine->pair);
     if (wanted) {
         agree_on_image(engine, &kept);
     }
@@ -182,7 +186,7 @@ void fut_disks_confirm(FutEngine *engine, uint64_t epoch)
 void fut_disks_share(const FutEngine *engine, uint64_t *ret_total, uint64_t *ret_synced)
 {
     *ret_total = *ret_synced = 0;
-    for (unsigned i = 0; i < engine->disks.count; i++) {
+    for (unsigned i = 0; i < engine->disks.count && !fut_pair_moving(engine->pair); i++) {
         const FutDiskMap *map = &engine->disks.map[i];
         if (engine->disks.info[i].shared) {
             continue;
@@ -219,7 +223,8 @@ static Claim next_claim(FutEngine *engine, unsigned *ret_disk, uint64_t *ret_off
     Claim claim = CLAIM_NONE;
     g_mutex_lock(&engine->lock);
     if (!disks->sending) {
-        claim = disks->count > 0 ? CLAIM_WAIT : CLAIM_NONE;
+        bool agreeing = disks->count > 0 && !fut_pair_moving(engine->pair);
+        claim = agreeing ? CLAIM_WAIT : CLAIM_NONE;
     } else {
         for (unsigned i = 0; i < disks->count && claim == CLAIM_NONE; i++) {
             *ret_disk = i;

@@ -52,6 +52,7 @@ static FutPair *new_pair(const FutEngineConfig *config, char *const *machine, ui
         .retry_ms = config->retry_ms,
         .commit_ms = config->commit_ms,
         .window = 1,
+        .moving = config->moving,
     };
     return fut_pair_new(&pair, now_ns);
 }
@@ -396,37 +397,43 @@ uint64_t fut_engine_deadline(FutEngine *engine)
 
 /* -- commands -- */
 
-bool fut_engine_protect(FutEngine *engine, GError **error)
+typedef bool (*PairCommand)(FutPair *pair, uint64_t now_ns, GError **error);
+
+static bool command(FutEngine *engine, PairCommand of_pair, GError **error)
 {
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_protect(engine->pair, now_ns, error);
+    bool ok = of_pair(engine->pair, now_ns, error);
     g_mutex_unlock(&engine->lock);
     fut_engine_act(engine);
     engine->host->wake(engine->opaque);
     return ok;
+}
+
+bool fut_engine_protect(FutEngine *engine, GError **error)
+{
+    return command(engine, fut_pair_protect, error);
+}
+
+bool fut_engine_move(FutEngine *engine, GError **error)
+{
+    if (engine->shared.count > 0) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE,
+                            "the VM has shared disks, which the other host reaches already: use a "
+                            "standby and futago failover");
+        return false;
+    }
+    return command(engine, fut_pair_move, error);
 }
 
 bool fut_engine_unprotect(FutEngine *engine, GError **error)
 {
-    uint64_t now_ns = fut_engine_now(engine);
-    g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_unprotect(engine->pair, now_ns, error);
-    g_mutex_unlock(&engine->lock);
-    fut_engine_act(engine);
-    engine->host->wake(engine->opaque);
-    return ok;
+    return command(engine, fut_pair_unprotect, error);
 }
 
 bool fut_engine_failover(FutEngine *engine, GError **error)
 {
-    uint64_t now_ns = fut_engine_now(engine);
-    g_mutex_lock(&engine->lock);
-    bool ok = fut_pair_failover(engine->pair, now_ns, error);
-    g_mutex_unlock(&engine->lock);
-    fut_engine_act(engine);
-    engine->host->wake(engine->opaque);
-    return ok;
+    return command(engine, fut_pair_failover, error);
 }
 
 bool fut_engine_accepts(FutEngine *engine, FutBuf *ret_bye)

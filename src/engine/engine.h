@@ -55,6 +55,7 @@ typedef struct {
         disk_mark_ms; /* primary, protected: how often it asks what is safe on the backup's disks */
     unsigned disk_chunk_shift; /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
+    bool moving; /* backup: of a VM that moves here with its disks, see fut_engine_move() */
 } FutEngineConfig;
 
 void fut_engine_config_defaults(FutEngineConfig *config);
@@ -105,6 +106,9 @@ bool fut_engine_disk_step(FutEngine *engine);
 
 /* -- commands -- */
 bool fut_engine_protect(FutEngine *engine, GError **error);
+/* As protect, to a backup with `moving`: it takes the VM only when it is handed over, and no disk goes over the link. The guest writes to
+ * its disks here as if it were alone until it is stopped for the last time; from then on nothing is written to them. */
+bool fut_engine_move(FutEngine *engine, GError **error);
 bool fut_engine_unprotect(FutEngine *engine, GError **error);
 bool fut_engine_failover(FutEngine *engine, GError **error);
 
@@ -140,6 +144,7 @@ typedef struct {
     double copy_share;           /* 0..1 of the initial copy, disks and memory */
     double disk_share;           /* 0..1 of the disks' part of it */
     unsigned disks;              /* that the guest can write */
+    bool moving;                 /* the pair is for a move */
     uint64_t disk_copied_bytes;  /* of data, by the newest copy */
     uint64_t disk_unacked_bytes; /* primary: written by the guest, not committed */
     uint64_t disk_queue_bytes;   /* backup: not yet on its disks */

@@ -176,6 +176,7 @@ void fut_engine_status(FutEngine *engine, FutEngineStatus *ret)
     ret->copy_share = copy_share(engine, pair.state);
     ret->disk_share = disk_share(engine);
     ret->disks = engine->disks.count;
+    ret->moving = fut_pair_moving(engine->pair);
     ret->disk_copied_bytes = engine->disks.copied_bytes;
     ret->disk_unacked_bytes = engine->disks.sent_bytes - engine->disks.acked_bytes;
     ret->disk_queue_bytes = fut_disk_queue_bytes(&engine->disks.queue);

@@ -191,6 +191,7 @@ static const OptionRule rules[] = {
     { "shared_disk", set_shared, 0, 0, 0, "DISK|all" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
+    { "moving", set_flag, FIELD(engine.moving), 0, 0, "on|off" },
     { "epoch_max_us", NULL, FIELD(engine.epoch_max_us), 500, 10000000, NULL },
     { "batch_max_us", NULL, FIELD(engine.batch_max_us), 0, 100000, NULL },
     { "heartbeat_ms", NULL, FIELD(engine.heartbeat_ms), 5, 10000, NULL },
@@ -280,6 +281,8 @@ static bool check_whole(const FutOptions *options, bool role_given, GError **err
         fault = "to=ADDR is for a primary: a backup is told where to listen";
     } else if (options->role == FUT_ROLE_PRIMARY && options->listen) {
         fault = "listen=ADDR is for a backup: a primary is told where its backup is (to=ADDR)";
+    } else if (options->role == FUT_ROLE_PRIMARY && options->engine.moving) {
+        fault = "moving=on is for a backup: a primary is told by futago relocate";
     } else if (options->tls_name && !options->tls) {
         fault = "tls_name needs tls=x509:DIR or tls=psk:FILE";
     } else if (options->engine.timeout_ms < 2 * options->engine.heartbeat_ms) {

@@ -142,7 +142,7 @@ static void set_cover(json_t *object, FutService *service, const FutEngineStatus
     const FutOptions *options = service->options;
     fut_cover_describe(object, &(FutCoverFacts){
                                    .role = status->role,
-                                   .state = status->state,
+                                   .state = status->moving ? FUT_STATE_ALONE : status->state,
                                    .arbiter = options->arbiter,
                                    .arbiter_private = service->arbiter_private,
                                    .encrypted = options->tls != NULL,
@@ -224,6 +224,7 @@ json_t *fut_service_status(FutService *service)
     json_object_set_new(object, "turned_away_count", json_integer((json_int_t)away_count));
     json_object_set_new(object, "linked", json_boolean(status.linked));
     json_object_set_new(object, "running", json_boolean(status.running));
+    json_object_set_new(object, "moving", json_boolean(status.moving));
     json_object_set_new(object, "uptime_s",
                         json_real((double)(fut_now_ns() - service->started_ns) / FUT_NS_PER_S));
     set_cover(object, service, &status);

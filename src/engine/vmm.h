@@ -152,6 +152,10 @@ typedef struct {
     /* Backup, and flushes on a primary: does what the list says, in order; frees it with fut_disk_records_free(). The error names the disk. */
     bool (*disk_write)(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
 
+    /* The file or block device that has the disk's content byte for byte, and nothing else. FUT_ERR_UNSUPPORTED: there is none (a format, say). May be
+     * missing. Caller frees. */
+    char *(*disk_image)(FutVmm *vmm, unsigned disk, GError **error);
+
     /* -- shared disks; mandatory where a disk is one. Any thread without the big lock -- */
     /* Primary: marks the image with that token until the next call, so that who has the same image can tell. */
     bool (*disk_mark)(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);

@@ -70,7 +70,8 @@ static void know_holes_up_to(FutCopier *copier, uint64_t offset, uint64_t size)
 
 static void ask_extents(FutCopier *copier, uint64_t size)
 {
-    if (copier->asking_extents || copier->extents_at >= size || !fut_source_link_up(copier->link)) {
+    if (fut_reloc_asleep(copier->reloc) || copier->asking_extents || copier->extents_at >= size ||
+        !fut_source_link_up(copier->link)) {
         return;
     }
     if (!fut_source_link_has_extents(copier->link)) {
@@ -113,6 +114,9 @@ static uint64_t send_for_more(FutCopier *copier)
     uint64_t now_ns = fut_now_ns(), wait_ns = LOOK_EVERY_NS;
     FutCopyPiece piece;
 
+    if (fut_reloc_asleep(copier->reloc)) {
+        return LOOK_EVERY_NS;
+    }
     if (now_ns < copier->not_before_ns) {
         return copier->not_before_ns - now_ns;
     }

@@ -40,13 +40,17 @@ static uint64_t measure_rate(FutDiskControl *control, const FutRelocStats *stats
     return control->rate;
 }
 
-static const char *state_of(const FutRelocStats *stats, const FutCopyControl *how, bool connected)
+static const char *state_of(const FutRelocStats *stats, const FutCopyControl *how, bool connected,
+                            bool asleep)
 {
     if (stats->failed) {
         return "failed";
     }
     if (stats->complete) {
         return "complete";
+    }
+    if (asleep) {
+        return "asleep";
     }
     if (!connected) {
         return "no source";
@@ -71,9 +75,10 @@ static json_t *status(FutDiskControl *control)
                           : 0;
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:s, s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:f, "
                      "s:I, s:I, s:I, s:I, s:I}",
-                     "disk", control->name, "state", state_of(&stats, &how, !fault), "reason",
-                     fault ? fault : "", "size", (json_int_t)stats.size, "here", (json_int_t)here,
-                     "share", (double)here / (double)stats.size, "policy",
+                     "disk", control->name, "state",
+                     state_of(&stats, &how, !fault, fut_reloc_asleep(control->setup.reloc)),
+                     "reason", fault ? fault : "", "size", (json_int_t)stats.size, "here",
+                     (json_int_t)here, "share", (double)here / (double)stats.size, "policy",
                      fut_copy_policy_name(how.policy), "adaptive", how.adaptive, "rate_limit",
                      (json_int_t)how.rate, "rate", (json_int_t)measure_rate(control, &stats),
                      "hit_ratio", hits, "reads", (json_int_t)stats.reads, "read_misses",
@@ -129,6 +134,10 @@ static json_t *run_verb(void *opaque, const char *verb, json_t *args, unsigned *
 
     if (strcmp(verb, "status") == 0) {
         return status(control);
+    }
+    if (strcmp(verb, "wake") == 0) {
+        fut_reloc_wake(control->setup.reloc);
+        return set(control, &how);
     }
     if (strcmp(verb, "rate") == 0) {
         return set_rate(control, &how, args, error);

@@ -126,6 +126,7 @@ static bool open_disk(FutDiskServer *server, const Plan *plan, GError **error)
                             .plain = !plan->bitmap,
                             .fresh = plan->fresh,
                             .adopt = options->adopt,
+                            .asleep = options->asleep,
                             .policy = options->policy,
                             .adaptive = options->adaptive,
                             .rate = options->rate };

@@ -13,7 +13,7 @@ typedef struct {
     bool adaptive;
     uint64_t rate;    /* bytes a second; 0: no limit */
     unsigned wait_ms; /* how long a read waits for a source that is away */
-    bool overwrite, adopt;
+    bool overwrite, adopt, asleep;
 } FutDiskOptions;
 
 typedef struct FutDiskServer FutDiskServer;

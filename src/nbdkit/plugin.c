@@ -133,6 +133,9 @@ static int plugin_config(const char *key, const char *value)
     if (strcmp(key, "adopt") == 0) {
         return take_bool(&options.adopt, value);
     }
+    if (strcmp(key, "asleep") == 0) {
+        return take_bool(&options.asleep, value);
+    }
     nbdkit_error("unknown parameter '%s': see nbdkit-futago-plugin(1)", key);
     return -1;
 }
@@ -315,7 +318,8 @@ static struct nbdkit_plugin plugin = {
                    "adaptive=BOOL        the copy makes way for the VM's reads (default: true)\n"
                    "wait=SECONDS         reads wait for a source that is away (default: 30)\n"
                    "overwrite=BOOL       the cache's old content may go\n"
-                   "adopt=BOOL           cache or source have another name now",
+                   "adopt=BOOL           cache or source have another name now\n"
+                   "asleep=BOOL          nothing is kept until the first write",
     .get_ready = plugin_get_ready,
     .after_fork = plugin_after_fork,
     .cleanup = plugin_cleanup,

@@ -24,6 +24,7 @@ FutPair *fut_pair_new(const FutPairConfig *config, uint64_t now_ns)
     pair->retry_ms = config->retry_ms;
     pair->commit_ms = config->commit_ms;
     pair->window = config->window;
+    pair->moving = config->moving;
     pair->state = config->role == FUT_ROLE_PRIMARY ? FUT_STATE_ALONE : FUT_STATE_WAITING;
     pair->peer_node = g_strdup("");
     pair->last_reason = g_strdup("");
@@ -157,9 +158,27 @@ static bool command(FutPair *pair, FutPairEvent event, const char *verb, uint64_
     return fut_pair_dispatch(pair, event, &in) || refuse(pair, verb, error);
 }
 
+static bool want(FutPair *pair, bool moving, const char *verb, uint64_t now_ns, GError **error)
+{
+    if (fut_pair_rule(pair, EV_PROTECT)) {
+        pair->moving = moving;
+    }
+    return command(pair, EV_PROTECT, verb, now_ns, error);
+}
+
 bool fut_pair_protect(FutPair *pair, uint64_t now_ns, GError **error)
 {
-    return command(pair, EV_PROTECT, "protect", now_ns, error);
+    return want(pair, false, "protect", now_ns, error);
+}
+
+bool fut_pair_move(FutPair *pair, uint64_t now_ns, GError **error)
+{
+    return want(pair, true, "move", now_ns, error);
+}
+
+bool fut_pair_moving(const FutPair *pair)
+{
+    return pair->moving;
 }
 
 bool fut_pair_unprotect(FutPair *pair, uint64_t now_ns, GError **error)

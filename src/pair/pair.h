@@ -107,6 +107,8 @@ typedef struct {
     uint32_t commit_ms;    /* an epoch not acknowledged for this long: the backup is lost, alive or
                            not; 0 = never */
     unsigned window;       /* checkpoints under way at most; 1 or more */
+    bool
+        moving; /* backup: takes a VM that moves here, and only in a hand-over (FUT_FEATURE_MOVE) */
 } FutPairConfig;
 
 #define FUT_PAIR_WINDOW_MAX 64
@@ -164,6 +166,10 @@ void fut_pair_answer(FutPair *pair, FutAnswer answer, uint64_t generation, const
 /* -- events from the engine -- */
 /* A backup is wanted (primary in ALONE). False with FUT_ERR_STATE in other states. */
 bool fut_pair_protect(FutPair *pair, uint64_t now_ns, GError **error);
+/* The same for a backup that only ever takes the VM in a hand-over, with disks that follow by other ways. */
+bool fut_pair_move(FutPair *pair, uint64_t now_ns, GError **error);
+/* This pair is for a move. */
+bool fut_pair_moving(const FutPair *pair);
 /* Ends protection on purpose (in a hand-over: until its final checkpoint); the backup is told to
  * discard. Outputs are released only after BYE was queued and the arbiter granted generation + 1
  * (the backup might not hear us). */

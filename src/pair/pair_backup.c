@@ -101,6 +101,13 @@ static char *objection(const FutPair *pair, const FutHello *hello)
             hello->heartbeat_ms, hello->timeout_ms, FUT_PAIR_HEARTBEAT_MIN_MS,
             FUT_PAIR_HEARTBEAT_MAX_MS, FUT_PAIR_TIMEOUT_MIN_MS, FUT_PAIR_TIMEOUT_MAX_MS);
     }
+    if (!(hello->features & FUT_FEATURE_MOVE) == pair->moving) {
+        return g_strdup_printf(
+            pair->moving
+                ? "%s waits for a VM that moves there: use futago relocate"
+                : "%s is a standby and its VM would move: relocate it to a host with futago receive",
+            pair->node);
+    }
     char *why = generation_objection(pair, hello);
     if (why) {
         return why;
@@ -348,6 +355,10 @@ static void take_disk(FutPair *pair, const FutPairInput *in)
     g_autoptr(GError) error = NULL;
     FutDiskHead head;
 
+    if (pair->moving) {
+        fut_pair_blame(pair, "a DISK message in a move: its disks follow by other ways");
+        return;
+    }
     if (!fut_disk_head_decode(in->frame->body, in->frame->length, &head, &error)) {
         fut_pair_blame(pair, "%s", error->message);
         return;
@@ -372,7 +383,9 @@ static void take_disk_base(FutPair *pair, const FutPairInput *in)
     g_autoptr(GError) error = NULL;
     FutDiskBase base;
 
-    if (!fut_disk_base_decode(in->frame->body, in->frame->length, &base, &error)) {
+    if (pair->moving) {
+        fut_pair_blame(pair, "a DISK_BASE message in a move: its disks follow by other ways");
+    } else if (!fut_disk_base_decode(in->frame->body, in->frame->length, &base, &error)) {
         fut_pair_blame(pair, "%s", error->message);
     }
 }
@@ -390,7 +403,7 @@ static void image_bad(FutPair *pair, const FutPairInput *in)
 
 static void standby_lost(FutPair *pair, const FutPairInput *in)
 {
-    if (in->bye == FUT_BYE_UNPROTECT) {
+    if (in->bye == FUT_BYE_UNPROTECT || pair->moving) { /* whose disks are there stays there */
         back_to_waiting(pair, FUT_REPORT_DISCARDED, pair->peer_node, in->why);
         return;
     }
@@ -460,7 +473,7 @@ static void taking_taken(FutPair *pair, const FutPairInput *in)
         return;
     }
     pair->role = FUT_ROLE_PRIMARY;
-    pair->image = false;
+    pair->image = pair->moving = false;
     pair->heartbeat_ms = pair->own_heartbeat_ms;
     pair->timeout_ms = pair->own_timeout_ms;
     fut_pair_set_state(pair, FUT_STATE_ALONE);

@@ -106,6 +106,7 @@ struct FutPair {
 
     /* primary */
     bool wanted;                 /* protection is wanted */
+    bool moving;                 /* both: FUT_FEATURE_MOVE */
     bool copying;                /* START_COPY without STOP_COPY */
     bool holding;                /* HOLD without RELEASE_ALL or DROP_ALL */
     bool final_cut, final_acked; /* hand-over */

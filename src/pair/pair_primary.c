@@ -68,17 +68,17 @@ static void connecting_timer(FutPair *pair, const FutPairInput *in)
     connect_now(pair);
 }
 
-static void connecting_lost(FutPair *pair, const FutPairInput *in)
-{
-    fut_pair_report_change(pair, FUT_REPORT_UNREACHABLE, NULL, in->why, 0);
-    connect_later(pair, 0);
-}
-
 static void connecting_unprotect(FutPair *pair, const FutPairInput *in)
 {
     pair->wanted = false;
     fut_pair_set_state(pair, FUT_STATE_ALONE);
     fut_pair_report(pair, FUT_REPORT_ENDED, NULL, NULL, 0);
+}
+
+static void connecting_lost(FutPair *pair, const FutPairInput *in)
+{
+    fut_pair_report_change(pair, FUT_REPORT_UNREACHABLE, NULL, in->why, 0);
+    connect_later(pair, 0);
 }
 
 static void connecting_link_up(FutPair *pair, const FutPairInput *in)
@@ -94,6 +94,7 @@ static void connecting_link_up(FutPair *pair, const FutPairInput *in)
         .generation = pair->generation,
         .heartbeat_ms = pair->own_heartbeat_ms,
         .timeout_ms = pair->own_timeout_ms,
+        .features = pair->moving ? FUT_FEATURE_MOVE : 0,
         .vm = pair->vm,
         .node = pair->node,
         .machine = pair->machine,

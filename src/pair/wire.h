@@ -67,12 +67,15 @@ uint32_t fut_wire_cap(uint16_t type);
 bool fut_wire_is_empty(uint16_t type);
 const char *fut_wire_type_name(uint16_t type); /* "unknown" when it is */
 
+/* A move: the primary's disks do not go over this link, and the backup takes the VM when it is handed
+ * over and never otherwise. A backup wants what it was started for: a move, or not. */
+#define FUT_FEATURE_MOVE 1u
 /* Layout:  0 u16 version_min, 2 u16 version_max, 4 u32 features, 8 u64 nonce, 16 u64 generation,
  * 24 u32 heartbeat_ms, 28 u32 timeout_ms, 32 u64 reserved, 40 string vm, string node, u32 count
  * of machine lines, the lines as strings. The first four bytes keep their place in all versions. */
 typedef struct {
     uint16_t version_min, version_max;
-    uint32_t features; /* offered; none yet: 0. Bits unknown to the receiver are ignored */
+    uint32_t features; /* FUT_FEATURE_…; bits unknown to the receiver are ignored */
     uint64_t nonce;
     uint64_t generation;
     uint32_t heartbeat_ms; /* the primary's settings rule for both */

@@ -161,6 +161,40 @@ static const char *image_file(const BlockDriverState *node)
     return node->drv && g_str_equal(node->drv->format_name, "file") ? node->filename : NULL;
 }
 
+static bool is_kind(const BlockDriverState *node, const char *kind)
+{
+    return node->drv && g_str_equal(node->drv->format_name, kind);
+}
+
+/* Ours, "raw" over the whole of its file, and the file. */
+static const char *raw_image(const BlockDriverState *node, uint64_t length)
+{
+    node = node->file ? node->file->bs : node;
+    if (node->file && is_kind(node, "raw")) {
+        node = node->file->bs;
+    }
+    bool end = !node->file && (is_kind(node, "file") || is_kind(node, "host_device"));
+
+    return end && (uint64_t)node->total_sectors * BDRV_SECTOR_SIZE == length ? node->filename
+                                                                             : NULL;
+}
+
+char *fut_qblock_image(FutVmm *vmm, unsigned disk, GError **error)
+{
+    FutQblock *block = &((FutQvmm *)vmm)->block;
+    bool taken = fut_qvmm_lock();
+    char *image = g_strdup(raw_image(block->nodes[disk], block->disks[disk].length));
+
+    fut_qvmm_unlock(taken);
+    if (!image) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "disk %s is no raw image in a file or block device: convert it (qemu-img convert -O raw)",
+            block->disks[disk].name);
+    }
+    return image;
+}
+
 uint8_t *fut_qblock_note(FutVmm *vmm, unsigned disk, size_t bytes, bool *ret_same)
 {
     FutQblock *block = &((FutQvmm *)vmm)->block;

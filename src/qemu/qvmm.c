@@ -27,6 +27,7 @@ static const FutVmmOps qvmm_ops = {
     .disks = fut_qblock_disks,
     .disk_read = fut_qblock_read,
     .disk_write = fut_qblock_write,
+    .disk_image = fut_qblock_image,
     .disk_mark = fut_qblock_mark,
     .disk_marked = fut_qblock_marked,
     .disks_claim = fut_qblock_claim,

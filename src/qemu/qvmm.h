@@ -190,6 +190,7 @@ void fut_qblock_drain(const FutQvmm *qvmm);
 bool fut_qblock_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length, uint8_t *buffer,
                      bool *ret_zero, GError **error);
 bool fut_qblock_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error);
+char *fut_qblock_image(FutVmm *vmm, unsigned disk, GError **error);
 uint8_t *fut_qblock_note(FutVmm *vmm, unsigned disk, size_t bytes, bool *ret_same);
 bool fut_qblock_note_sync(FutVmm *vmm, unsigned disk);
 void fut_qblock_note_drop(FutVmm *vmm, unsigned disk);

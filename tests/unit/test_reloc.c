@@ -355,6 +355,39 @@ static void test_identity(void)
     world_free(w);
 }
 
+/* The source's owner still writes: what is read is as the source is at that moment, until the first change here. */
+static void test_asleep(void)
+{
+    World *w = world_new();
+    FutRelocSetup setup = sim_setup(&w->io, &w->source, true);
+    FutRelocStats stats;
+
+    fut_reloc_free(w->disk);
+    setup.asleep = true;
+    w->disk = fut_reloc_new(&setup, NULL);
+    check_read(w, 100, 3 * BLOCK);
+    memset(w->there, 0x77, SIZE / 2);
+    memset(w->content, 0x77, SIZE / 2);
+    check_read(w, 100, 3 * BLOCK);
+    g_assert_cmpint(fut_reloc_fetch(w->disk, SIZE, 0), ==, 0);
+    fut_reloc_stats(w->disk, &stats);
+    g_assert_cmpuint(stats.valid_blocks, ==, 0);
+    g_assert_true(fut_reloc_asleep(w->disk));
+    memset(w->content + BLOCK, 0x11, BLOCK);
+    g_assert_cmpint(fut_reloc_write(w->disk, w->content + BLOCK, BLOCK, BLOCK), ==, 0);
+    g_assert_false(fut_reloc_asleep(w->disk));
+    check_read(w, 0, 4 * BLOCK);
+    fut_reloc_stats(w->disk, &stats);
+    g_assert_cmpuint(stats.valid_blocks, ==, 4);
+
+    /* what has begun to move does not fall asleep again */
+    fut_reloc_free(w->disk);
+    setup.fresh = false;
+    w->disk = fut_reloc_new(&setup, NULL);
+    g_assert_false(fut_reloc_asleep(w->disk));
+    world_free(w);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -366,5 +399,6 @@ int main(int argc, char **argv)
     g_test_add_func("/reloc/failed-sync", test_failed_sync);
     g_test_add_func("/reloc/out-of-slots", test_out_of_slots);
     g_test_add_func("/reloc/identity", test_identity);
+    g_test_add_func("/reloc/asleep", test_asleep);
     return g_test_run();
 }

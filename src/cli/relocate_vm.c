@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "relocate_vm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "cli_talk.h"
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "move_words.h"
+#include "receive_vm.h"
+#include "relocate_export.h"
+
+#define CALL_MS 10000
+/* Several VMs are prepared one after the other there. */
+#define PREPARE_MS 600000
+#define STATUS_MS 10000
+#define LOOK_EVERY_US 200000
+#define ALONE_MS 30000
+/* A link that does not come up again. */
+#define AWAY_NS (8 * FUT_NS_PER_S)
+/* A hand-over that is not decided by then is told of as unknown. */
+#define UNKNOWN_NS (45 * FUT_NS_PER_S)
+
+typedef struct {
+    const FutRelocate *how;
+    const char *vm;
+    int out_fd;
+    FutTls *tls;      /* NULL: not encrypted */
+    char *psk;        /* the key file; NULL likewise */
+    FutTalk *talk;    /* with the receiver; NULL: lost, or not yet */
+    FutExport *disks; /* [count] */
+    size_t count;
+    GPtrArray *words;
+    char *twin; /* where the VM's twin was before */
+    bool prepared;
+} Move;
+
+static volatile sig_atomic_t cancelled;
+
+static void on_cancel(int number)
+{
+    cancelled = 1;
+}
+
+/* -- telling -- */
+
+static void tell(const Move *move, json_t *take_line)
+{
+    json_object_set_new(take_line, "vm", json_string(move->vm));
+    char *text = json_dumps(take_line, JSON_COMPACT);
+    g_autofree char *line = g_strdup_printf("%s\n", text);
+
+    if (write(move->out_fd, line, strlen(line)) < 0) {
+        /* nobody looks any more */
+    }
+    free(text);
+    json_decref(take_line);
+}
+
+static void tell_phase(const Move *move, const char *phase, double share, double rate,
+                       const char *text)
+{
+    tell(move, json_pack("{s:s, s:f, s:f, s:s}", "phase", phase, "share", share, "rate", rate,
+                         "text", text));
+}
+
+static void tell_end(const Move *move, const char *outcome, const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+
+    tell(move, json_pack("{s:s, s:s, s:s}", "phase", "end", "outcome", outcome, "text", valid));
+}
+
+/* -- the VM here -- */
+
+static json_t *ask(const Move *move, const char *verb, json_t *take_args, GError **error)
+{
+    g_autoptr(FutControlClient) client = fut_control_connect(move->vm, error);
+
+    if (!client) {
+        json_decref(take_args);
+        return NULL;
+    }
+    return fut_control_call(client, verb, take_args, STATUS_MS, error);
+}
+
+static bool order(const Move *move, const char *verb, json_t *take_args, GError **error)
+{
+    json_t *result = ask(move, verb, take_args, error);
+
+    json_decref(result);
+    return result != NULL;
+}
+
+static bool state_is(const json_t *status, const char *state)
+{
+    return strcmp(fut_cli_text(status, "state"), state) == 0;
+}
+
+static bool is_primary(const json_t *status)
+{
+    return strcmp(fut_cli_text(status, "role"), "primary") == 0;
+}
+
+static bool check_cancelled(GError **error)
+{
+    if (cancelled) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "cancelled");
+    }
+    return !cancelled;
+}
+
+static bool await_alone(const Move *move, GError **error)
+{
+    uint64_t deadline_ns = fut_now_ns() + ALONE_MS * FUT_NS_PER_MS;
+
+    for (;;) {
+        json_t *status = ask(move, "status", NULL, error);
+        bool alone = status && state_is(status, "alone"), late = fut_now_ns() > deadline_ns;
+        if (status && !alone && late) {
+            g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT,
+                        "the VM is still bound to a twin (state %s): %s",
+                        fut_cli_text(status, "state"), fut_cli_text(status, "reason"));
+        }
+        json_decref(status);
+        if (alone || late || !status) {
+            return alone;
+        }
+        g_usleep(LOOK_EVERY_US);
+    }
+}
+
+/* -- getting ready -- */
+
+static bool read_words(Move *move, int pid, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", pid);
+    g_autofree char *text = NULL;
+    gsize length = 0;
+
+    if (!g_file_get_contents(path, &text, &length, NULL) || length == 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "cannot read QEMU's command line (%s)", path);
+        return false;
+    }
+    for (gsize at = 0; at < length; at += strlen(text + at) + 1) {
+        g_ptr_array_add(move->words, g_strdup(text + at));
+    }
+    return true;
+}
+
+static bool take_disk(FutExport *disk, const json_t *said, const char *cwd, GError **error)
+{
+    const char *fault = json_string_value(json_object_get(said, "fault"));
+    const char *coded = fut_cli_text(said, "image");
+    gsize length = 0;
+
+    if (fault || json_is_true(json_object_get(said, "shared"))) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, "%s",
+                    fault ? fault
+                          : "the VM has shared disks, which the other host reaches already: use "
+                            "a standby and futago failover");
+        return false;
+    }
+    g_autofree guchar *given = *coded ? g_base64_decode(coded, &length) : NULL;
+    disk->name = g_strdup(fut_cli_text(said, "name"));
+    disk->given = g_strndup((char *)given, length);
+    disk->image = g_canonicalize_filename(disk->given, cwd);
+    disk->length = (uint64_t)json_integer_value(json_object_get(said, "length"));
+    return true;
+}
+
+static bool look_at_vm(Move *move, GError **error)
+{
+    json_t *said = ask(move, "disks", NULL, error);
+
+    if (!said) {
+        return false;
+    }
+    int pid = (int)json_integer_value(json_object_get(said, "pid"));
+    g_autofree char *cwd_path = g_strdup_printf("/proc/%d/cwd", pid);
+    g_autofree char *cwd = g_file_read_link(cwd_path, NULL);
+    json_t *disks = json_object_get(said, "disks");
+    bool ok = read_words(move, pid, error);
+
+    move->disks = g_new0(FutExport, json_array_size(disks));
+    for (; ok && move->count < json_array_size(disks); move->count++) {
+        ok = take_disk(&move->disks[move->count], json_array_get(disks, move->count), cwd, error);
+    }
+    json_decref(said);
+    return ok;
+}
+
+static bool take_tls(Move *move, GError **error)
+{
+    g_autofree char *spec = fut_move_option(move->words, "tls");
+    g_autofree char *name = fut_move_option(move->words, "tls_name");
+    g_autofree char *insecure = fut_move_option(move->words, "insecure");
+
+    if (!spec) {
+        if (g_strcmp0(insecure, "on") == 0 || fut_address_is_local(move->how->to)) {
+            return true;
+        }
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "memory and disks would cross the network unencrypted: start the VM "
+                            "with --tls psk:FILE, or with --insecure on a private network");
+        return false;
+    }
+    if (!g_str_has_prefix(spec, "psk:")) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                            "the VM was started with certificates (--tls x509:): a move goes with "
+                            "--tls psk:FILE only");
+        return false;
+    }
+    move->psk = g_strdup(spec + strlen("psk:"));
+    move->tls = fut_tls_new(spec, name, error);
+    return move->tls != NULL;
+}
+
+static bool call_receiver(Move *move, GError **error)
+{
+    g_clear_pointer(&move->talk, fut_talk_free);
+    move->talk = fut_talk_connect(move->how->to, move->tls, CALL_MS, error);
+    return move->talk != NULL;
+}
+
+static bool start_exports(Move *move, GError **error)
+{
+    g_autofree char *host = fut_talk_our_host(move->talk);
+    g_autofree char *rundir = fut_control_rundir();
+
+    for (size_t i = 0; i < move->count; i++) {
+        g_autofree char *log = g_strdup_printf("%s/%s-%zu.export.log", rundir, move->vm, i);
+        if (!fut_export_start(&move->disks[i], host, move->psk, log, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static json_t *coded(const char *text)
+{
+    g_autofree char *code = g_base64_encode((const guchar *)text, strlen(text));
+
+    return json_string(code);
+}
+
+static json_t *request(const Move *move)
+{
+    json_t *words = json_array(), *disks = json_array();
+
+    for (guint i = 0; i < move->words->len; i++) {
+        json_array_append_new(words, coded(move->words->pdata[i]));
+    }
+    for (size_t i = 0; i < move->count; i++) {
+        const FutExport *disk = &move->disks[i];
+        json_array_append_new(disks, json_pack("{s:s, s:I, s:i, s:o}", "name", disk->name, "length",
+                                               (json_int_t)disk->length, "port", (int)disk->port,
+                                               "image", coded(disk->given)));
+    }
+    return json_pack("{s:i, s:s, s:o, s:o}", "version", FUT_RECEIVE_VERSION, "vm", move->vm,
+                     "words", words, "disks", disks);
+}
+
+/* *ret_to: where the VM's other half waits. */
+static bool prepare(Move *move, char **ret_to, GError **error)
+{
+    json_t *status = ask(move, "status", NULL, error);
+
+    if (!status) {
+        return false;
+    }
+    bool good = is_primary(status) && !state_is(status, "fenced") && !state_is(status, "handing") &&
+                json_is_true(json_object_get(status, "running"));
+    if (!good) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "the VM does not run here (%s, state %s)",
+                    fut_cli_text(status, "role"), fut_cli_text(status, "state"));
+    } else if (!state_is(status, "alone") && !json_is_true(json_object_get(status, "moving"))) {
+        move->twin = g_strdup(fut_cli_text(status, "peer_address"));
+    }
+    json_decref(status);
+    if (!good || !look_at_vm(move, error) || !take_tls(move, error) ||
+        !call_receiver(move, error) || !start_exports(move, error)) {
+        return false;
+    }
+    json_t *result = fut_talk_call(move->talk, "prepare", request(move), PREPARE_MS, error);
+    if (!result) {
+        g_prefix_error(error, "%s: ", fut_talk_name(move->talk));
+        return false;
+    }
+    move->prepared = true;
+    *ret_to = g_strdup(fut_cli_text(result, "to"));
+    json_decref(result);
+    return check_cancelled(error);
+}
+
+/* -- memory -- */
+
+/* The receiver answers, and its QEMU is there. */
+static bool check_receiver(const Move *move, GError **error)
+{
+    json_t *said =
+        fut_talk_call(move->talk, "status", json_pack("{s:s}", "vm", move->vm), STATUS_MS, error);
+    bool there = said && !json_is_null(json_object_get(said, "vm"));
+
+    if (said && !there) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE,
+                            "its QEMU at the other host has ended");
+    }
+    json_decref(said);
+    return there;
+}
+
+/* One look. The VM's module calls again by itself when the link breaks; what does not get better is a fault. */
+static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there, GError **error)
+{
+    json_t *status = ask(move, "status", NULL, error);
+    uint64_t now_ns = fut_now_ns();
+
+    if (!status) {
+        return false;
+    }
+    bool away = state_is(status, "connecting") || state_is(status, "alone");
+    const char *reason = fut_cli_text(status, "reason");
+    *ret_there = state_is(status, "protected");
+    *linked_ns = away ? *linked_ns : now_ns;
+    bool fault = now_ns - *linked_ns > AWAY_NS;
+    tell_phase(move, "memory", away ? 0 : fut_cli_value(status, "copy_share"),
+               fut_cli_value(status, "bytes_per_s"), away ? reason : fut_cli_text(status, "state"));
+    if (fault) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "%s",
+                    *reason ? reason : "the other host was lost");
+    }
+    json_decref(status);
+    return !fault;
+}
+
+static bool copy_memory(const Move *move, const char *to, GError **error)
+{
+    uint64_t linked_ns = fut_now_ns();
+    bool there = false;
+
+    if (!order(move, "protect", json_pack("{s:s, s:b}", "to", to, "move", true), error)) {
+        return false;
+    }
+    while (look_at_copy(move, &linked_ns, &there, error) && check_receiver(move, error) &&
+           check_cancelled(error)) {
+        if (there) {
+            return true;
+        }
+        g_usleep(LOOK_EVERY_US);
+    }
+    return false;
+}
+
+/* -- the switch -- */
+
+static void sync_disks(const Move *move)
+{
+    for (size_t i = 0; i < move->count; i++) {
+        g_autoptr(GError) error = NULL;
+        if (!fut_export_sync(&move->disks[i], &error)) {
+            tell_phase(move, "switching", 1, 0, error->message);
+        }
+    }
+}
+
+/* NULL: it cannot be asked now; it is called again for the next time. */
+static json_t *ask_receiver(Move *move)
+{
+    json_t *result = move->talk ? fut_talk_call(move->talk, "status",
+                                                json_pack("{s:s}", "vm", move->vm), STATUS_MS, NULL)
+                                : NULL;
+
+    if (!result) {
+        call_receiver(move, NULL);
+    }
+    return result;
+}
+
+typedef enum {
+    OUTCOME_OPEN,
+    OUTCOME_MOVED,
+    OUTCOME_STAYED,
+    OUTCOME_ENDED
+} Outcome;
+
+static bool is_staying(const json_t *here)
+{
+    static const char *const staying[] = { "alone",    "connecting", "greeting",  "copying",
+                                           "settling", "protecting", "protected", NULL };
+
+    return is_primary(here) && json_is_true(json_object_get(here, "running")) &&
+           g_strv_contains(staying, fut_cli_text(here, "state"));
+}
+
+/* Only what one of the two says of itself counts; that nobody answers says nothing. */
+static Outcome judge(const json_t *here, const json_t *there, bool ended)
+{
+    if (is_primary(there)) {
+        return OUTCOME_MOVED;
+    }
+    if (is_staying(here)) {
+        return OUTCOME_STAYED;
+    }
+    bool idle = state_is(there, "waiting") || state_is(there, "failed");
+    return ended && idle ? OUTCOME_ENDED : OUTCOME_OPEN;
+}
+
+static Outcome look_once(Move *move)
+{
+    g_autoptr(GError) fault = NULL;
+    json_t *here = ask(move, "status", NULL, &fault);
+    json_t *said = ask_receiver(move);
+    bool ended = g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
+    Outcome outcome = judge(here, json_object_get(said, "vm"), ended);
+
+    json_decref(here);
+    json_decref(said);
+    return outcome;
+}
+
+/* Does not give up: somebody has to end the exports. */
+static Outcome await_outcome(Move *move)
+{
+    uint64_t begin_ns = fut_now_ns();
+    bool told = false;
+    Outcome outcome;
+
+    while ((outcome = look_once(move)) == OUTCOME_OPEN) {
+        if (!told && fut_now_ns() - begin_ns > UNKNOWN_NS) {
+            told = true;
+            tell_end(move, "unknown",
+                     "neither host says that it runs the VM: look with futago status on both; its "
+                     "disks stay exported here until one does");
+        }
+        g_usleep(LOOK_EVERY_US / 4);
+    }
+    return outcome;
+}
+
+/* A switch is only ordered with the receiver there: it would have to look after the disks. */
+static bool switch_over(Move *move, GError **error)
+{
+    tell_phase(move, "switching", 1, 0, "");
+    sync_disks(move);
+    if (!check_receiver(move, error)) {
+        return false;
+    }
+    g_autoptr(GError) fault = NULL;
+    if (order(move, "failover", NULL, &fault) ||
+        !g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE)) {
+        return true; /* an answer that did not come does not say that it was not heard */
+    }
+    g_propagate_error(error, g_steal_pointer(&fault));
+    return false;
+}
+
+/* -- after it -- */
+
+static bool all_complete(const json_t *disks, double *ret_share, double *ret_rate,
+                         const char **ret_text)
+{
+    double here = 0, size = 0;
+    bool complete = true;
+    size_t i;
+    json_t *disk;
+
+    *ret_rate = 0;
+    *ret_text = "";
+    json_array_foreach(disks, i, disk)
+    {
+        here += fut_cli_value(disk, "here");
+        size += fut_cli_value(disk, "size");
+        *ret_rate += fut_cli_value(disk, "rate");
+        bool this = state_is(disk, "complete");
+        *ret_text = this ? *ret_text : fut_cli_text(disk, "state");
+        complete = complete && this;
+    }
+    *ret_share = size > 0 ? here / size : 1;
+    return complete;
+}
+
+/* False: the VM ended there before they were. */
+static bool follow_disks(Move *move)
+{
+    for (;;) {
+        json_t *said = ask_receiver(move);
+        const json_t *disks = json_object_get(said, "disks");
+        double share = 0, rate = 0;
+        const char *text = "the other host does not answer";
+        bool known = said && json_array_size(disks) == move->count;
+        bool complete = (known && all_complete(disks, &share, &rate, &text)) ||
+                        json_is_true(json_object_get(said, "complete"));
+        bool gone = said && !known && !complete && json_is_null(json_object_get(said, "vm"));
+        if (!gone) {
+            tell_phase(move, "disks", complete ? 1 : share, rate, text);
+        }
+        json_decref(said);
+        if (complete || gone) {
+            return complete;
+        }
+        g_usleep(2 * LOOK_EVERY_US);
+    }
+}
+
+static void stop_exports(Move *move)
+{
+    for (size_t i = 0; i < move->count; i++) {
+        fut_export_stop(&move->disks[i]);
+    }
+}
+
+static void finish(Move *move)
+{
+    g_autofree char *twin =
+        move->twin ? g_strdup_printf("; its twin at %s is needed no more: stop it", move->twin)
+                   : g_strdup("");
+    g_autoptr(GError) error = NULL;
+
+    sync_disks(move);
+    if (move->how->protect_to) {
+        json_t *args = json_pack("{s:s, s:s}", "vm", move->vm, "to", move->how->protect_to);
+        json_decref(move->talk ? fut_talk_call(move->talk, "protect", args, CALL_MS, &error)
+                               : NULL);
+    }
+    bool complete = follow_disks(move);
+    stop_exports(move);
+    order(move, "stop", NULL, NULL);
+    g_autofree char *text =
+        g_strdup_printf("%s%s%s%s",
+                        complete ? "" : "it has ended there, its disks are not complete; ",
+                        error ? "it is not protected there: " : "",
+                        error ? error->message : "everything is there", twin);
+    tell_end(move, complete ? "moved" : "ended", text);
+}
+
+/* -- before it -- */
+
+static bool has_ended(const Move *move)
+{
+    g_autoptr(GError) fault = NULL;
+
+    json_decref(ask(move, "status", NULL, &fault));
+    return g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
+}
+
+static void undo(Move *move)
+{
+    bool ended = has_ended(move);
+
+    if (!ended) {
+        order(move, "unprotect", NULL, NULL);
+        await_alone(move, NULL);
+    }
+    if (move->prepared && move->talk) {
+        json_decref(fut_talk_call(move->talk, "abandon", NULL, PREPARE_MS / 10, NULL));
+    }
+    stop_exports(move);
+    if (!ended && move->twin && *move->twin) {
+        order(move, "protect", json_pack("{s:s}", "to", move->twin), NULL);
+    }
+}
+
+/* The state to which it was brought back, as the VM itself tells it. */
+static void stay(Move *move, const char *why)
+{
+    undo(move);
+    json_t *status = ask(move, "status", NULL, NULL);
+    bool runs = is_staying(status), ended = !runs && has_ended(move);
+    const char *more =
+        runs    ? ""
+        : ended ? "; its QEMU has ended here, its disks are whole here"
+                : "; what became of it is not known: look with futago status on both hosts";
+    g_autofree char *text = g_strconcat(why, more, NULL);
+
+    json_decref(status);
+    tell_end(move, ended ? "ended" : runs ? "stayed" : "unknown", text);
+}
+
+static bool leave_twin(const Move *move, GError **error)
+{
+    order(move, "unprotect", NULL, NULL); /* refused where there is none */
+    return await_alone(move, error);
+}
+
+static void move_vm(Move *move)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *to = NULL;
+
+    tell_phase(move, "preparing", 0, 0, "");
+    if (!prepare(move, &to, &error) || !leave_twin(move, &error) ||
+        !copy_memory(move, to, &error) || !switch_over(move, &error)) {
+        stay(move, error->message);
+        return;
+    }
+    signal(SIGTERM, SIG_IGN);
+    switch (await_outcome(move)) {
+    case OUTCOME_MOVED:
+        finish(move);
+        break;
+    case OUTCOME_STAYED:
+        stay(move, "it could not be handed over: see futago events");
+        break;
+    default:
+        stay(move, "it ended while it was handed over");
+        break;
+    }
+}
+
+void fut_relocate_vm(const FutRelocate *how, const char *vm, int out_fd)
+{
+    Move move = { .how = how, .vm = vm, .out_fd = out_fd };
+
+    signal(SIGTERM, on_cancel);
+    signal(SIGPIPE, SIG_IGN);
+    move.words = g_ptr_array_new_with_free_func(g_free);
+    move_vm(&move);
+    for (size_t i = 0; i < move.count; i++) {
+        fut_export_done(&move.disks[i]);
+    }
+    g_free(move.disks);
+    g_ptr_array_unref(move.words);
+    fut_talk_free(move.talk);
+    fut_tls_unref(move.tls);
+    g_free(move.psk);
+    g_free(move.twin);
+}
