@@ -48,6 +48,19 @@ quietly() {
     return 1
 }
 
+# patiently COMMAND...: what asks a mirror is tried a few times, for a mirror may answer slowly, or not at all for a moment.
+# TRY_PAUSES_S are the seconds between.
+TRY_PAUSES_S=(5 20 60)
+patiently() {
+    local pause
+    for pause in "${TRY_PAUSES_S[@]}"; do
+        "$@" && return
+        say "failed: ${*:1:3} ...; trying again in $pause s"
+        sleep "$pause"
+    done
+    "$@"
+}
+
 # What to put before a command that makes namespaces and taps. That needs root: where we are not, a user namespace gives
 # what is needed without touching the host.
 NAMESPACES=()

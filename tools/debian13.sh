@@ -16,7 +16,7 @@ make_root() {
     need_lists
     apt_settings >"$BUILD/host-13.conf"
     /usr/bin/python3 -B tools/apt_sources.py deb trixie |
-        as_root mmdebstrap --mode=root --variant=apt --skip=cleanup/apt/lists --aptopt="$BUILD/host-13.conf" \
+        as_root mmdebstrap --mode=root --variant=apt --skip=cleanup/apt/lists --aptopt="$BUILD/host-13.conf" --aptopt='Acquire::Retries "2"' \
             --include="$packages" trixie "$folder" - 2>&1 | tee "$log" | sed -un 's/^I: /   /p' ||
         die "no Debian 13 root could be made: $(grep -m 1 '^E: ' "$log" || tail -n 1 "$log") (all of it: ${log#"$ROOT/"})"
 }

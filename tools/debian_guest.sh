@@ -11,7 +11,7 @@ make_debian_root() {
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     need_lists
     /usr/bin/python3 -B tools/apt_sources.py deb |
-        as_root mmdebstrap --mode=root --variant=minbase --include="$DEBIAN_GUEST_PACKAGES" --dpkgopt='path-exclude=/usr/share/doc/*' \
+        as_root mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Retries "2"' --include="$DEBIAN_GUEST_PACKAGES" --dpkgopt='path-exclude=/usr/share/doc/*' \
             --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$1" - 2>&1 |
         tee "$1.log" | sed -un 's/^I: /   /p'
 }

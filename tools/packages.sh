@@ -40,9 +40,18 @@ as_root() {
     fi
 }
 
+# A mirror that is slow to answer is asked again, one that hangs is not waited for, and another apt is.
+APT_PATIENCE=(-o Acquire::Retries=2 -o Acquire::http::Timeout=40 -o Acquire::https::Timeout=40 -o DPkg::Lock::Timeout=300)
+
+# update_with APT_WORD...: also a list that could not be fetched is a failure, worth another try. One that never comes may be
+# of an archive that we do not need.
+update_with() {
+    patiently "$@" -o APT::Update::Error-Mode=any -qq update || "$@" -qq update
+}
+
 update_lists() {
     say "apt-get update"
-    as_root apt-get -qq update
+    update_with as_root apt-get "${APT_PATIENCE[@]}" || say "apt-get update failed: going on with the lists that are here"
 }
 
 # The package lists are fetched only where there are none, or old ones.
@@ -66,7 +75,7 @@ missing_packages() {
 install_packages() {
     mkdir -p "$BUILD"
     quietly "$BUILD/install.log" \
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get "${APT_PATIENCE[@]}" -q -y --no-install-recommends install "$@"
 }
 
 # need_packages [MORE...]: the packages of the house, and these. Installs what is missing, and says what.
@@ -80,5 +89,5 @@ need_packages() {
     install_packages "${missing[@]}" && return
     # A mirror drops old versions: the lists may be younger than a week and yet too old.
     update_lists
-    install_packages "${missing[@]}" || die "apt-get could not install ${missing[*]}: see its message above"
+    patiently install_packages "${missing[@]}" || die "apt-get could not install ${missing[*]}: see its message above"
 }

@@ -33,13 +33,17 @@ CONF
     echo "$room/apt.conf"
 }
 
+download_source() {
+    (cd "$1" && quietly "$1/fetch.log" apt-get -c "$2" "${APT_PATIENCE[@]}" -qq source --download-only "$3")
+}
+
 # fetch_source ROOM VERSION [SUITE]: QEMU's source package (VERSION "" is the newest), unpacked into ROOM/source.
 fetch_source() {
     local room=$1 version=$2 conf
     need_lists
     conf=$(apt_room "$room" "${@:3}")
-    apt-get -c "$conf" -qq update
-    (cd "$room" && quietly "$room/fetch.log" apt-get -c "$conf" -qq source --download-only "qemu${version:+=$version}") ||
+    update_with apt-get -c "$conf" "${APT_PATIENCE[@]}"
+    patiently download_source "$room" "$conf" "qemu${version:+=$version}" ||
         die "Debian's archive has no source of QEMU $version: bring qemu-system-x86 up to date (apt-get update, apt-get install qemu-system-x86)"
     (cd "$room" && quietly "$room/unpack.log" dpkg-source --no-copy --no-check -x qemu_*.dsc source)
 }
@@ -65,7 +69,7 @@ setup_headers() {
 download_package() {
     rm -rf "$1"
     mkdir -p "$1"
-    (cd "$1" && apt-get -o "APT::Sandbox::User=$(id -un)" -qq download "$2")
+    (cd "$1" && apt-get "${APT_PATIENCE[@]}" -o "APT::Sandbox::User=$(id -un)" -qq download "$2")
 }
 
 # download_newest FOLDER METAPACKAGE: the kernel that it stands for.
@@ -96,7 +100,7 @@ fetch_package() {
     need_lists
     "download_$what" "$package" || {
         update_lists
-        "download_$what" "$package" || die "cannot fetch Debian's package of $what: see apt's message above"
+        patiently "download_$what" "$package" || die "cannot fetch Debian's package of $what: see apt's message above"
     }
     dpkg-deb --fsys-tarfile "$package"/*.deb | tar -x -C "$folder" --wildcards "${@:3}"
     rm -rf "$package"
@@ -152,6 +156,15 @@ setup_all() {
     check_qemu
     setup_headers
     setup_guest
+}
+
+# What the integration tests want beside that.
+setup_tests() {
+    need_packages "${TEST_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
+    hold_lock
+    setup_etcd
+    setup_generic_guest
+    release_lock
 }
 
 # compile FOLDER [TARGET...], silent unless it has something to say.
