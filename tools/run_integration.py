@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import re
+import resource
 import selectors
 import shutil
 import signal
@@ -75,6 +76,7 @@ class Batch:
     def __init__(self, targets, log, options):
         self.targets, self.log, self.cases, self.collected, self.present = targets, log, {}, [], None
         self.killed = ""   # why
+        self.cpu_s = 0.0   # of all its processes, known at its end
         self.rest = b""
         self.began = time.monotonic()
         self.silence = options.silence
@@ -147,7 +149,10 @@ class Batch:
 
     def end(self):
         """After its end. Returns what it could not tell itself: a failed case or None; the names of tests it did not come to."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         status = self.process.wait()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         os.close(self.pipe)
         self.clean_up()
         left = [name for name in self.collected if name not in self.cases]
@@ -169,7 +174,7 @@ class Run:
         self.began = time.monotonic()
         self.until = self.began + options.within
         self.queue = collections.deque([[name] for name in in_order(options.files)])
-        self.cases, self.times, self.number = {}, collections.Counter(), 0
+        self.cases, self.times, self.cpu, self.number = {}, collections.Counter(), collections.Counter(), 0
         self.selector = selectors.DefaultSelector()
 
     def say(self, case, note=""):
@@ -194,6 +199,7 @@ class Run:
         if failed:
             told(failed)
         self.times[file_of(batch.targets[0])] += time.monotonic() - batch.began
+        self.cpu[file_of(batch.targets[0])] += batch.cpu_s
         if left:
             self.queue.appendleft(left)
 
@@ -256,7 +262,7 @@ class Run:
                                                        encoding="utf-8", xml_declaration=True)
         with open(os.path.join(self.options.results, f"{self.options.name}.times"), "w", encoding="utf-8") as out:
             for name, seconds in self.times.most_common():
-                out.write(f"{seconds:7.1f} s  {short(name)}\n")
+                out.write(f"{seconds:7.1f} s  {short(name)}  ({self.cpu[name]:.0f} s of CPU)\n")
             for case in sorted(self.cases.values(), key=lambda case: -case.seconds):
                 out.write(f"{case.seconds:7.1f} s  {short(case.name)}\n")
 

@@ -8,7 +8,7 @@ RESULTS=$BUILD/results
 RUN_MAX_S=2700
 LONG_RUN_MAX_S=21600
 SUITE_MIN_S=120
-MESON_PATIENCE=4 # with a busy machine: times the time-outs in meson.build
+MESON_PATIENCE=2 # with a busy machine: times the time-outs in meson.build
 
 seconds_left() {
     local left=$((RUN_MAX_S - SECONDS))

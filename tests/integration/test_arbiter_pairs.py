@@ -11,7 +11,7 @@ from lab.network import REP_SWITCH_IP
 from lab.proxy import Proxy
 from lab.vm import PORT, primary, standby, address
 
-WAIT = ("--timeout-ms", "500", "--retry-ms", "200")
+WAIT = ("--timeout-ms", "1500", "--retry-ms", "200")
 
 
 def pair_with(lab, arbiters):

@@ -27,7 +27,7 @@ KINDS = {
     "silent": "no greeting",
 }
 UNTOLD = ("truncated", "half-body", "silent")
-TIMEOUT = ("--timeout-ms", "1000")
+TIMEOUT = ("--timeout-ms", "2000")
 
 
 def bad_peer(lab, kind, file=None):

@@ -12,7 +12,7 @@ from lab.machine import GUEST_IP1, Machine
 from lab.process import wait_for
 from lab.vm import address, primary, standby
 
-OPTIONS = ("--timeout-ms", "1000", "--verify", "5")
+OPTIONS = ("--timeout-ms", "2000", "--verify", "5")
 MACHINE = Machine(kind=os.environ.get("FUTAGO_CHAIN_MACHINE", "microvm"), vcpus=int(os.environ.get("FUTAGO_CHAIN_VCPUS", "1")), nics=2)
 
 

@@ -19,7 +19,7 @@ from lab.sniffer import Sniffer
 from lab.vm import PORT, FutagoVm, active_of, address, pair, primary, standby
 from test_disks import failing, faulty
 
-QUICK = ("--timeout-ms", "500", "--retry-ms", "200")
+QUICK = ("--timeout-ms", "1500", "--retry-ms", "200")
 
 
 def link(lab):

@@ -10,7 +10,7 @@ from lab.proxy import Proxy
 from lab.sniffer import Sniffer
 from lab.vm import PORT, active_of, address, pair, standby
 
-TIMEOUT = ("--timeout-ms", "1000")
+TIMEOUT = ("--timeout-ms", "2000")
 
 
 def watch(lab, vm):

@@ -65,7 +65,7 @@ def keys(whole_lab):
 def tls(keys, kind, host, *more):
     """Options for a host."""
     spec = f"x509:{keys}/{host.name}" if kind == "x509" else f"psk:{keys}/keys.psk"
-    return ("--tls", spec, "--retry-ms", "200", "--timeout-ms", "1000") + more
+    return ("--tls", spec, "--retry-ms", "200", "--timeout-ms", "2000") + more
 
 
 def tell_secret(lab):

@@ -370,7 +370,7 @@ static void test_example_race(Fixture *fixture, gconstpointer unused)
 {
     g_autofree char *address = example_address();
 
-    arbiter_race(address, 200);
+    arbiter_race(address, 60);
 }
 
 #define ADD(path, test) g_test_add(path, Fixture, NULL, set_up, test, tear_down)

@@ -106,6 +106,7 @@ class Lab:
 
     def __init__(self):
         self.closed = False
+        self.silence_ms = None  # a VM's --timeout-ms where its options name none; None: futago's own default
         self.processes = []
         self.finalizers = []
         self.folder = tempfile.mkdtemp(prefix=f"futago-lab-{os.getpid()}-")

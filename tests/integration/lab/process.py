@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+PATIENCE = 3
 LAB_ID = f"{os.getpid()}.{int(time.time() * 1000)}"
 
 
@@ -74,7 +75,7 @@ class Process:
             os.kill(self.pid, number)
 
     def wait(self, timeout=10):
-        return self.popen.wait(timeout)
+        return self.popen.wait(timeout * PATIENCE)
 
     def kill(self):
         """SIGKILL, and wait until it is gone; a stopped process as well."""
@@ -91,19 +92,20 @@ class Process:
 
 
 def run(ns, args, timeout=30, env=None):
-    """Runs to the end inside a namespace; returns CompletedProcess with text output."""
+    """Runs to the end inside a namespace; returns CompletedProcess with text output. `timeout` as for wait_for()."""
     with ns.inside():
         return subprocess.run(["setpriv", "--pdeathsig", "KILL"] + list(args), capture_output=True, text=True,
-                              timeout=timeout, env=environment(env), stdin=subprocess.DEVNULL)
+                              timeout=timeout * PATIENCE, env=environment(env), stdin=subprocess.DEVNULL)
 
 
 def wait_for(what, condition, timeout=10.0, every=0.02):
-    """Polls until condition() is true and returns its value; TimeoutError naming `what` (a string or callable) otherwise."""
-    end = time.monotonic() + timeout
+    """Polls until condition() is true and returns its value; TimeoutError naming `what` (a string or callable) otherwise.
+    `timeout` is for a machine that does nothing else: we are PATIENCE times as patient."""
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise TimeoutError(f"{what() if callable(what) else what}: not within {timeout} s")
+            raise TimeoutError(f"{what() if callable(what) else what}: not within {timeout * PATIENCE} s")
         time.sleep(every)

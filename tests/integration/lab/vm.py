@@ -7,7 +7,7 @@ import time
 from . import paths
 from .ctl import Control
 from .machine import Machine
-from .process import wait_for
+from .process import PATIENCE, wait_for
 
 PORT = 7100
 GOING_ON = ("alone", "connecting", "greeting", "copying", "settling", "protecting", "protected")
@@ -35,7 +35,7 @@ class StockVm:
         def ready():
             if not self.process.alive:
                 raise RuntimeError(f"{self.name} ended: {self.process.output().strip()}")
-            return "GUEST-READY" in self.console()
+            return "GUEST-READY\n" in self.console()
         wait_for(lambda: f"{self.name} boots; console: {self.console()[-300:]}", ready, timeout)
         return self
 
@@ -56,6 +56,8 @@ class FutagoVm(StockVm):
 
     def command(self, qemu):
         common = ["--name", self.name, "--node", self.host.name, "--arbiter", f"file:{self.host.lab.arbiter}"]
+        if self.host.lab.silence_ms and "--timeout-ms" not in self.options:
+            common += ["--timeout-ms", str(self.host.lab.silence_ms)]
         if "--tls" not in self.options:
             common.append("--insecure")
         if self.listen:
@@ -186,7 +188,7 @@ def active_of(first, second, timeout=15):
     def goes_on(status):
         return status.get("running") and status["state"] in GOING_ON and status["role"] == "primary"
 
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         states = [look(first), look(second)]
         going = [goes_on(status) for status in states]
