@@ -72,7 +72,7 @@ bool fut_capture_state(FutCapture *capture, FutVmm *vmm, GError **error)
 {
     capture->state_whole = !capture->state_encoded;
     capture->state_encoded = false;
-    if (!vmm->ops->state_save(vmm, &capture->state, error)) {
+    if (!vmm->ops->state_save(vmm, FUT_FOR_PAIR, &capture->state, error)) {
         return false;
     }
     size_t length = capture->state.length;

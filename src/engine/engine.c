@@ -36,6 +36,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .disk_chunk_shift = FUT_CHUNK_SHIFT,
         .disk_mark_bytes = 64u << 20,
         .disk_mark_ms = 5000,
+        .series_chunk_shift = FUT_SERIES_CHUNK_SHIFT,
+        .series_side_max_bytes = 64u << 20,
     };
 }
 
@@ -77,6 +79,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     }
     fut_disks_open(engine);
     fut_shared_open(engine);
+    fut_series_init(engine);
     vmm->engine = engine;
     return engine;
 }
@@ -90,6 +93,7 @@ void fut_engine_free(FutEngine *engine)
     fut_disks_close(engine);
     fut_disk_queue_clear(&engine->shared.writes);
     fut_standby_close(engine);
+    fut_series_done(engine);
     fut_capture_done(&engine->capture);
     fut_pageset_done(&engine->copy.set);
     fut_pageset_done(&engine->copy.next);
@@ -475,6 +479,7 @@ void fut_engine_exiting(FutEngine *engine)
     g_cond_broadcast(&engine->changed);
     fut_pair_status(engine->pair, &status);
     g_mutex_unlock(&engine->lock);
+    fut_series_cancel(engine, "the VM ends");
     if (status.role == FUT_ROLE_PRIMARY && status.linked) {
         fut_engine_unprotect(engine, NULL);
     }

@@ -54,6 +54,9 @@ typedef struct {
     uint32_t
         disk_mark_ms; /* primary, protected: how often it asks what is safe on the backup's disks */
     unsigned disk_chunk_shift; /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
+    unsigned series_chunk_shift; /* snapshots: a disk is followed in pieces of 1 << this bytes */
+    uint64_t
+        series_side_max_bytes; /* snapshots: copied aside for the guest's writes and not stored yet */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
     bool moving; /* backup: of a VM that moves here with its disks, see fut_engine_move() */
 } FutEngineConfig;
@@ -82,6 +85,16 @@ typedef struct {
     /* Lock held: lets others have it until `changed` is signalled, or for a moment. False: this process is at its end, and nobody
      * will ever signal it. */
     bool (*wait)(void *opaque, GCond *changed, GMutex *lock);
+    /* -- snapshots; NULL where there are none. Any thread, the guest may be stopped -- */
+    void (*series)(void *opaque); /* call fut_series_step() again */
+    /* Makes ready for guard(). False, or NULL: there is no such thing here. */
+    bool (*guard_open)(void *opaque, const FutMemory *memory);
+    void (*guard_close)(void *opaque);
+    /* From its return on who writes there waits until fut_series_fault() was called for the page, or guarding ended for it. Series lock
+     * held or not. */
+    bool (*guard)(void *opaque, uint8_t *at, size_t length, bool on);
+    /* Sets the bits of pages that may hold anything but zeroes. Optional. */
+    void (*resident)(void *opaque, const uint8_t *at, uint64_t pages, uint64_t *bits);
 } FutEngineHost;
 
 FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine,

@@ -14,6 +14,7 @@
 #include "histogram.h"
 #include "outputs.h"
 #include "pace.h"
+#include "series.h"
 
 /* Initial copy of a primary. `lock` unless said otherwise. */
 typedef struct {
@@ -89,6 +90,7 @@ struct FutEngine {
     FutStandby standby;
     FutDisks disks;
     FutShared shared;
+    FutSeries series;
     uint64_t nonce;                     /* of the newest link */
     FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;

@@ -35,11 +35,12 @@ void fut_primary_start_copy(FutEngine *engine)
 {
     GError *error = NULL;
     if (!fut_capture_open(&engine->capture, &error) ||
-        !engine->vmm->ops->dirty_start(engine->vmm, &error)) {
+        !engine->vmm->ops->dirty_start(engine->vmm, FUT_FOR_PAIR, &error)) {
         fut_capture_close(&engine->capture);
         fut_primary_broken(engine, error);
         return;
     }
+    fut_series_pair_follows(engine, true);
     const FutMemory *guest = engine->vmm->ops->memory(engine->vmm);
     g_mutex_lock(&engine->lock);
     FutCopy *copy = &engine->copy;
@@ -71,7 +72,8 @@ void fut_primary_stop_copy(FutEngine *engine)
     g_mutex_unlock(&engine->lock);
     fut_disks_stop(engine);
     if (engine->capture.shadow.count > 0) {
-        engine->vmm->ops->dirty_stop(engine->vmm);
+        fut_series_pair_follows(engine, false);
+        engine->vmm->ops->dirty_stop(engine->vmm, FUT_FOR_PAIR);
         fut_capture_close(&engine->capture);
     }
 }
@@ -184,7 +186,7 @@ size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns)
 /* Guest stopped: gives the copy its next pass. */
 static void collect_for_copy(FutEngine *engine)
 {
-    engine->vmm->ops->dirty_collect(engine->vmm, &engine->copy.next);
+    fut_series_collect_for_pair(engine, &engine->copy.next);
     g_mutex_lock(&engine->lock);
     engine->copy.collect_wanted = false;
     engine->copy.collected = true;
@@ -261,7 +263,7 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
         fut_disks_cut(engine, epoch, begin_ns);
     }
     uint64_t collect_ns = fut_engine_now(engine);
-    engine->vmm->ops->dirty_collect(engine->vmm, &engine->capture.dirty);
+    fut_series_collect_for_pair(engine, &engine->capture.dirty);
     engine->cut_collect_ns = fut_engine_now(engine) - collect_ns;
     uint32_t every = engine->config.verify_every;
     if (every > 0 && (epoch % every == 0 || final)) {
@@ -275,6 +277,7 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
 
 FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
 {
+    fut_series_cut(engine, stop_begin_ns);
     g_mutex_lock(&engine->lock);
     engine->cut_pending = false;
     bool collect = engine->copy.active && engine->copy.collect_wanted;
@@ -316,6 +319,7 @@ static uint64_t send_epoch(FutEngine *engine)
 
 void fut_engine_cut_done(FutEngine *engine)
 {
+    fut_series_cut_done(engine);
     if (!engine->cutting) {
         return; /* only this thread sets it, in fut_engine_cut() */
     }

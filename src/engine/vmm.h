@@ -69,6 +69,12 @@ typedef struct {
     uint64_t mismatches; /* of these that found a difference */
 } FutStateStats;
 
+/* Who wants to know what the guest was at an instant, and what it wrote since. */
+typedef enum {
+    FUT_FOR_PAIR = 1,
+    FUT_FOR_SNAPSHOTS = 2
+} FutPurpose;
+
 /* How written pages are found; what each costs is in qemu/qdirty.h. */
 typedef enum {
     FUT_TRACKER_QUEUE,
@@ -104,9 +110,9 @@ typedef struct {
     const FutMemory *(*memory)(FutVmm *vmm);
 
     /* -- finding what was written; mandatory -- */
-    bool (*dirty_start)(FutVmm *vmm,
-                        GError **error); /* everything written after it returns will be reported */
-    void (*dirty_stop)(FutVmm *vmm);
+    /* Everything written after it returns will be reported, until all who started it have stopped it. */
+    bool (*dirty_start)(FutVmm *vmm, FutPurpose purpose, GError **error);
+    void (*dirty_stop)(FutVmm *vmm, FutPurpose purpose);
     /* Guest stopped (inside fut_engine_cut()): adds the pages written since the last call and forgets them. */
     void (*dirty_collect)(FutVmm *vmm, FutPageSet *set);
     /* Any thread, no lock; figures may be a moment old. Optional. */
@@ -121,7 +127,7 @@ typedef struct {
     /* Ends a stop that fut_engine_cut() asked for with FUT_CUT_STAY. Any thread. */
     void (*cut_resume)(FutVmm *vmm);
     /* Guest stopped: the state of all devices and vCPUs. */
-    bool (*state_save)(FutVmm *vmm, FutStateImage *ret, GError **error);
+    bool (*state_save)(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error);
 
     /* Any thread, no lock; figures may be a moment old. Optional. */
     void (*state_stats)(FutVmm *vmm, FutStateStats *ret);
@@ -146,7 +152,8 @@ typedef struct {
     /* At most FUT_DISKS_MAX; valid as long as the VM lives. */
     const FutDiskInfo *(*disks)(FutVmm *vmm, unsigned *ret_count);
     /* Primary, guest running: reads from a chunk's start on. *length (whole chunks, or up to the disk's end) becomes what was read,
-     * again whole chunks or up to the end: one chunk of data, or with *ret_zero any number of chunks that are zeroes. */
+     * again whole chunks or up to the end: one chunk of data, or with *ret_zero any number of chunks that are zeroes. Less than a chunk, at
+     * any multiple of 4096, is read as it was asked for. */
     bool (*disk_read)(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *length,
                       uint8_t *buffer, bool *ret_zero, GError **error);
     /* Backup, and flushes on a primary: does what the list says, in order; frees it with fut_disk_records_free(). The error names the disk. */
@@ -228,6 +235,18 @@ void fut_engine_disk_end(FutEngine *engine, unsigned disk, FutDiskWrite *write, 
                          const uint8_t *data, bool ok);
 /* The guest's flush of a disk succeeded. Big lock held. */
 void fut_engine_disk_flushed(FutEngine *engine, unsigned disk);
+typedef enum {
+    FUT_SERIES_PASS, /* nothing more is to be saved: write */
+    FUT_SERIES_SAVE, /* read that first, and say fut_engine_series_saved(); then ask again */
+    FUT_SERIES_WAIT  /* ask again in a millisecond */
+} FutSeriesVerdict;
+/* Before fut_engine_disk_begin(), for the same writes: may it change what is there, for the snapshots' sake? Both with the big lock. */
+FutSeriesVerdict fut_engine_series_before(FutEngine *engine, unsigned disk, uint64_t offset,
+                                          uint64_t length, bool hurry, uint64_t *ret_offset,
+                                          uint64_t *ret_length);
+/* data NULL: it could not be read. */
+void fut_engine_series_saved(FutEngine *engine, unsigned disk, uint64_t offset, uint64_t length,
+                             const uint8_t *data);
 /* -- the guest and a disk that is shared; instead of the three calls above, all with the big lock held -- */
 typedef enum {
     FUT_SHARED_PASS, /* nothing is held back: do it */

@@ -65,6 +65,45 @@ static int coroutine_fn filter_preadv(BlockDriverState *bs, int64_t offset, int6
 
 /* -- writing -- */
 
+/* A snapshot wants to have what this write is about to change. */
+static void coroutine_fn save_range(BlockDriverState *bs, uint64_t offset, uint64_t length)
+{
+    const FutQblockNode *node = bs->opaque;
+    void *data = qemu_try_blockalign(bs->file->bs, length);
+    QEMUIOVector qiov;
+    bool read = false;
+
+    if (data) {
+        qemu_iovec_init_buf(&qiov, data, length);
+        read = bdrv_co_preadv(bs->file, (int64_t)offset, (int64_t)length, &qiov, 0) >= 0;
+    }
+    fut_engine_series_saved(node->qvmm->vmm.engine, node->disk, offset, length,
+                            read ? data : NULL);
+    qemu_vfree(data);
+}
+
+static void coroutine_fn save_before(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                     BdrvRequestFlags flags)
+{
+    const FutQblockNode *node = bs->opaque;
+    FutEngine *engine = node->qvmm ? node->qvmm->vmm.engine : NULL;
+    FutSeriesVerdict verdict;
+    uint64_t from, length;
+
+    if (!engine || node->shared || (flags & BDRV_REQ_WRITE_UNCHANGED)) {
+        return;
+    }
+    while ((verdict = fut_engine_series_before(engine, node->disk, (uint64_t)offset,
+                                               (uint64_t)bytes, bs->quiesce_counter > 0, &from,
+                                               &length)) != FUT_SERIES_PASS) {
+        if (verdict == FUT_SERIES_SAVE) {
+            save_range(bs, from, length);
+        } else {
+            qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, ASK_AGAIN_NS);
+        }
+    }
+}
+
 static FutQnote *note_of(BlockDriverState *bs)
 {
     static FutQnote none;
@@ -149,6 +188,7 @@ static int coroutine_fn filter_pwritev(BlockDriverState *bs, int64_t offset, int
                                        QEMUIOVector *qiov, size_t qiov_offset,
                                        BdrvRequestFlags flags)
 {
+    save_before(bs, offset, bytes, flags);
     fut_qnote_begin(note_of(bs));
     int result = do_pwritev(bs, offset, bytes, qiov, qiov_offset, flags);
     fut_qnote_end(note_of(bs));
@@ -164,6 +204,7 @@ static int coroutine_fn filter_pwrite_zeroes(BlockDriverState *bs, int64_t offse
     if (is_shared(bs)) {
         return fut_qblock_shared_zeroes(bs, offset, bytes, flags);
     }
+    save_before(bs, offset, bytes, flags);
     bool listed = begin(bs, &write, flags);
     fut_qnote_begin(note_of(bs));
     int result = bdrv_co_pwrite_zeroes(bs->file, offset, bytes, flags);

@@ -17,7 +17,7 @@ static int save(FutQstate *state, unsigned check_every, FutStateImage *ret)
     return fut_qstate_save(state, check_every, ret) ? 0 : fut_qstate_save_stock(state, ret);
 }
 
-bool fut_qdevices_save(FutVmm *vmm, FutStateImage *ret, GError **error)
+bool fut_qdevices_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error)
 {
     FutQdevices *devices = &((FutQvmm *)vmm)->devices;
 

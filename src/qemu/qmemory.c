@@ -187,15 +187,19 @@ static void begin(FutQvmm *qvmm)
     qvmm->dirty.stats.scans = 0;
 }
 
-bool fut_qmemory_start(FutVmm *vmm, GError **error)
+bool fut_qmemory_start(FutVmm *vmm, FutPurpose purpose, GError **error)
 {
     FutQvmm *qvmm = (FutQvmm *)vmm;
     Error *reason = NULL;
     bool taken = fut_qvmm_lock();
-    bool on = qvmm->dirty.on || fut_qemu_dirty_log_start(&reason);
+    bool first = qvmm->dirty.on == 0;
+    bool on = !first || fut_qemu_dirty_log_start(&reason);
 
-    qvmm->dirty.on = on;
+    qvmm->dirty.on |= on ? purpose : 0;
     fut_qvmm_unlock(taken);
+    if (on && !first) {
+        return true; /* marks that are set are somebody's already: they stay */
+    }
     if (!on) {
         g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
                     "QEMU cannot log memory writes: %s: use -accel tcg", error_get_pretty(reason));
@@ -209,15 +213,16 @@ bool fut_qmemory_start(FutVmm *vmm, GError **error)
     return true;
 }
 
-void fut_qmemory_stop(FutVmm *vmm)
+void fut_qmemory_stop(FutVmm *vmm, FutPurpose purpose)
 {
     FutQvmm *qvmm = (FutQvmm *)vmm;
     bool taken = fut_qvmm_lock();
+    bool last = qvmm->dirty.on == (unsigned)purpose;
 
-    if (qvmm->dirty.on) {
+    qvmm->dirty.on &= ~(unsigned)purpose;
+    if (last) {
         fut_qqueue_end();
         memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION);
-        qvmm->dirty.on = false;
     }
     fut_qvmm_unlock(taken);
 }

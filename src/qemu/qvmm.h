@@ -81,7 +81,7 @@ typedef struct {
 
 /* BQL. */
 typedef struct {
-    bool on; /* dirty logging is */
+    unsigned on; /* FutPurpose: for whom dirty logging is */
     FutDirtyStats stats;
 } FutQdirty;
 
@@ -132,8 +132,8 @@ void fut_qvmm_unlock(bool taken);
 /* -- qmemory.c -- */
 void fut_qmemory_init(FutQvmm *qvmm);
 const FutMemory *fut_qmemory_get(FutVmm *vmm);
-bool fut_qmemory_start(FutVmm *vmm, GError **error);
-void fut_qmemory_stop(FutVmm *vmm);
+bool fut_qmemory_start(FutVmm *vmm, FutPurpose purpose, GError **error);
+void fut_qmemory_stop(FutVmm *vmm, FutPurpose purpose);
 void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set);
 void fut_qmemory_stats(FutVmm *vmm, FutDirtyStats *ret);
 
@@ -160,7 +160,7 @@ void fut_qcut_running(FutQvmm *qvmm);
 void fut_qcut_idle(FutQvmm *qvmm);
 
 /* -- qdevices.c -- */
-bool fut_qdevices_save(FutVmm *vmm, FutStateImage *ret, GError **error);
+bool fut_qdevices_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error);
 bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error);
 void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret);
 

@@ -24,7 +24,7 @@ typedef struct {
     uint8_t *ram; /* owned; all blocks one after the other */
     unsigned pages;
     uint8_t *dirty; /* owned; a byte a page */
-    bool logging;
+    unsigned logging; /* FutPurpose: for whom */
     SimRegisters registers;
     bool started, halted, paused, staying;
     bool stepping; /* a GUEST event is on its way */

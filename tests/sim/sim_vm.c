@@ -66,9 +66,8 @@ static bool fails(unsigned *calls, GError **error)
 
 /* -- what was written -- */
 
-static bool vm_dirty_start(FutVmm *vmm, GError **error)
+static void begin_protection(SimVm *vm)
 {
-    SimVm *vm = (SimVm *)vmm;
     SimHost *host = vm->host;
     SimProtection *protection = g_new0(SimProtection, 1);
 
@@ -79,18 +78,29 @@ static bool vm_dirty_start(FutVmm *vmm, GError **error)
     g_ptr_array_add(host->sim->protections, protection);
     host->protection = protection;
     sim_disks_begin(vm);
-    if (fails(&vm->fail_start, error)) {
-        protection->given_up = true;
-        return false;
+}
+
+static bool vm_dirty_start(FutVmm *vmm, FutPurpose purpose, GError **error)
+{
+    SimVm *vm = (SimVm *)vmm;
+
+    if (purpose == FUT_FOR_PAIR) {
+        begin_protection(vm);
+        if (fails(&vm->fail_start, error)) {
+            vm->host->protection->given_up = true;
+            return false;
+        }
     }
-    memset(vm->dirty, 0, vm->pages);
-    vm->logging = true;
+    if (vm->logging == 0) {
+        memset(vm->dirty, 0, vm->pages);
+    }
+    vm->logging |= purpose;
     return true;
 }
 
-static void vm_dirty_stop(FutVmm *vmm)
+static void vm_dirty_stop(FutVmm *vmm, FutPurpose purpose)
 {
-    ((SimVm *)vmm)->logging = false;
+    ((SimVm *)vmm)->logging &= ~(unsigned)purpose;
 }
 
 static void vm_dirty_collect(FutVmm *vmm, FutPageSet *set)
@@ -174,13 +184,13 @@ static void remember_image(SimVm *vm, const FutStateImage *state)
     vm->host->sim->count->cuts++;
 }
 
-/* The engine saves the state only for a checkpoint: this is where an epoch ends. */
-static bool vm_state_save(FutVmm *vmm, FutStateImage *ret, GError **error)
+/* The engine saves the state for the pair only for a checkpoint: this is where an epoch ends. */
+static bool vm_state_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error)
 {
     SimVm *vm = (SimVm *)vmm;
     uint8_t state[SIM_STATE_PAGES * FUT_PAGE_SIZE] = { 0 };
 
-    if (fails(&vm->fail_save, error)) {
+    if (purpose == FUT_FOR_PAIR && fails(&vm->fail_save, error)) {
         vm->host->protection->given_up = true;
         return false;
     }
@@ -195,7 +205,9 @@ static bool vm_state_save(FutVmm *vmm, FutStateImage *ret, GError **error)
     }
     vm->saved_length = length;
     *ret = (FutStateImage){ vm->saved, length, &vm->saved_changed };
-    remember_image(vm, ret);
+    if (purpose == FUT_FOR_PAIR) {
+        remember_image(vm, ret);
+    }
     return true;
 }
 

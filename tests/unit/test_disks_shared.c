@@ -25,12 +25,16 @@ static const FutMemory *vm_memory(FutVmm *vmm)
     return &((Vm *)vmm)->memory;
 }
 
-static bool vm_dirty_start(FutVmm *vmm, GError **error)
+static bool vm_dirty_start(FutVmm *vmm, FutPurpose purpose, GError **error)
 {
     return true;
 }
 
 static void vm_nothing(FutVmm *vmm)
+{
+}
+
+static void vm_dirty_stop(FutVmm *vmm, FutPurpose purpose)
 {
 }
 
@@ -79,7 +83,7 @@ static bool vm_disk_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error)
 static const FutVmmOps vm_ops = {
     .memory = vm_memory,
     .dirty_start = vm_dirty_start,
-    .dirty_stop = vm_nothing,
+    .dirty_stop = vm_dirty_stop,
     .cut_request = vm_cut_request,
     .cut_resume = vm_nothing,
     .packets_out = vm_packets_out,

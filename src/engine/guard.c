@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Write protection of memory by userfaultfd. */
+#include "guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "byteorder.h"
+
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
+/* Not yet: asked again after this. */
+#define AGAIN_US 100
+
+struct FutGuard {
+    const FutMemory *memory; /* borrowed */
+    FutGuardFault fault;
+    void *opaque;
+    int fd, end_fd;
+    GThread *thread;
+};
+
+/* -- the descriptor -- */
+
+static int open_fd(void)
+{
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0) {
+        int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+        if (device >= 0) {
+            fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+            close(device);
+        }
+    }
+    return fd;
+}
+
+/* A descriptor can be told what is wanted of it once only. */
+static int open_with(uint64_t features)
+{
+    struct uffdio_api api = { .api = UFFD_API, .features = features };
+    int fd = open_fd();
+
+    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void leave(const FutGuard *guard, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct uffdio_range range = { (uintptr_t)guard->memory->block[i].base,
+                                      guard->memory->block[i].length };
+        ioctl(guard->fd, UFFDIO_UNREGISTER, &range);
+    }
+}
+
+static bool enter(const FutGuard *guard)
+{
+    for (unsigned i = 0; i < guard->memory->count; i++) {
+        struct uffdio_register call = { .range = { (uintptr_t)guard->memory->block[i].base,
+                                                   guard->memory->block[i].length },
+                                        .mode = UFFDIO_REGISTER_MODE_WP };
+        if (ioctl(guard->fd, UFFDIO_REGISTER, &call) != 0 ||
+            !(call.ioctls & (1ull << _UFFDIO_WRITEPROTECT))) {
+            leave(guard, i + 1);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -- the thread -- */
+
+static void handle(FutGuard *guard, const struct uffd_msg *message)
+{
+    const uint8_t *address = (const uint8_t *)(uintptr_t)message->arg.pagefault.address;
+
+    while (message->event == UFFD_EVENT_PAGEFAULT && !guard->fault(guard->opaque, address)) {
+        g_usleep(AGAIN_US);
+    }
+}
+
+static void *run(void *opaque)
+{
+    FutGuard *guard = opaque;
+    struct pollfd polled[2] = { { .fd = guard->fd, .events = POLLIN },
+                                { .fd = guard->end_fd, .events = POLLIN } };
+    struct uffd_msg message;
+
+    while (polled[1].revents == 0) {
+        /* One at a time: by the time of the next, its cause may be gone. */
+        if (read(guard->fd, &message, sizeof(message)) == sizeof(message)) {
+            handle(guard, &message);
+        } else {
+            poll(polled, 2, -1);
+        }
+    }
+    return NULL;
+}
+
+/* -- the guard -- */
+
+FutGuard *fut_guard_new(const FutMemory *memory, FutGuardFault fault, void *opaque)
+{
+    FutGuard *guard = g_new0(FutGuard, 1);
+
+    *guard = (FutGuard){ .memory = memory, .fault = fault, .opaque = opaque };
+    guard->fd = open_with(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+    if (guard->fd < 0) {
+        guard->fd = open_with(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+    }
+    if (guard->fd < 0 || !enter(guard)) {
+        if (guard->fd >= 0) {
+            close(guard->fd);
+        }
+        g_free(guard);
+        return NULL;
+    }
+    guard->end_fd = eventfd(0, EFD_CLOEXEC);
+    g_assert(guard->end_fd >= 0);
+    guard->thread = g_thread_new("futago-guard", run, guard);
+    return guard;
+}
+
+void fut_guard_free(FutGuard *guard)
+{
+    uint64_t one = 1;
+
+    if (!guard) {
+        return;
+    }
+    leave(guard, guard->memory->count);
+    ssize_t written = write(guard->end_fd, &one, sizeof(one));
+    g_assert(written == sizeof(one));
+    g_thread_join(guard->thread);
+    close(guard->fd);
+    close(guard->end_fd);
+    g_free(guard);
+}
+
+bool fut_guard_set(FutGuard *guard, uint8_t *at, size_t length, bool on)
+{
+    struct uffdio_writeprotect call = { .range = { (uintptr_t)at, length },
+                                        .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+    int result;
+
+    do {
+        result = ioctl(guard->fd, UFFDIO_WRITEPROTECT, &call);
+    } while (result != 0 && (errno == EAGAIN || errno == EINTR));
+    return result == 0;
+}
+
+/* -- what was touched -- */
+
+/* Memory of this process alone, with nothing behind it: what is not in its tables was never written. */
+static bool is_private(const uint8_t *at)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    uint64_t begin, end, inode;
+    char line[512], mode[5];
+    bool found = false;
+
+    while (maps && !found && fgets(line, sizeof(line), maps)) {
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %" SCNu64, &begin, &end, mode,
+                   &inode) == 4 &&
+            (uintptr_t)at >= begin && (uintptr_t)at < end) {
+            found = mode[3] == 'p' && inode == 0;
+            break;
+        }
+    }
+    if (maps) {
+        fclose(maps);
+    }
+    return found;
+}
+
+/* From Documentation/admin-guide/mm/pagemap.rst of Linux: an entry of 64 bits a page, bit 63: in memory, 62: swapped out. */
+static bool read_entries(int fd, const uint8_t *at, uint64_t pages, uint64_t *bits)
+{
+    enum {
+        AT_ONCE = 4096
+    };
+    uint64_t entries[AT_ONCE];
+
+    for (uint64_t page = 0; page < pages; page += AT_ONCE) {
+        uint64_t count = MIN(AT_ONCE, pages - page);
+        off_t offset = (off_t)((((uintptr_t)at >> FUT_PAGE_SHIFT) + page) * sizeof(uint64_t));
+        if (pread(fd, entries, count * sizeof(uint64_t), offset) !=
+            (ssize_t)(count * sizeof(uint64_t))) {
+            return false;
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            bits[(page + i) / 64] |= (uint64_t)(entries[i] >> 62 != 0) << ((page + i) % 64);
+        }
+    }
+    return true;
+}
+
+void fut_guard_resident(const uint8_t *at, uint64_t pages, uint64_t *bits)
+{
+    int fd = is_private(at) ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
+
+    if (fd < 0 || !read_entries(fd, at, pages, bits)) {
+        for (uint64_t page = 0; page < pages; page++) {
+            bits[page / 64] |= 1ull << (page % 64);
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Snapshots of the running guest: commands and cuts. What goes on while the guest runs is in series_steps.c and series_disks.c. */
+#include "series_internal.h"
+
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "memhash.h"
+
+/* With more than so many written while pages were being protected, these are protected before the cut, too; so often at most. */
+#define ROUND_PAGES 4096
+#define ROUNDS_MAX 4
+/* Runs of pages with no more than so many between them are protected as one. */
+#define GAP_PAGES 16
+
+void fut_series_init(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    g_mutex_init(&series->lock);
+    series->pages_tail = &series->pages;
+    series->pieces_tail = &series->pieces;
+    series->state = g_byte_array_new();
+}
+
+static void free_maps(FutSeries *series)
+{
+    FutPageMap *maps[] = { &series->written,        &series->set,          &series->todo,
+                           &series->taken,          &series->spill,        &series->chunks_written,
+                           &series->chunks_set,     &series->chunks_taken, &series->chunks_claimed };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
+        fut_pagemap_done(maps[i]);
+    }
+    fut_pageset_done(&series->collected);
+    g_clear_pointer(&series->bounce, g_free);
+}
+
+static void drop_pages(FutSeries *series)
+{
+    while (series->pages) {
+        FutSeriesPage *page = series->pages;
+        series->pages = page->next;
+        g_free(page);
+    }
+    series->pages_tail = &series->pages;
+}
+
+void fut_series_done(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    drop_pages(series);
+    fut_series_disks_drop(series);
+    free_maps(series);
+    g_byte_array_unref(series->state);
+    g_clear_error(&series->error);
+    g_mutex_clear(&series->lock);
+}
+
+/* -- beginning -- */
+
+static void make_maps(FutSeries *series, const FutMemory *memory, const FutDiskInfo *disks,
+                      unsigned shift)
+{
+    FutPageMap *maps[] = { &series->written, &series->set, &series->todo, &series->taken,
+                           &series->spill };
+    FutPageMap *chunks[] = { &series->chunks_written, &series->chunks_set, &series->chunks_taken,
+                             &series->chunks_claimed };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
+        fut_pagemap_add_memory(maps[i], memory);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(chunks); i++) {
+        for (unsigned disk = 0; disk < series->disks; disk++) {
+            fut_pagemap_add_block(chunks[i],
+                                  (disks[disk].length + (1ull << shift) - 1) >> shift);
+        }
+    }
+    series->bounce = g_malloc((size_t)FUT_SERIES_GROUP * FUT_PAGE_SIZE);
+}
+
+static bool start_tracking(FutEngine *engine, GError **error)
+{
+    FutSeries *series = &engine->series;
+    const FutVmmOps *ops = engine->vmm->ops;
+    const FutDiskInfo *disks = ops->disks ? ops->disks(engine->vmm, &series->disks) : NULL;
+
+    make_maps(series, ops->memory(engine->vmm), disks, engine->config.series_chunk_shift);
+    if (!ops->dirty_start(engine->vmm, FUT_FOR_SNAPSHOTS, error)) {
+        free_maps(series);
+        return false;
+    }
+    series->guard = engine->host->guard_open &&
+                    engine->host->guard_open(engine->opaque, ops->memory(engine->vmm));
+    g_mutex_lock(&series->lock);
+    series->based = false;
+    g_atomic_int_set(&series->tracking, TRUE);
+    g_mutex_unlock(&series->lock);
+    return true;
+}
+
+/* Without protection the whole first snapshot is copied during the stop. */
+#define UNGUARDED_MAX (256ull << 20)
+
+static bool may_go_unguarded(FutEngine *engine, bool full, GError **error)
+{
+    FutSeries *series = &engine->series;
+    const FutMemory *memory = engine->vmm->ops->memory(engine->vmm);
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < memory->count; i++) {
+        bytes += memory->block[i].length;
+    }
+    if (bytes > UNGUARDED_MAX) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "guest memory cannot be protected against writing, and more than %u MiB would be copied "
+            "with the guest stopped: run QEMU as root, or let it use /dev/userfaultfd",
+            (unsigned)(UNGUARDED_MAX >> 20));
+        return false;
+    }
+    if (full) {
+        g_mutex_lock(&series->lock);
+        fut_pagemap_add_all(&series->written);
+        g_mutex_unlock(&series->lock);
+    }
+    return true;
+}
+
+static bool may_begin(FutEngine *engine, GError **error)
+{
+    FutPairStatus status;
+    const char *fault = NULL;
+
+    g_mutex_lock(&engine->lock);
+    fut_pair_status(engine->pair, &status);
+    bool shared = engine->shared.count > 0, exiting = engine->exiting;
+    g_mutex_unlock(&engine->lock);
+    if (status.role != FUT_ROLE_PRIMARY) {
+        fault = "the guest does not run here: take the snapshot where the primary is";
+    } else if (status.state == FUT_STATE_FENCED || exiting) {
+        fault = "this VM ends here: take the snapshot where it runs";
+    } else if (shared) {
+        fault = "a disk is shared by both hosts, and what is held back for it is not in its image: "
+                "snapshots need disks of each host's own";
+    } else if (engine->series.phase != FUT_SERIES_IDLE) {
+        fault = "a snapshot is being taken: wait until it is done";
+    } else if (!engine->vmm->ops->running(engine->vmm)) {
+        fault = "the guest is paused: let it go on (QMP cont) and try again";
+    }
+    if (fault) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, fault);
+    }
+    return !fault;
+}
+
+bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **error)
+{
+    FutSeries *series = &engine->series;
+
+    if (!may_begin(engine, error) || (!series->tracking && !start_tracking(engine, error))) {
+        return false;
+    }
+    if (!series->guard && !may_go_unguarded(engine, order->full || !series->based, error)) {
+        return false;
+    }
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&series->lock);
+    series->order = *order;
+    series->order.full |= !series->based;
+    series->asked_ns = series->nudged_ns = now_ns;
+    series->cursor = series->disk_cursor = 0;
+    series->rounds = 0;
+    series->stalled_ns = 0;
+    series->cut = (FutSeriesCut){ 0 };
+    series->settled = false;
+    series->phase = FUT_SERIES_ARMING;
+    g_atomic_int_set(&series->cut_due, TRUE);
+    g_mutex_unlock(&series->lock);
+    engine->vmm->ops->cut_request(engine->vmm);
+    return true;
+}
+
+bool fut_series_based(FutEngine *engine)
+{
+    g_mutex_lock(&engine->series.lock);
+    bool based = engine->series.tracking && engine->series.based;
+    g_mutex_unlock(&engine->series.lock);
+    return based;
+}
+
+void fut_series_end(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    if (!series->tracking) {
+        return;
+    }
+    g_mutex_lock(&series->lock);
+    g_assert(series->phase == FUT_SERIES_IDLE);
+    g_atomic_int_set(&series->tracking, FALSE);
+    series->based = false;
+    g_mutex_unlock(&series->lock);
+    engine->vmm->ops->dirty_stop(engine->vmm, FUT_FOR_SNAPSHOTS);
+    if (series->guard) {
+        engine->host->guard_close(engine->opaque);
+    }
+    /* A cut that runs has seen that nothing is followed, or ends before the lock is ours. */
+    g_mutex_lock(&series->lock);
+    free_maps(series);
+    g_mutex_unlock(&series->lock);
+}
+
+/* -- giving up -- */
+
+void fut_series_give_up(FutEngine *engine, GError *take_error)
+{
+    FutSeries *series = &engine->series;
+
+    if (series->phase == FUT_SERIES_IDLE || series->phase == FUT_SERIES_GIVING_UP) {
+        g_error_free(take_error);
+        return;
+    }
+    series->error = take_error;
+    series->phase = FUT_SERIES_GIVING_UP;
+    g_atomic_int_set(&series->cut_due, FALSE);
+}
+
+void fut_series_cancel(FutEngine *engine, const char *why)
+{
+    g_mutex_lock(&engine->series.lock);
+    fut_series_give_up(engine, g_error_new_literal(FUT_ERROR, FUT_ERR_STATE, why));
+    g_mutex_unlock(&engine->series.lock);
+    if (engine->host->series) {
+        engine->host->series(engine->opaque);
+    }
+}
+
+bool fut_series_has_room(FutEngine *engine, uint64_t now_ns)
+{
+    FutSeries *series = &engine->series;
+
+    if (series->side_bytes < engine->config.series_side_max_bytes) {
+        return true;
+    }
+    series->stalled_ns = series->stalled_ns ? series->stalled_ns : now_ns;
+    if (now_ns - series->stalled_ns > FUT_SERIES_STALL_NS) {
+        fut_series_give_up(
+            engine, g_error_new(FUT_ERROR, FUT_ERR_TIMEOUT,
+                                "the guest writes faster than the snapshot's store takes what was "
+                                "there before (%" G_GUINT64_FORMAT
+                                " MiB wait for it): use a faster disk for it",
+                                engine->config.series_side_max_bytes >> 20));
+        return true;
+    }
+    return false;
+}
+
+/* -- who writes to a protected page -- */
+
+/* Lock held. */
+static void copy_aside(FutEngine *engine, uint64_t key)
+{
+    FutSeries *series = &engine->series;
+    FutSeriesPage *page = g_new(FutSeriesPage, 1);
+
+    page->next = NULL;
+    page->key = key;
+    memcpy(page->data, fut_memory_page(engine->vmm->ops->memory(engine->vmm), key), FUT_PAGE_SIZE);
+    *series->pages_tail = page;
+    series->pages_tail = &page->next;
+    series->side_bytes += sizeof(*page);
+    fut_pagemap_add(&series->taken, key);
+}
+
+static bool key_of(const FutMemory *memory, const uint8_t *address, uint64_t *ret_key)
+{
+    for (unsigned i = 0; i < memory->count; i++) {
+        if (address >= memory->block[i].base &&
+            address < memory->block[i].base + memory->block[i].length) {
+            *ret_key = fut_key(i, (uint64_t)(address - memory->block[i].base) >> FUT_PAGE_SHIFT);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Lock held. False: not yet. */
+static bool save_before(FutEngine *engine, uint64_t key, uint64_t now_ns)
+{
+    FutSeries *series = &engine->series;
+
+    switch (series->phase) {
+    case FUT_SERIES_ARMING:
+    case FUT_SERIES_GUARDING:
+    case FUT_SERIES_CUTTING:
+        /* The VMM marks it, too; but it may do so after the write, and this page will not be guarded by then. */
+        fut_pagemap_add(&series->written, key);
+        return true;
+    case FUT_SERIES_COPYING:
+        if (!fut_pagemap_has(&series->set, key) || fut_pagemap_has(&series->taken, key)) {
+            return true;
+        }
+        if (!fut_series_has_room(engine, now_ns)) {
+            return false;
+        }
+        if (series->phase == FUT_SERIES_COPYING) {
+            copy_aside(engine, key);
+        }
+        return true;
+    default:
+        return true;
+    }
+}
+
+bool fut_series_fault(FutEngine *engine, const uint8_t *address)
+{
+    FutSeries *series = &engine->series;
+    uint64_t key;
+
+    if (!key_of(engine->vmm->ops->memory(engine->vmm), address, &key)) {
+        return true;
+    }
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&series->lock);
+    bool ok = !series->tracking || save_before(engine, key, now_ns);
+    if (ok) {
+        /* With the lock: no cut comes between the decision and its consequence. */
+        engine->host->guard(engine->opaque,
+                            fut_memory_page(engine->vmm->ops->memory(engine->vmm), key),
+                            FUT_PAGE_SIZE, false);
+        series->cut.faults++;
+    }
+    g_mutex_unlock(&series->lock);
+    return ok;
+}
+
+/* -- cuts -- */
+
+/* Guest stopped, no lock. */
+static void collect(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    fut_pageset_clear(&series->collected);
+    engine->vmm->ops->dirty_collect(engine->vmm, &series->collected);
+    g_mutex_lock(&series->lock);
+    fut_pagemap_add_keys(&series->written, series->collected.keys, series->collected.count);
+    if (series->pair_follows && series->collected.count > 0) {
+        fut_pagemap_add_keys(&series->spill, series->collected.keys, series->collected.count);
+        series->spilt = true;
+    }
+    g_mutex_unlock(&series->lock);
+}
+
+void fut_series_collect_for_pair(FutEngine *engine, FutPageSet *set)
+{
+    FutSeries *series = &engine->series;
+    size_t before = set->count;
+
+    engine->vmm->ops->dirty_collect(engine->vmm, set);
+    g_mutex_lock(&series->lock);
+    if (series->tracking) {
+        fut_pagemap_add_keys(&series->written, set->keys + before, set->count - before);
+    }
+    if (series->spilt) {
+        uint64_t pages;
+        for (uint64_t key = 0; fut_pagemap_next(&series->spill, &key, &pages, UINT64_MAX);
+             key += pages) {
+            for (uint64_t i = 0; i < pages; i++) {
+                fut_pageset_add(set, key + i);
+            }
+        }
+        fut_pagemap_clear(&series->spill);
+        series->spilt = false;
+    }
+    g_mutex_unlock(&series->lock);
+}
+
+void fut_series_pair_follows(FutEngine *engine, bool follows)
+{
+    FutSeries *series = &engine->series;
+
+    g_mutex_lock(&series->lock);
+    series->pair_follows = follows;
+    if (series->spilt) {
+        fut_pagemap_clear(&series->spill);
+        series->spilt = false;
+    }
+    g_mutex_unlock(&series->lock);
+}
+
+/* Lock held. What was written belongs to the snapshot, and is to be protected. */
+static void take_round(FutSeries *series)
+{
+    fut_pagemap_merge(&series->todo, &series->written);
+    fut_pagemap_merge(&series->set, &series->written);
+    fut_pagemap_clear(&series->written);
+    series->phase = FUT_SERIES_GUARDING;
+    series->rounds++;
+}
+
+/* Lock held: is this cut the last one? */
+static bool is_instant(FutSeries *series)
+{
+    if (!series->guard) {
+        return true;
+    }
+    uint64_t count = fut_pagemap_count(&series->written);
+    if (series->phase == FUT_SERIES_ARMING) {
+        return !series->order.full && count <= FUT_SERIES_COPY_MAX;
+    }
+    return count <= ROUND_PAGES || series->rounds >= ROUNDS_MAX;
+}
+
+/* Lock held. */
+static bool protect(FutEngine *engine, const FutPageMap *map, GError **error)
+{
+    const FutMemory *memory = engine->vmm->ops->memory(engine->vmm);
+    uint64_t key = 0, pages, next, more;
+
+    for (; fut_pagemap_next(map, &key, &pages, UINT64_MAX); key += pages) {
+        for (next = key + pages; fut_pagemap_next(map, &next, &more, UINT64_MAX) &&
+                                 next - (key + pages) <= GAP_PAGES;
+             next = key + pages) {
+            pages = next + more - key;
+        }
+        if (!engine->host->guard(engine->opaque, fut_memory_page(memory, key),
+                                 pages << FUT_PAGE_SHIFT, true)) {
+            g_set_error_literal(error, FUT_ERROR, FUT_ERR_IO,
+                                "guest memory cannot be protected against writing (userfaultfd)");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void copy_written(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+    uint64_t pages;
+
+    for (uint64_t key = 0; fut_pagemap_next(&series->written, &key, &pages, UINT64_MAX);
+         key += pages) {
+        for (uint64_t i = 0; i < pages; i++) {
+            copy_aside(engine, key + i);
+        }
+    }
+}
+
+/* Lock held, guest stopped: what was written since the last look stays as it is now. */
+static bool keep_written(FutEngine *engine, GError **error)
+{
+    FutSeries *series = &engine->series;
+    uint64_t count = fut_pagemap_count(&series->written);
+    bool copy = !series->guard || count <= FUT_SERIES_COPY_MAX;
+
+    fut_pagemap_merge(&series->set, &series->written);
+    if (copy) {
+        copy_written(engine);
+    } else if (!protect(engine, &series->written, error)) {
+        return false;
+    }
+    series->cut.pages = fut_pagemap_count(&series->set);
+    series->cut.guarded = series->cut.pages - (copy ? count : 0);
+    fut_pagemap_clear(&series->written);
+    return true;
+}
+
+static bool save_state(FutEngine *engine, GError **error)
+{
+    FutSeries *series = &engine->series;
+    FutStateImage image;
+
+    /* What the VMM says of changes is relative to its last save: the pair's next one has to be whole. */
+    engine->capture.state_encoded = false;
+    if (!engine->vmm->ops->state_save(engine->vmm, FUT_FOR_SNAPSHOTS, &image, error)) {
+        return false;
+    }
+    g_byte_array_set_size(series->state, 0);
+    g_byte_array_append(series->state, image.data, (guint)image.length);
+    return true;
+}
+
+/* Guest stopped, no lock: the snapshot is of now. */
+static void take_instant(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+    GError *error = NULL;
+
+    bool ok = save_state(engine, &error);
+    collect(engine); /* also what the saving has written */
+    if (ok && series->order.hash) {
+        series->cut.memory_hash = fut_memory_hash(engine->vmm->ops->memory(engine->vmm));
+    }
+    g_mutex_lock(&series->lock);
+    if (series->phase == FUT_SERIES_GIVING_UP) {
+        g_clear_error(&error);
+    } else if (!ok || !keep_written(engine, &error)) {
+        fut_series_give_up(engine, error);
+    } else {
+        series->cut.time_us = (uint64_t)g_get_real_time();
+        fut_series_disks_cut(series);
+        series->phase = FUT_SERIES_COPYING;
+    }
+    g_mutex_unlock(&series->lock);
+}
+
+void fut_series_cut(FutEngine *engine, uint64_t begin_ns)
+{
+    FutSeries *series = &engine->series;
+
+    if (!g_atomic_int_get(&series->cut_due)) {
+        return;
+    }
+    g_atomic_int_set(&series->cut_due, FALSE);
+    collect(engine);
+    g_mutex_lock(&series->lock);
+    bool wanted = series->phase == FUT_SERIES_ARMING || series->phase == FUT_SERIES_CUTTING;
+    bool instant = wanted && is_instant(series);
+    if (wanted && !instant) {
+        take_round(series);
+    }
+    g_mutex_unlock(&series->lock);
+    if (instant) {
+        take_instant(engine);
+    }
+    series->cut_begin_ns = begin_ns;
+}
+
+void fut_series_cut_done(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    if (series->cut_begin_ns == 0) {
+        return;
+    }
+    uint64_t stop_ns = fut_engine_now(engine) - series->cut_begin_ns;
+    series->cut_begin_ns = 0;
+    g_mutex_lock(&series->lock);
+    series->cut.stop_ns += stop_ns;
+    series->cut.longest_stop_ns = MAX(series->cut.longest_stop_ns, stop_ns);
+    series->settled = series->phase == FUT_SERIES_COPYING;
+    g_mutex_unlock(&series->lock);
+    if (engine->host->series) {
+        engine->host->series(engine->opaque);
+    }
+}

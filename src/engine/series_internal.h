@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by series*.c. */
+#ifndef FUT_SERIES_INTERNAL_H
+#define FUT_SERIES_INTERNAL_H
+
+#include "engine_internal.h"
+
+/* Who writes waits while there is no room to copy aside what was there, but not longer than this in one go: then the snapshot
+ * is given up. */
+#define FUT_SERIES_STALL_NS (100 * FUT_NS_PER_MS)
+/* Pages that are handed over, and let go, at a time: a large page of the host's. */
+#define FUT_SERIES_GROUP 512
+
+struct FutSeriesPage {
+    FutSeriesPage *next;
+    uint64_t key;
+    uint8_t data[FUT_PAGE_SIZE];
+};
+
+/* Of a disk. */
+struct FutSeriesPiece {
+    FutSeriesPiece *next;
+    unsigned disk;
+    uint64_t offset, length;
+    uint8_t data[];
+};
+
+/* Lock held: this snapshot does not come about. */
+void fut_series_give_up(FutEngine *engine, GError *take_error);
+/* Lock held: is there room to copy something aside? Gives up when there was none for too long. */
+bool fut_series_has_room(FutEngine *engine, uint64_t now_ns);
+
+#endif

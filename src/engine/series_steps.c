@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is done for a snapshot while the guest runs: protecting pages, copying and handing them over. One thread makes the steps. */
+#include "series_internal.h"
+
+#include "fut_clock.h"
+#include "fut_error.h"
+
+/* A cut that does not come is asked for again this often, and given up after that. */
+#define NUDGE_NS (100 * FUT_NS_PER_MS)
+#define CUT_WAIT_NS (10 * FUT_NS_PER_S)
+/* Pages protected in one call. */
+#define PROTECT_PAGES (64u << 20 >> FUT_PAGE_SHIFT)
+
+static const FutMemory *memory_of(FutEngine *engine)
+{
+    return engine->vmm->ops->memory(engine->vmm);
+}
+
+/* -- waiting for a cut -- */
+
+static FutStep wait_for_cut(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+    uint64_t now_ns = fut_engine_now(engine);
+
+    if (now_ns - series->asked_ns > CUT_WAIT_NS) {
+        fut_series_cancel(engine, "the guest cannot be stopped for a snapshot: it is paused, or its "
+                                  "epoch does not end (see futago status)");
+        return FUT_STEP_MORE;
+    }
+    if (now_ns - series->nudged_ns > NUDGE_NS) {
+        series->nudged_ns = now_ns;
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+    return FUT_STEP_WAIT;
+}
+
+/* -- protecting -- */
+
+/* The first snapshot: all pages that may hold other than zeroes. */
+static void add_resident(FutEngine *engine)
+{
+    const FutMemory *memory = memory_of(engine);
+    FutPageMap *todo = &engine->series.todo;
+
+    for (unsigned i = 0; i < memory->count; i++) {
+        uint64_t pages = memory->block[i].length >> FUT_PAGE_SHIFT;
+        if (engine->host->resident) {
+            engine->host->resident(engine->opaque, memory->block[i].base, pages,
+                                   todo->block[i].bits);
+        } else {
+            fut_pagemap_add_run(todo, fut_key(i, 0), pages);
+        }
+    }
+}
+
+/* `set` and `todo` are this thread's in this phase; faults look at `written` alone. */
+static FutStep guard_pages(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+    uint64_t key = 0, pages;
+
+    if (series->order.full && series->rounds == 1) {
+        add_resident(engine);
+    }
+    for (; fut_pagemap_next(&series->todo, &key, &pages, PROTECT_PAGES); key += pages) {
+        if (!engine->host->guard(engine->opaque, fut_memory_page(memory_of(engine), key),
+                                 pages << FUT_PAGE_SHIFT, true)) {
+            fut_series_cancel(engine,
+                              "guest memory cannot be protected against writing (userfaultfd)");
+            return FUT_STEP_MORE;
+        }
+    }
+    g_mutex_lock(&series->lock);
+    fut_pagemap_merge(&series->set, &series->todo);
+    fut_pagemap_clear(&series->todo);
+    if (series->phase == FUT_SERIES_GUARDING) {
+        series->phase = FUT_SERIES_CUTTING;
+        g_atomic_int_set(&series->cut_due, TRUE);
+    }
+    g_mutex_unlock(&series->lock);
+    engine->vmm->ops->cut_request(engine->vmm);
+    return FUT_STEP_WAIT;
+}
+
+/* -- handing over pages -- */
+
+static bool hand_pages(FutEngine *engine, uint64_t key, const uint8_t *data, uint64_t count,
+                       GError **error)
+{
+    const FutSeriesOrder *order = &engine->series.order;
+
+    return order->ops->pages(order->sink, fut_key_block(key), fut_key_page(key), data, count,
+                             error);
+}
+
+static bool hand_aside(FutEngine *engine, FutSeriesPage *take_pages, GError **error)
+{
+    bool ok = true;
+
+    while (take_pages) {
+        FutSeriesPage *page = take_pages;
+        take_pages = page->next;
+        ok = ok && hand_pages(engine, page->key, page->data, 1, error);
+        g_free(page);
+    }
+    return ok;
+}
+
+static FutSeriesPage *take_aside(FutSeries *series)
+{
+    g_mutex_lock(&series->lock);
+    FutSeriesPage *pages = series->pages;
+    series->pages = NULL;
+    series->pages_tail = &series->pages;
+    for (const FutSeriesPage *page = pages; page; page = page->next) {
+        series->side_bytes -= sizeof(*page);
+    }
+    series->stalled_ns = 0;
+    g_mutex_unlock(&series->lock);
+    return pages;
+}
+
+/* A group's pages that nobody has copied yet, into `bounce`; `have` becomes which these are. Short locks: a vCPU may wait. */
+static void copy_group(FutEngine *engine, uint64_t first, uint64_t count, FutPageMap *have)
+{
+    enum {
+        AT_ONCE = 16
+    };
+    FutSeries *series = &engine->series;
+
+    for (uint64_t i = 0; i < count; i += AT_ONCE) {
+        g_mutex_lock(&series->lock);
+        for (uint64_t j = i; j < MIN(i + AT_ONCE, count); j++) {
+            uint64_t key = first + j;
+            if (!fut_pagemap_has(&series->set, key) || fut_pagemap_has(&series->taken, key)) {
+                continue;
+            }
+            memcpy(series->bounce + j * FUT_PAGE_SIZE, fut_memory_page(memory_of(engine), key),
+                   FUT_PAGE_SIZE);
+            fut_pagemap_add(&series->taken, key);
+            fut_pagemap_add(have, j);
+        }
+        g_mutex_unlock(&series->lock);
+    }
+}
+
+static bool hand_group(FutEngine *engine, uint64_t first, const FutPageMap *have, GError **error)
+{
+    uint64_t at = 0, pages;
+
+    for (; fut_pagemap_next(have, &at, &pages, UINT64_MAX); at += pages) {
+        if (!hand_pages(engine, first + at, engine->series.bounce + at * FUT_PAGE_SIZE, pages,
+                        error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The next group of pages of which one is in the set. False: there is none, or an error. */
+static bool copy_some(FutEngine *engine, GError **error)
+{
+    FutSeries *series = &engine->series;
+    uint64_t pages;
+
+    if (!fut_pagemap_next(&series->set, &series->cursor, &pages, 1)) {
+        return false;
+    }
+    unsigned block = fut_key_block(series->cursor);
+    uint64_t page = fut_key_page(series->cursor) / FUT_SERIES_GROUP * FUT_SERIES_GROUP;
+    uint64_t first = fut_key(block, page);
+    uint64_t count = MIN(FUT_SERIES_GROUP, series->set.block[block].pages - page);
+    FutPageMap have = { 0 };
+
+    fut_pagemap_add_block(&have, FUT_SERIES_GROUP);
+    copy_group(engine, first, count, &have);
+    if (series->guard) {
+        engine->host->guard(engine->opaque, fut_memory_page(memory_of(engine), first),
+                            count << FUT_PAGE_SHIFT, false);
+    }
+    series->cursor = first + count;
+    bool ok = hand_group(engine, first, &have, error);
+    fut_pagemap_done(&have);
+    return ok;
+}
+
+/* -- the end -- */
+
+/* Lock held. */
+static void forget_set(FutSeries *series)
+{
+    fut_pagemap_clear(&series->set);
+    fut_pagemap_clear(&series->todo);
+    fut_pagemap_clear(&series->taken);
+    fut_series_disks_drop(series);
+    series->phase = FUT_SERIES_IDLE;
+}
+
+static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
+{
+    FutSeries *series = &engine->series;
+
+    g_mutex_lock(&series->lock);
+    bool settled = series->settled;
+    FutSeriesCut cut = series->cut;
+    g_mutex_unlock(&series->lock);
+    if (!settled) {
+        return FUT_STEP_WAIT;
+    }
+    cut.state = series->state->data;
+    cut.state_length = series->state->len;
+    cut.took_ns = fut_engine_now(engine) - series->asked_ns;
+    if (!series->order.ops->commit(series->order.sink, &cut, error)) {
+        return FUT_STEP_FAILED;
+    }
+    g_mutex_lock(&series->lock);
+    forget_set(series);
+    series->based = true;
+    g_mutex_unlock(&series->lock);
+    *ret = cut;
+    ret->state = NULL;
+    return FUT_STEP_DONE;
+}
+
+/* What belonged to this snapshot belongs to the next. */
+static FutStep give_up(FutEngine *engine, GError **error)
+{
+    FutSeries *series = &engine->series;
+    uint64_t key = 0, pages;
+
+    g_mutex_lock(&series->lock);
+    fut_pagemap_merge(&series->set, &series->todo);
+    g_mutex_unlock(&series->lock);
+    for (; series->guard && fut_pagemap_next(&series->set, &key, &pages, PROTECT_PAGES);
+         key += pages) {
+        engine->host->guard(engine->opaque, fut_memory_page(memory_of(engine), key),
+                            pages << FUT_PAGE_SHIFT, false);
+    }
+    for (FutSeriesPage *page = take_aside(series); page;) {
+        FutSeriesPage *next = page->next;
+        g_free(page);
+        page = next;
+    }
+    g_mutex_lock(&series->lock);
+    fut_pagemap_merge(&series->written, &series->set);
+    fut_series_disks_restore(series);
+    forget_set(series);
+    g_propagate_error(error, g_steal_pointer(&series->error));
+    g_mutex_unlock(&series->lock);
+    return FUT_STEP_FAILED;
+}
+
+/* -- steps -- */
+
+static FutStep copy_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
+{
+    FutSeries *series = &engine->series;
+    FutSeriesPage *aside = take_aside(series);
+    bool over = false, any = false;
+
+    if (aside) {
+        return hand_aside(engine, aside, error) ? FUT_STEP_MORE : FUT_STEP_FAILED;
+    }
+    if (!fut_series_disks_hand(engine, &any, error) || any) {
+        return any ? FUT_STEP_MORE : FUT_STEP_FAILED;
+    }
+    GError *failure = NULL;
+    if (copy_some(engine, &failure)) {
+        return FUT_STEP_MORE;
+    }
+    if (failure) {
+        g_propagate_error(error, failure);
+        return FUT_STEP_FAILED;
+    }
+    FutStep step = fut_series_disks_step(engine, &over, error);
+    return over ? commit(engine, ret, error) : step;
+}
+
+FutStep fut_series_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
+{
+    FutSeries *series = &engine->series;
+    GError *failure = NULL;
+    FutStep step;
+
+    switch (g_atomic_int_get(&series->phase)) {
+    case FUT_SERIES_ARMING:
+    case FUT_SERIES_CUTTING:
+        return wait_for_cut(engine);
+    case FUT_SERIES_GUARDING:
+        return guard_pages(engine);
+    case FUT_SERIES_COPYING:
+        step = copy_step(engine, ret, &failure);
+        break;
+    case FUT_SERIES_GIVING_UP:
+        return give_up(engine, error);
+    default:
+        g_assert_not_reached();
+    }
+    if (failure) {
+        g_mutex_lock(&series->lock);
+        fut_series_give_up(engine, failure);
+        g_mutex_unlock(&series->lock);
+        return FUT_STEP_MORE;
+    }
+    return step;
+}
+
+double fut_series_share(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    g_mutex_lock(&series->lock);
+    double share = 0;
+    if (series->phase == FUT_SERIES_COPYING) {
+        uint64_t pages = fut_pagemap_count(&series->set);
+        uint64_t chunks = fut_pagemap_count(&series->chunks_set);
+        unsigned shift = engine->config.series_chunk_shift - FUT_PAGE_SHIFT;
+        uint64_t all = pages + (chunks << shift);
+        uint64_t done = fut_pagemap_count(&series->taken) +
+                        (fut_pagemap_count(&series->chunks_taken) << shift);
+        share = all > 0 ? (double)done / (double)all : 1;
+    }
+    g_mutex_unlock(&series->lock);
+    return share;
+}
