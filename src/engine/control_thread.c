@@ -6,6 +6,7 @@
 #include "control_server.h"
 #include "fut_error.h"
 #include "service_internal.h"
+#include "snapper.h"
 #include "watch_verbs.h"
 
 /* What a client may follow. */
@@ -166,6 +167,30 @@ static json_t *verb_probe_watch(FutService *service, unsigned *follow, json_t *a
     return json_object();
 }
 
+static json_t *verb_snapshot_create(FutService *service, unsigned *follow, json_t *args,
+                                    GError **error)
+{
+    return fut_snapper_create(service->snapper, args, error);
+}
+
+static json_t *verb_snapshot_auto(FutService *service, unsigned *follow, json_t *args,
+                                  GError **error)
+{
+    return fut_snapper_auto(service->snapper, args, error);
+}
+
+static json_t *verb_snapshot_stop(FutService *service, unsigned *follow, json_t *args,
+                                  GError **error)
+{
+    return fut_snapper_stop(service->snapper, error);
+}
+
+static json_t *verb_snapshot_status(FutService *service, unsigned *follow, json_t *args,
+                                    GError **error)
+{
+    return fut_snapper_status(service->snapper);
+}
+
 static json_t *verb_reset_stats(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     fut_engine_status_reset(service->engine);
@@ -185,6 +210,10 @@ static const struct {
     { "stop", verb_stop },
     { "events", verb_events },
     { "reset-stats", verb_reset_stats },
+    { "snapshot-create", verb_snapshot_create },
+    { "snapshot-auto", verb_snapshot_auto },
+    { "snapshot-stop", verb_snapshot_stop },
+    { "snapshot-status", verb_snapshot_status },
     { "probe-add", verb_probe_add },
     { "probe-list", verb_probe_list },
     { "probe-remove", verb_probe_remove },

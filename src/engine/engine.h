@@ -53,7 +53,7 @@ typedef struct {
         disk_mark_bytes; /* primary, copying: what may have to be copied again after a broken link, about */
     uint32_t
         disk_mark_ms; /* primary, protected: how often it asks what is safe on the backup's disks */
-    unsigned disk_chunk_shift; /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
+    unsigned disk_chunk_shift;   /* FUT_CHUNK_SHIFT, or what the VMM reads at a time */
     unsigned series_chunk_shift; /* snapshots: a disk is followed in pieces of 1 << this bytes */
     uint64_t
         series_side_max_bytes; /* snapshots: copied aside for the guest's writes and not stored yet */

@@ -24,9 +24,9 @@ void fut_series_init(FutEngine *engine)
 
 static void free_maps(FutSeries *series)
 {
-    FutPageMap *maps[] = { &series->written,        &series->set,          &series->todo,
-                           &series->taken,          &series->spill,        &series->chunks_written,
-                           &series->chunks_set,     &series->chunks_taken, &series->chunks_claimed };
+    FutPageMap *maps[] = { &series->written,    &series->set,          &series->todo,
+                           &series->taken,      &series->spill,        &series->chunks_written,
+                           &series->chunks_set, &series->chunks_taken, &series->chunks_claimed };
 
     for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
         fut_pagemap_done(maps[i]);
@@ -72,8 +72,7 @@ static void make_maps(FutSeries *series, const FutMemory *memory, const FutDiskI
     }
     for (size_t i = 0; i < G_N_ELEMENTS(chunks); i++) {
         for (unsigned disk = 0; disk < series->disks; disk++) {
-            fut_pagemap_add_block(chunks[i],
-                                  (disks[disk].length + (1ull << shift) - 1) >> shift);
+            fut_pagemap_add_block(chunks[i], (disks[disk].length + (1ull << shift) - 1) >> shift);
         }
     }
     series->bounce = g_malloc((size_t)FUT_SERIES_GROUP * FUT_PAGE_SIZE);
@@ -420,8 +419,8 @@ static bool protect(FutEngine *engine, const FutPageMap *map, GError **error)
     uint64_t key = 0, pages, next, more;
 
     for (; fut_pagemap_next(map, &key, &pages, UINT64_MAX); key += pages) {
-        for (next = key + pages; fut_pagemap_next(map, &next, &more, UINT64_MAX) &&
-                                 next - (key + pages) <= GAP_PAGES;
+        for (next = key + pages;
+             fut_pagemap_next(map, &next, &more, UINT64_MAX) && next - (key + pages) <= GAP_PAGES;
              next = key + pages) {
             pages = next + more - key;
         }

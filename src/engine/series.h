@@ -77,27 +77,27 @@ typedef struct FutSeriesPiece FutSeriesPiece;
 
 typedef struct {
     GMutex lock;
-    int tracking;       /* what is written is followed; written with the lock held, looked at without */
-    bool based;         /* there is a snapshot to which the next can be the difference */
-    bool guard;         /* the host can protect pages */
-    int phase;          /* FutSeriesPhase; written with the lock held, looked at without */
-    int cut_due;        /* atomic: the next cut is for us, too */
+    int tracking; /* what is written is followed; written with the lock held, looked at without */
+    bool based;   /* there is a snapshot to which the next can be the difference */
+    bool guard;   /* the host can protect pages */
+    int phase;    /* FutSeriesPhase; written with the lock held, looked at without */
+    int cut_due;  /* atomic: the next cut is for us, too */
     FutSeriesOrder order;
     GError *error;      /* why it is given up */
     uint64_t asked_ns;  /* by begin() */
     uint64_t nudged_ns; /* when the cut was asked for last */
 
-    FutPageMap written; /* since the last cut of a snapshot (that comes about) */
-    FutPageMap set;     /* of the snapshot under way */
-    FutPageMap todo;    /* of these, still to be protected before the cut */
-    FutPageMap taken;   /* of these, in hand or handed over */
-    FutPageMap spill;   /* the pair has not been told of: cut thread only */
-    bool spilt;         /* there are any */
-    bool pair_follows;  /* the pair has to be told of what was written */
-    FutPageSet collected; /* cut thread */
+    FutPageMap written;                 /* since the last cut of a snapshot (that comes about) */
+    FutPageMap set;                     /* of the snapshot under way */
+    FutPageMap todo;                    /* of these, still to be protected before the cut */
+    FutPageMap taken;                   /* of these, in hand or handed over */
+    FutPageMap spill;                   /* the pair has not been told of: cut thread only */
+    bool spilt;                         /* there are any */
+    bool pair_follows;                  /* the pair has to be told of what was written */
+    FutPageSet collected;               /* cut thread */
     FutSeriesPage *pages, **pages_tail; /* copied aside */
     uint64_t side_bytes;
-    uint64_t stalled_ns; /* since when somebody waits because that is too much; 0: nobody */
+    uint64_t stalled_ns;   /* since when somebody waits because that is too much; 0: nobody */
     unsigned rounds;       /* of protecting, before the cut */
     uint64_t cut_begin_ns; /* cut thread; 0: that cut is not ours */
     bool settled;          /* how long the guest was stopped is known */

@@ -25,9 +25,10 @@ static void cannot_read(FutEngine *engine, unsigned disk)
 {
     unsigned count;
 
-    fut_series_give_up(engine, g_error_new(FUT_ERROR, FUT_ERR_IO,
-                                           "disk %s cannot be read: look after its image",
-                                           engine->vmm->ops->disks(engine->vmm, &count)[disk].name));
+    fut_series_give_up(engine,
+                       g_error_new(FUT_ERROR, FUT_ERR_IO,
+                                   "disk %s cannot be read: look after its image",
+                                   engine->vmm->ops->disks(engine->vmm, &count)[disk].name));
 }
 
 /* -- at the cut and at the end; lock held -- */
@@ -149,7 +150,8 @@ void fut_engine_series_saved(FutEngine *engine, unsigned disk, uint64_t offset, 
     g_mutex_lock(&series->lock);
     /* It may have been given up meanwhile, and the next one begun: that has not claimed anything here yet, or cannot have
      * while this write is under way. */
-    bool ours = series->phase == FUT_SERIES_COPYING && fut_pagemap_has(&series->chunks_claimed, key);
+    bool ours =
+        series->phase == FUT_SERIES_COPYING && fut_pagemap_has(&series->chunks_claimed, key);
     if (ours && !data) {
         cannot_read(engine, disk);
     } else if (ours) {

@@ -24,8 +24,9 @@ static FutStep wait_for_cut(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
 
     if (now_ns - series->asked_ns > CUT_WAIT_NS) {
-        fut_series_cancel(engine, "the guest cannot be stopped for a snapshot: it is paused, or its "
-                                  "epoch does not end (see futago status)");
+        fut_series_cancel(engine,
+                          "the guest cannot be stopped for a snapshot: it is paused, or its "
+                          "epoch does not end (see futago status)");
         return FUT_STEP_MORE;
     }
     if (now_ns - series->nudged_ns > NUDGE_NS) {
@@ -317,8 +318,8 @@ double fut_series_share(FutEngine *engine)
         uint64_t chunks = fut_pagemap_count(&series->chunks_set);
         unsigned shift = engine->config.series_chunk_shift - FUT_PAGE_SHIFT;
         uint64_t all = pages + (chunks << shift);
-        uint64_t done = fut_pagemap_count(&series->taken) +
-                        (fut_pagemap_count(&series->chunks_taken) << shift);
+        uint64_t done =
+            fut_pagemap_count(&series->taken) + (fut_pagemap_count(&series->chunks_taken) << shift);
         share = all > 0 ? (double)done / (double)all : 1;
     }
     g_mutex_unlock(&series->lock);

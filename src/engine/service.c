@@ -13,8 +13,10 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "fut_log.h"
+#include "guard.h"
 #include "keeper.h"
 #include "service_internal.h"
+#include "snapper.h"
 
 /* How long an orderly end waits for the last words to get out. */
 #define FAREWELL_MS 300
@@ -97,6 +99,31 @@ static bool host_wait(void *opaque, GCond *changed, GMutex *lock)
     return true;
 }
 
+static void host_series(void *opaque)
+{
+    fut_snapper_poke(((FutService *)opaque)->snapper);
+}
+
+static bool host_guard_open(void *opaque, const FutMemory *memory)
+{
+    return fut_snapper_guard_open(((FutService *)opaque)->snapper, memory);
+}
+
+static void host_guard_close(void *opaque)
+{
+    fut_snapper_guard_close(((FutService *)opaque)->snapper);
+}
+
+static bool host_guard(void *opaque, uint8_t *at, size_t length, bool on)
+{
+    return fut_snapper_guard(((FutService *)opaque)->snapper, at, length, on);
+}
+
+static void host_resident(void *opaque, const uint8_t *at, uint64_t pages, uint64_t *bits)
+{
+    fut_guard_resident(at, pages, bits);
+}
+
 static const FutEngineHost service_host = {
     .send = host_send,
     .session = host_session,
@@ -110,6 +137,11 @@ static const FutEngineHost service_host = {
     .pending = host_pending,
     .disk = host_disk,
     .wait = host_wait,
+    .series = host_series,
+    .guard_open = host_guard_open,
+    .guard_close = host_guard_close,
+    .guard = host_guard,
+    .resident = host_resident,
 };
 
 static void watch_wake(void *opaque)
@@ -201,6 +233,7 @@ static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
     g_mutex_init(&service->disk_lock);
     g_cond_init(&service->disk_changed);
     g_mutex_init(&service->events_lock);
+    service->snapper = fut_snapper_new(service);
     return service;
 }
 
@@ -208,6 +241,7 @@ static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
 static void service_free(FutService *service)
 {
     fut_engine_free(service->engine);
+    fut_snapper_free(service->snapper);
     fut_listener_free(service->listener);
     fut_arbiter_close(service->arbiter);
     fut_tls_unref(service->tls);
@@ -297,7 +331,7 @@ static void start_threads(FutService *service)
     } threads[] = {
         { "futago-link", fut_link_thread },       { "futago-copy", fut_copy_thread },
         { "futago-disk", fut_disk_thread },       { "futago-ask", fut_ask_thread },
-        { "futago-control", fut_control_thread },
+        { "futago-control", fut_control_thread }, { "futago-snap", fut_snapper_thread },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
         g_thread_unref(g_thread_new(threads[i].name, threads[i].run, service));

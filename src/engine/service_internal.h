@@ -52,6 +52,8 @@ typedef struct {
     double time_s;
 } FutEvent;
 
+typedef struct FutSnapper FutSnapper;
+
 struct FutService {
     FutVmm *vmm;
     FutOptions *options;
@@ -105,6 +107,7 @@ struct FutService {
     uint64_t turned_away_count; /* events_lock */
 
     FutWatch *watch; /* control thread; vCPUs at a hit */
+    FutSnapper *snapper;
 };
 
 void *fut_link_thread(void *service);

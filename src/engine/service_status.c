@@ -29,7 +29,7 @@ static const char *pack_now(FutService *service)
         return fut_compress_names[service->options->compress];
     }
     g_mutex_lock(&service->send_lock);
-    const char *name = fut_pack_name(service->pack_choice.kind);
+    const char *name = fut_pack_kind_name(service->pack_choice.kind);
     g_mutex_unlock(&service->send_lock);
     return name;
 }

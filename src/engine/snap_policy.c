@@ -31,9 +31,8 @@ void fut_snap_clock_done(FutSnapClock *clock, uint64_t stop_ns, uint64_t faults)
 
     clock->failures = 0;
     /* What has become dearer counts at once, what has become cheaper by and by. */
-    clock->cost_ns = cost_ns > clock->cost_ns
-                         ? cost_ns
-                         : clock->cost_ns + WEIGHT * (cost_ns - clock->cost_ns);
+    clock->cost_ns =
+        cost_ns > clock->cost_ns ? cost_ns : clock->cost_ns + WEIGHT * (cost_ns - clock->cost_ns);
 }
 
 void fut_snap_clock_failed(FutSnapClock *clock)

@@ -12,7 +12,7 @@
 /* The fastest of Zstandard's ordinary levels. */
 #define ZSTD_LEVEL 1
 
-const char *fut_pack_name(FutPackKind kind)
+const char *fut_pack_kind_name(FutPackKind kind)
 {
     static const char *const names[FUT_PACK_KINDS] = { "none", "lz4", "zstd" };
     return names[kind];

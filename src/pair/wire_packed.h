@@ -25,7 +25,7 @@ typedef enum {
 /* Shorter messages are not worth it. */
 #define FUT_PACK_MIN (16u << 10)
 
-const char *fut_pack_name(FutPackKind kind); /* "none", "lz4", "zstd" */
+const char *fut_pack_kind_name(FutPackKind kind); /* "none", "lz4", "zstd" */
 /* May messages of this type be packed? Those that carry pages or disk data. */
 bool fut_pack_allowed(uint16_t type);
 /* Appends a PACKED body. False, and nothing appended, when it would not be shorter by an eighth at

@@ -77,8 +77,7 @@ static void coroutine_fn save_range(BlockDriverState *bs, uint64_t offset, uint6
         qemu_iovec_init_buf(&qiov, data, length);
         read = bdrv_co_preadv(bs->file, (int64_t)offset, (int64_t)length, &qiov, 0) >= 0;
     }
-    fut_engine_series_saved(node->qvmm->vmm.engine, node->disk, offset, length,
-                            read ? data : NULL);
+    fut_engine_series_saved(node->qvmm->vmm.engine, node->disk, offset, length, read ? data : NULL);
     qemu_vfree(data);
 }
 

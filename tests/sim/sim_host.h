@@ -23,7 +23,7 @@ typedef struct {
     FutMemory memory;
     uint8_t *ram; /* owned; all blocks one after the other */
     unsigned pages;
-    uint8_t *dirty; /* owned; a byte a page */
+    uint8_t *dirty;   /* owned; a byte a page */
     unsigned logging; /* FutPurpose: for whom */
     SimRegisters registers;
     bool started, halted, paused, staying;

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The snapshot thread of a service: takes snapshots of the guest into a store, when it is asked to and by a schedule. Also what the
+ * control socket can ask for:
+ *   snapshot-create  {"store": DIR, "full": BOOL, "hash": BOOL, "reason": TEXT, "min_free": BYTES}, all optional: {"number": N}
+ *   snapshot-auto    {"store": DIR, "min_ms": N, "max_ms": N, "cost": SHARE, "by": "cpu"|"dirty"}
+ *   snapshot-stop    {}: ends the schedule, and follows what is written no more
+ *   snapshot-status  {}: what is under way, the last one, the schedule
+ * Without "store" the one used last. A folder is named with its whole path. */
+#ifndef FUT_SNAPPER_H
+#define FUT_SNAPPER_H
+
+#include <jansson.h>
+
+#include "service_internal.h"
+
+FutSnapper *fut_snapper_new(FutService *service);
+/* Its thread was not started. Takes NULL. */
+void fut_snapper_free(FutSnapper *snapper);
+void *fut_snapper_thread(void *service);
+
+/* -- host operations of the engine -- */
+void fut_snapper_poke(FutSnapper *snapper);
+bool fut_snapper_guard_open(FutSnapper *snapper, const FutMemory *memory);
+void fut_snapper_guard_close(FutSnapper *snapper);
+bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on);
+
+/* -- verbs; control thread -- */
+json_t *fut_snapper_create(FutSnapper *snapper, json_t *args, GError **error);
+json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error);
+json_t *fut_snapper_stop(FutSnapper *snapper, GError **error);
+json_t *fut_snapper_status(FutSnapper *snapper);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the control socket asks of the snapshot thread. */
+#include <string.h>
+
+#include "fut_clock.h"
+#include "fut_error.h"
+#include "snapper_internal.h"
+
+#define REASON_MAX 200
+#define INTERVAL_MS_MIN 100
+#define INTERVAL_MS_MAX (7 * 24 * 3600 * 1000ll)
+
+/* Lock held. The folder asked for, or the one used last; borrowed. */
+static const char *store_of(FutSnapper *snapper, const json_t *args, GError **error)
+{
+    const char *store = json_string_value(json_object_get(args, "store"));
+
+    store = store ? store : snapper->known_store;
+    if (!store) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "no store is known yet: say where snapshots go (--store DIR)");
+        return NULL;
+    }
+    if (!g_path_is_absolute(store)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s: the store's whole path is needed", store);
+        return NULL;
+    }
+    return store;
+}
+
+static void remember_store(FutSnapper *snapper, const char *store)
+{
+    char *copy = g_strdup(store);
+
+    g_free(snapper->known_store);
+    snapper->known_store = copy;
+}
+
+/* -- create -- */
+
+static FutSnapOrder order_of(const char *store, const json_t *args)
+{
+    const char *reason = json_string_value(json_object_get(args, "reason"));
+    const json_t *min_free = json_object_get(args, "min_free");
+
+    return (FutSnapOrder){
+        .store = g_strdup(store),
+        .reason = reason && g_utf8_validate(reason, -1, NULL) ? g_strndup(reason, REASON_MAX)
+                                                              : g_strdup("by hand"),
+        .full = json_is_true(json_object_get(args, "full")),
+        .hash = json_is_true(json_object_get(args, "hash")),
+        .min_free = json_is_integer(min_free) && json_integer_value(min_free) >= 0
+                        ? (uint64_t)json_integer_value(min_free)
+                        : FUT_SNAPPER_MIN_FREE,
+    };
+}
+
+json_t *fut_snapper_create(FutSnapper *snapper, json_t *args, GError **error)
+{
+    json_t *result = NULL;
+
+    g_mutex_lock(&snapper->lock);
+    const char *store = store_of(snapper, args, error);
+    if (store && (snapper->wanted || snapper->running)) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_BUSY,
+                            "a snapshot is being taken: wait until it is done");
+    } else if (store) {
+        snapper->order = order_of(store, args);
+        snapper->wanted = true;
+        remember_store(snapper, snapper->order.store);
+        result = json_pack("{s:I}", "number", (json_int_t)++snapper->ordered);
+        g_cond_signal(&snapper->changed);
+    }
+    g_mutex_unlock(&snapper->lock);
+    return result;
+}
+
+/* -- auto -- */
+
+static bool read_ms(const json_t *args, const char *key, uint64_t *ret_ns, GError **error)
+{
+    const json_t *value = json_object_get(args, key);
+    json_int_t ms = json_integer_value(value);
+
+    if (!value) {
+        return true;
+    }
+    if (!json_is_integer(value) || ms < INTERVAL_MS_MIN || ms > INTERVAL_MS_MAX) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "\"%s\" must be from %d ms to 7 days", key,
+                    INTERVAL_MS_MIN);
+        return false;
+    }
+    *ret_ns = (uint64_t)ms * FUT_NS_PER_MS;
+    return true;
+}
+
+static bool read_policy(const json_t *args, FutSnapPolicy *ret, GError **error)
+{
+    FutSnapPolicy policy = { FUT_SNAP_BY_DIRTY, 5 * FUT_NS_PER_S, 300 * FUT_NS_PER_S, 0.02 };
+    const char *by = json_string_value(json_object_get(args, "by"));
+    const json_t *cost = json_object_get(args, "cost");
+
+    if (!read_ms(args, "min_ms", &policy.min_ns, error) ||
+        !read_ms(args, "max_ms", &policy.max_ns, error)) {
+        return false;
+    }
+    policy.by = by && strcmp(by, "cpu") == 0 ? FUT_SNAP_BY_CPU : FUT_SNAP_BY_DIRTY;
+    policy.cost = cost ? json_number_value(cost) : policy.cost;
+    const char *fault = NULL;
+    if (by && strcmp(by, "cpu") != 0 && strcmp(by, "dirty") != 0) {
+        fault = "\"by\" must be cpu or dirty";
+    } else if (policy.min_ns > policy.max_ns) {
+        fault =
+            "the shortest interval is longer than the longest: give --min and --max the other way round";
+    } else if (!(policy.cost >= 0.0001 && policy.cost <= 1)) {
+        fault = "\"cost\" must be from 0.01 % to 100 %";
+    }
+    if (fault) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, fault);
+        return false;
+    }
+    *ret = policy;
+    return true;
+}
+
+json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error)
+{
+    FutSnapPolicy policy;
+
+    if (!read_policy(args, &policy, error)) {
+        return NULL;
+    }
+    g_mutex_lock(&snapper->lock);
+    const char *store = store_of(snapper, args, error);
+    if (!store) {
+        g_mutex_unlock(&snapper->lock);
+        return NULL;
+    }
+    char *copy = g_strdup(store);
+    g_free(snapper->auto_store);
+    snapper->auto_store = copy;
+    remember_store(snapper, copy);
+    snapper->automatic = true;
+    snapper->end_wanted = false;
+    fut_snap_clock_init(&snapper->clock, &policy);
+    g_autofree char *text =
+        g_strdup_printf("snapshots by schedule into %s: every %.1f to %.0f s, by %s", copy,
+                        (double)policy.min_ns / 1e9, (double)policy.max_ns / 1e9,
+                        policy.by == FUT_SNAP_BY_CPU ? "the guest's use of its vCPUs"
+                                                     : "what they cost the guest");
+    g_cond_signal(&snapper->changed);
+    g_mutex_unlock(&snapper->lock);
+    fut_service_report(snapper->service, "FUT-242", text);
+    return json_object();
+}
+
+json_t *fut_snapper_stop(FutSnapper *snapper, GError **error)
+{
+    g_mutex_lock(&snapper->lock);
+    bool was = snapper->automatic;
+    snapper->automatic = false;
+    snapper->end_wanted = true;
+    g_cond_signal(&snapper->changed);
+    g_mutex_unlock(&snapper->lock);
+    if (was) {
+        fut_service_report(snapper->service, "FUT-243", "no more snapshots by schedule");
+    }
+    return json_object();
+}
+
+/* -- status -- */
+
+static json_t *last_json(const FutSnapOutcome *last)
+{
+    const FutSeriesCut *cut = &last->cut;
+
+    if (last->error) {
+        return json_pack("{s:I, s:s, s:s}", "number", (json_int_t)last->number, "error",
+                         last->error, "code", fut_err_name(last->code));
+    }
+    json_t *result =
+        json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I}", "number",
+                  (json_int_t)last->number, "id", (json_int_t)last->id, "parent",
+                  (json_int_t)last->parent, "stop_ms", (double)cut->stop_ns / 1e6,
+                  "longest_stop_ms", (double)cut->longest_stop_ns / 1e6, "total_ms",
+                  (double)cut->took_ns / 1e6, "pages", (json_int_t)cut->pages, "guarded_pages",
+                  (json_int_t)cut->guarded, "faults", (json_int_t)cut->faults, "disk_bytes",
+                  (json_int_t)cut->disk_bytes, "stored_bytes", (json_int_t)last->stored);
+    json_object_set_new(result, "time", json_real((double)cut->time_us / 1e6));
+    if (cut->memory_hash) {
+        json_object_set_new(result, "memory_hash",
+                            json_sprintf("%016" G_GINT64_MODIFIER "x", cut->memory_hash));
+    }
+    return result;
+}
+
+static json_t *auto_json(const FutSnapper *snapper)
+{
+    const FutSnapPolicy *policy = &snapper->clock.policy;
+
+    return json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "store", snapper->auto_store, "by",
+                     policy->by == FUT_SNAP_BY_CPU ? "cpu" : "dirty", "min_s",
+                     (double)policy->min_ns / 1e9, "max_s", (double)policy->max_ns / 1e9, "cost",
+                     policy->cost, "busy", snapper->clock.busy, "cost_ms",
+                     snapper->clock.cost_ns / 1e6, "interval_s",
+                     (double)fut_snap_clock_interval(&snapper->clock) / 1e9);
+}
+
+json_t *fut_snapper_status(FutSnapper *snapper)
+{
+    json_t *result = json_object();
+
+    g_mutex_lock(&snapper->lock);
+    bool running = snapper->running || snapper->wanted;
+    json_object_set_new(result, "running", json_boolean(running));
+    if (snapper->known_store) {
+        json_object_set_new(result, "store", json_string(snapper->known_store));
+    }
+    if (snapper->last.number > 0 || snapper->last.id > 0 || snapper->last.error) {
+        json_object_set_new(result, "last", last_json(&snapper->last));
+    }
+    if (snapper->automatic) {
+        json_object_set_new(result, "auto", auto_json(snapper));
+    }
+    g_mutex_unlock(&snapper->lock);
+    if (running) {
+        json_object_set_new(result, "share", json_real(fut_series_share(snapper->service->engine)));
+    }
+    return result;
+}
