@@ -42,7 +42,7 @@ _futago_options() {
     check) echo "--json --help" ;;
     status) echo "--json --watch --help" ;;
     events) echo "--json --help" ;;
-    disk) echo "--json --watch --wait --adaptive --help" ;;
+    disk) echo "--json --watch --plot --wait --adaptive --help" ;;
     probe) echo "--name --filter --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     relocate) echo "--to --parallel --protect-to --no-wait --json --help" ;;

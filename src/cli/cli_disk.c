@@ -9,13 +9,12 @@
 #define BAR_CELLS 24
 #define CURVE_CELLS 24
 
-/* Seconds left at the present rate; -1: cannot be told. */
+/* At the present rate; -1: cannot be told. */
 static double seconds_left(const json_t *status)
 {
-    double left = fut_cli_value(status, "size") - fut_cli_value(status, "here");
-    double rate = fut_cli_value(status, "rate");
+    const json_t *left = json_object_get(status, "left_s");
 
-    return left <= 0 ? 0 : rate > 0 ? left / rate : -1;
+    return json_is_number(left) ? json_number_value(left) : -1;
 }
 
 static void add_curve(GString *line, const double *shares, size_t count)
@@ -72,6 +71,9 @@ char *fut_disk_block(const json_t *status)
                            *reason ? ": " : "", reason);
     g_string_append_printf(text, "here        %s of %s, %.1f %%\n", here, size,
                            share < 1 ? MIN(100 * share, 99.9) : 100.0);
+    if (*fut_cli_text(status, "source")) {
+        g_string_append_printf(text, "source      %s\n", fut_cli_text(status, "source"));
+    }
     g_string_append_printf(text, "rate        %s/s (%s%s%s)\n", rate, most, limit > 0 ? "/s" : "",
                            adaptive ? ", adaptive" : "");
     if (left_s >= 0) {

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "cli_disk.h"
+#include "disk_plot.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 
@@ -15,7 +16,7 @@
 
 typedef struct {
     gboolean json, watch;
-    char *wait, *adaptive;
+    char *wait, *adaptive, *plot;
 } Options;
 
 static json_t *ask(const char *disk, const char *verb, json_t *take_args, GError **error)
@@ -113,6 +114,31 @@ static bool list(const Options *options, GError **error)
     return true;
 }
 
+/* -- the curve as a picture -- */
+
+static bool check_plot(const char *disk, const Options *options, GError **error)
+{
+    if (options->plot && !disk) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, "--plot: say of which disk");
+        return false;
+    }
+    if (options->plot && !g_str_has_suffix(options->plot, ".svg")) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "--plot %s: it draws SVG: give a name that ends in .svg", options->plot);
+        return false;
+    }
+    return true;
+}
+
+static bool draw(const char *disk, const Options *options, GError **error)
+{
+    json_t *curve = options->plot ? ask(disk, "curve", NULL, error) : NULL;
+    g_autofree char *svg = curve ? fut_disk_plot(curve, error) : NULL;
+
+    json_decref(curve);
+    return !options->plot || (svg && g_file_set_contents(options->plot, svg, -1, error));
+}
+
 /* -- verbs -- */
 
 static bool tell(const char *disk, const char *verb, json_t *take_args, const Options *options,
@@ -129,18 +155,21 @@ static bool tell(const char *disk, const char *verb, json_t *take_args, const Op
 
 static bool run_status(const char *disk, const char *value, const Options *options, GError **error)
 {
+    if (!check_plot(disk, options, error)) {
+        return false;
+    }
     if (!disk) {
         return list(options, error);
     }
     if (options->watch) {
-        return follow(disk, options, UINT64_MAX, error);
+        return follow(disk, options, UINT64_MAX, error) && draw(disk, options, error);
     }
     json_t *status = ask(disk, "status", NULL, error);
     if (status) {
         show(status, options);
         json_decref(status);
     }
-    return status != NULL;
+    return status != NULL && draw(disk, options, error);
 }
 
 static bool run_rate(const char *disk, const char *value, const Options *options, GError **error)
@@ -253,6 +282,8 @@ static bool run(int argc, char **argv, GError **error)
         { "json", 0, 0, G_OPTION_ARG_NONE, &options.json, "As JSON", NULL },
         { "watch", 0, 0, G_OPTION_ARG_NONE, &options.watch,
           "status: anew until the disk is complete", NULL },
+        { "plot", 0, 0, G_OPTION_ARG_FILENAME, &options.plot,
+          "status: draw the curve of what is here over time", "FILE.svg" },
         { "wait", 0, 0, G_OPTION_ARG_FILENAME, &options.wait,
           "detach: until the disk is complete, so long", "SECONDS" },
         { "adaptive", 0, 0, G_OPTION_ARG_FILENAME, &options.adaptive,
@@ -264,6 +295,7 @@ static bool run(int argc, char **argv, GError **error)
                 dispatch(argc, argv, &options, error);
     g_free(options.wait);
     g_free(options.adaptive);
+    g_free(options.plot);
     return good;
 }
 

@@ -138,5 +138,9 @@ void fut_copy_pace_vm(FutCopyPace *pace, uint64_t bytes, uint64_t latency_ns, ui
 
 uint64_t fut_copy_pace_idle_ns(const FutCopyPace *pace, uint64_t now_ns)
 {
-    return pace->busy_ns == 0 ? UINT64_MAX : now_ns - pace->busy_ns;
+    if (pace->busy_ns == 0) {
+        return UINT64_MAX;
+    }
+    return now_ns > pace->busy_ns ? now_ns - pace->busy_ns
+                                  : 0; /* it may have come after `now` was read */
 }

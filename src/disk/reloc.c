@@ -112,6 +112,13 @@ static bool start(FutReloc *reloc, const FutRelocSetup *setup, GError **error)
     return code == 0 || fail_code("cannot write the bitmap", code, error);
 }
 
+static uint64_t bytes_here(const FutReloc *reloc)
+{
+    return fut_reloc_is_complete((FutReloc *)reloc)
+               ? reloc->size
+               : MIN(reloc->map.valid_blocks << FUT_BLOCK_SHIFT, reloc->size);
+}
+
 FutReloc *fut_reloc_new(const FutRelocSetup *setup, GError **error)
 {
     FutReloc *reloc = g_new0(FutReloc, 1);
@@ -136,6 +143,7 @@ FutReloc *fut_reloc_new(const FutRelocSetup *setup, GError **error)
     }
     bool untouched = reloc->map.valid_blocks == 0 && g_hash_table_size(reloc->map.slot_of) == 0;
     reloc->asleep = setup->asleep && untouched && !reloc->complete;
+    fut_progress_init(&reloc->progress, now_ns, bytes_here(reloc));
     return reloc;
 }
 
@@ -163,12 +171,43 @@ bool fut_reloc_asleep(const FutReloc *reloc)
     return __atomic_load_n(&reloc->asleep, __ATOMIC_ACQUIRE);
 }
 
+/* -- sight -- */
+
+static FutProgressLook look_now(const FutReloc *reloc)
+{
+    return (FutProgressLook){ fut_now_ns(), reloc->counters.fetched, reloc->counters.copied };
+}
+
+void fut_reloc_progress(FutReloc *reloc, bool last)
+{
+    FutProgressLook look = look_now(reloc);
+
+    fut_progress_note(&reloc->progress, &look, bytes_here(reloc), last);
+}
+
+void fut_reloc_note_progress(FutReloc *reloc)
+{
+    g_mutex_lock(&reloc->lock);
+    fut_reloc_progress(reloc, false);
+    g_mutex_unlock(&reloc->lock);
+}
+
+unsigned fut_reloc_curve(FutReloc *reloc, FutCurvePoint ret[FUT_CURVE_POINTS])
+{
+    g_mutex_lock(&reloc->lock);
+    unsigned count = reloc->progress.count;
+    memcpy(ret, reloc->progress.points, count * sizeof(ret[0]));
+    g_mutex_unlock(&reloc->lock);
+    return count;
+}
+
 void fut_reloc_stats(FutReloc *reloc, FutRelocStats *ret)
 {
     const FutRelocCounters *counters = &reloc->counters;
     bool complete = fut_reloc_is_complete(reloc);
 
     g_mutex_lock(&reloc->lock);
+    FutProgressLook look = look_now(reloc);
     *ret = (FutRelocStats){
         .size = reloc->size,
         .blocks = reloc->map.blocks,
@@ -188,6 +227,10 @@ void fut_reloc_stats(FutReloc *reloc, FutRelocStats *ret)
         .fetch_count = counters->fetch_count,
         .store_errors = counters->store_errors,
         .failed = reloc->failed,
+        .age_ns = look.at_ns - reloc->progress.start_ns,
     };
+    if (!complete) {
+        ret->rates = fut_progress_rates(&reloc->progress, &look);
+    }
     g_mutex_unlock(&reloc->lock);
 }

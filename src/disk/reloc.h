@@ -12,6 +12,7 @@
 #include "bitmap_file.h"
 #include "copy_order.h"
 #include "copy_pace.h"
+#include "progress.h"
 #include "reloc_io.h"
 
 typedef struct FutReloc FutReloc;
@@ -100,7 +101,13 @@ typedef struct {
     uint64_t fetch_ns_sum, fetch_count; /* fetches on demand */
     uint64_t store_errors;              /* fetched, but could not be kept */
     bool failed;                        /* the cache lost something: flushes fail from then on */
+    FutProgressRates rates;             /* of the last seconds */
+    uint64_t age_ns;                    /* since it was started */
 } FutRelocStats;
 void fut_reloc_stats(FutReloc *reloc, FutRelocStats *ret);
+/* Takes note of what is here, for curve and rates; to be called some ten times a second while something is missing. */
+void fut_reloc_note_progress(FutReloc *reloc);
+/* What was here when, since the disk was started. Returns how many points. */
+unsigned fut_reloc_curve(FutReloc *reloc, FutCurvePoint ret[FUT_CURVE_POINTS]);
 
 #endif

@@ -132,10 +132,24 @@ static bool fail(const char *what, const char *path, const char *remedy, GError 
     return false;
 }
 
+static bool fail_busy(const char *path, GError **error)
+{
+    g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
+                "%s is in use by another process, or mounted: one server a cache", path);
+    return false;
+}
+
+/* A device may have several names, each with locks of its own: O_EXCL is about the device, and heeds mounts. */
 static int open_locked(const char *path, int flags, GError **error)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    struct stat status;
+    bool device = stat(path, &status) == 0 && S_ISBLK(status.st_mode);
+    int fd = open(path, O_RDWR | O_CLOEXEC | (device ? O_EXCL : flags), 0600);
 
+    if (fd < 0 && device && errno == EBUSY) {
+        fail_busy(path, error);
+        return -1;
+    }
     if (fd < 0) {
         fail("cannot open", path,
              errno == EROFS || errno == EACCES || errno == EPERM ? ": it must be writable" : "",
@@ -143,8 +157,7 @@ static int open_locked(const char *path, int flags, GError **error)
         return -1;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
-                    "%s is in use by another process: one server a cache", path);
+        fail_busy(path, error);
         close(fd);
         return -1;
     }

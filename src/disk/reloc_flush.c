@@ -130,6 +130,9 @@ int fut_reloc_complete(FutReloc *reloc)
     }
     if (error == 0) {
         __atomic_store_n(&reloc->complete, true, __ATOMIC_RELEASE);
+        g_mutex_lock(&reloc->lock);
+        fut_reloc_progress(reloc, true);
+        g_mutex_unlock(&reloc->lock);
     }
     g_mutex_unlock(&reloc->flush_lock);
     return error;

@@ -18,13 +18,14 @@ struct FutReloc {
     FutRangeLock ranges;
     GMutex flush_lock; /* one flush of pages at a time: file but its live image */
 
-    GMutex lock;     /* map (beyond reading valid bits), live image, order, pace, control */
+    GMutex lock; /* map (beyond reading valid bits), live image, order, pace, control, progress */
     GCond unclaimed; /* with lock: claims were given back */
     FutBlockMap map;
     FutBitmapFile file;
     FutCopyOrder order;
     FutCopyPace pace;
     FutCopyControl control;
+    FutProgress progress;
     bool flushing; /* pages are on their way that no longer count as dirty */
 
     /* atomic */
@@ -47,6 +48,10 @@ static inline uint64_t fut_reloc_bytes(const FutReloc *reloc, uint64_t first, ui
 {
     return MIN(end << FUT_BLOCK_SHIFT, reloc->size) - (first << FUT_BLOCK_SHIFT);
 }
+
+/* -- reloc.c -- */
+/* The curve goes on, or ends here. `lock` is held. */
+void fut_reloc_progress(FutReloc *reloc, bool last);
 
 /* -- reloc_fetch.c -- */
 /* Fetches what is missing of the range. *ret_unkept: it was fetched but could not be kept (a full disk, say). */

@@ -206,6 +206,7 @@ static void *copier_main(void *opaque)
         uint64_t wait_ns = send_for_more(copier);
         take(copier, g_async_queue_timeout_pop(copier->ended, wait_ns / FUT_NS_PER_US + 1),
              stats.size);
+        fut_reloc_note_progress(copier->reloc);
         fut_reloc_stats(copier->reloc, &stats);
         save(copier, &stats);
         if (finish(copier)) {

@@ -10,35 +10,15 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 
-/* Rates are of the time between two looks, at least so long. */
-#define RATE_OVER_NS FUT_NS_PER_S
-
 struct FutDiskControl {
     FutDiskControlSetup setup;
     char *name, *path;
     int listen_fd, wake_fd;
     bool stopping; /* atomic */
     GThread *thread;
-
-    /* the thread's: where the rate is counted from, and the last one counted */
-    uint64_t rate_ns, rate_bytes, rate;
 };
 
 /* -- status -- */
-
-/* Bytes a second that came from the source lately. */
-static uint64_t measure_rate(FutDiskControl *control, const FutRelocStats *stats)
-{
-    uint64_t now_ns = fut_now_ns(), bytes = stats->fetched + stats->copied;
-
-    if (now_ns - control->rate_ns >= RATE_OVER_NS) {
-        control->rate = (uint64_t)((double)(bytes - control->rate_bytes) * FUT_NS_PER_S /
-                                   (double)(now_ns - control->rate_ns));
-        control->rate_ns = now_ns;
-        control->rate_bytes = bytes;
-    }
-    return control->rate;
-}
 
 static const char *state_of(const FutRelocStats *stats, const FutCopyControl *how, bool connected,
                             bool asleep)
@@ -61,6 +41,45 @@ static const char *state_of(const FutRelocStats *stats, const FutCopyControl *ho
     return how->paused ? "paused" : how->policy == FUT_COPY_NONE ? "on demand" : "copying";
 }
 
+/* Where it stands. left_s: null where it cannot be told. */
+static json_t *standing(const FutDiskControl *control, const FutRelocStats *stats,
+                        const FutCopyControl *how, const char *fault)
+{
+    uint64_t here = MIN(stats->valid_blocks << FUT_BLOCK_SHIFT, stats->size);
+    double rate = stats->rates.demand + stats->rates.copy, left = (double)(stats->size - here);
+    json_t *left_s = left <= 0 ? json_real(0) : rate > 0 ? json_real(left / rate) : json_null();
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:s, s:b, s:I, s:I, s:I, s:I, s:o, s:f}",
+                     "disk", control->name, "state",
+                     state_of(stats, how, !fault, fut_reloc_asleep(control->setup.reloc)), "reason",
+                     fault ? fault : "", "source", stats->complete ? "" : control->setup.source,
+                     "size", (json_int_t)stats->size, "here", (json_int_t)here, "share",
+                     (double)here / (double)stats->size, "policy",
+                     fut_copy_policy_name(how->policy), "adaptive", how->adaptive, "rate_limit",
+                     (json_int_t)how->rate, "rate", (json_int_t)rate, "copy_rate",
+                     (json_int_t)stats->rates.copy, "demand_rate", (json_int_t)stats->rates.demand,
+                     "left_s", left_s, "age_s", (double)stats->age_ns / FUT_NS_PER_S);
+}
+
+/* What was counted since the disk was started. */
+static json_t *counted(const FutRelocStats *stats)
+{
+    double hits = stats->reads > 0 ? 1 - (double)stats->read_misses / (double)stats->reads : 1;
+    double fetch_ms = stats->fetch_count > 0
+                          ? (double)stats->fetch_ns_sum / FUT_NS_PER_MS / (double)stats->fetch_count
+                          : 0;
+
+    return json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                     "hit_ratio", hits, "reads", (json_int_t)stats->reads, "read_misses",
+                     (json_int_t)stats->read_misses, "writes", (json_int_t)stats->writes, "flushes",
+                     (json_int_t)stats->flushes, "fetches", (json_int_t)stats->fetch_count,
+                     "fetch_ms", fetch_ms, "fetched", (json_int_t)stats->fetched, "copied",
+                     (json_int_t)stats->copied, "holes", (json_int_t)stats->holes, "partial_blocks",
+                     (json_int_t)stats->partial_blocks, "window", (json_int_t)stats->window,
+                     "under_way", (json_int_t)stats->under_way, "store_errors",
+                     (json_int_t)stats->store_errors);
+}
+
 static json_t *status(FutDiskControl *control)
 {
     FutRelocStats stats;
@@ -68,24 +87,27 @@ static json_t *status(FutDiskControl *control)
 
     fut_reloc_stats(control->setup.reloc, &stats);
     g_autofree char *fault = stats.complete ? NULL : control->setup.fault(control->setup.opaque);
-    uint64_t here = MIN(stats.valid_blocks << FUT_BLOCK_SHIFT, stats.size);
-    double hits = stats.reads > 0 ? 1 - (double)stats.read_misses / (double)stats.reads : 1;
-    double fetch_ms = stats.fetch_count > 0
-                          ? (double)stats.fetch_ns_sum / FUT_NS_PER_MS / (double)stats.fetch_count
-                          : 0;
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:s, s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:f, "
-                     "s:I, s:I, s:I, s:I, s:I}",
-                     "disk", control->name, "state",
-                     state_of(&stats, &how, !fault, fut_reloc_asleep(control->setup.reloc)),
-                     "reason", fault ? fault : "", "size", (json_int_t)stats.size, "here",
-                     (json_int_t)here, "share", (double)here / (double)stats.size, "policy",
-                     fut_copy_policy_name(how.policy), "adaptive", how.adaptive, "rate_limit",
-                     (json_int_t)how.rate, "rate", (json_int_t)measure_rate(control, &stats),
-                     "hit_ratio", hits, "reads", (json_int_t)stats.reads, "read_misses",
-                     (json_int_t)stats.read_misses, "writes", (json_int_t)stats.writes, "fetch_ms",
-                     fetch_ms, "fetched", (json_int_t)stats.fetched, "copied",
-                     (json_int_t)stats.copied, "holes", (json_int_t)stats.holes, "window",
-                     (json_int_t)stats.window, "store_errors", (json_int_t)stats.store_errors);
+    json_t *all = standing(control, &stats, &how, fault), *more = counted(&stats);
+    json_object_update(all, more);
+    json_decref(more);
+    return all;
+}
+
+/* [[seconds, share], ...] since the disk was started. */
+static json_t *curve(FutDiskControl *control)
+{
+    FutCurvePoint points[FUT_CURVE_POINTS];
+    unsigned count = fut_reloc_curve(control->setup.reloc, points);
+    json_t *pairs = json_array();
+    FutRelocStats stats;
+
+    fut_reloc_stats(control->setup.reloc, &stats);
+    for (unsigned i = 0; i < count; i++) {
+        json_array_append_new(pairs, json_pack("[f, f]", (double)points[i].at_ns / FUT_NS_PER_S,
+                                               (double)points[i].here / (double)stats.size));
+    }
+    return json_pack("{s:s, s:I, s:o}", "disk", control->name, "size", (json_int_t)stats.size,
+                     "points", pairs);
 }
 
 /* -- verbs -- */
@@ -139,6 +161,9 @@ static json_t *run_verb(void *opaque, const char *verb, json_t *args, unsigned *
         fut_reloc_wake(control->setup.reloc);
         return set(control, &how);
     }
+    if (strcmp(verb, "curve") == 0) {
+        return curve(control);
+    }
     if (strcmp(verb, "rate") == 0) {
         return set_rate(control, &how, args, error);
     }
@@ -188,7 +213,6 @@ FutDiskControl *fut_disk_control_new(const FutDiskControlSetup *setup, GError **
     control->listen_fd = fd;
     control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     g_assert(control->wake_fd >= 0);
-    control->rate_ns = fut_now_ns();
     control->thread = g_thread_new("control", control_main, control);
     return control;
 }

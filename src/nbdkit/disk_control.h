@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The control socket of a relocating disk: a thread that answers `futago disk`. Verbs: status, rate {rate, adaptive}, policy {policy},
+/* The control socket of a relocating disk: a thread that answers `futago disk`. Verbs: status, curve, rate {rate, adaptive}, policy {policy},
  * pause, resume, detach. */
 #ifndef FUT_DISK_CONTROL_H
 #define FUT_DISK_CONTROL_H
@@ -10,6 +10,7 @@
 
 typedef struct {
     const char *name;
+    const char *source; /* URI, or "" */
     FutReloc *reloc;
     /* Why there is no connection to the source: caller frees; NULL when there is one or none is needed. */
     char *(*fault)(void *opaque);

@@ -210,6 +210,7 @@ static void on_control(void *opaque)
 static bool start_control(FutDiskServer *server, GError **error)
 {
     FutDiskControlSetup setup = { .name = server->options.name,
+                                  .source = server->options.source ? server->options.source : "",
                                   .reloc = server->reloc,
                                   .fault = source_fault,
                                   .changed = on_control,

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The relocating disk between real NBD servers and clients: what it fetches, keeps, refuses and survives."""
 import errno
-import json
 import os
 import random
 import re
@@ -12,8 +11,8 @@ import time
 
 import nbd
 import pytest
-from lab import paths, process
-from lab.nbd_disk import MB, Disks, client_of, read_all, timed, wait_complete
+from lab import process
+from lab.nbd_disk import MB, Disks, client_of, content_of, futago, read_all, status_of, timed, wait_complete
 
 
 @pytest.fixture
@@ -21,13 +20,6 @@ def disks(tmp_path):
     disks = Disks(tmp_path)
     yield disks
     disks.close()
-
-
-def content_of(seed, megabytes=4, holes=True):
-    """Random pages, and pages of zeroes in runs."""
-    rand = random.Random(seed)
-    pieces = [bytes(64 << 10) if holes and rand.random() < 0.5 else rand.randbytes(64 << 10) for _ in range(16 * megabytes)]
-    return b"".join(pieces)
 
 
 # -- fetching and keeping --
@@ -437,17 +429,6 @@ def test_qemu_nbd_as_source(disks):
 
 
 # -- control --
-
-def futago(disks, *words):
-    return subprocess.run([paths.FUTAGO, "disk", *words], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-                          env={**process.environment(), "FUTAGO_RUNDIR": disks.rundir})
-
-
-def status_of(disks):
-    done = futago(disks, "status", "web", "--json")
-    assert done.returncode == 0, done
-    return json.loads(done.stdout)
-
 
 def test_control(disks):
     content = disks.make_image(content_of(17, 8, holes=False))

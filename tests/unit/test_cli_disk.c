@@ -3,14 +3,15 @@
 #include <string.h>
 
 #include "cli_disk.h"
+#include "disk_plot.h"
 
 static json_t *a_status(double share, const char *state)
 {
-    return json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:s, s:b, s:i, s:i, s:f, s:i, s:f}", "disk",
-                     "web", "state", state, "reason", "", "size", 1 << 30, "here",
+    return json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:s, s:b, s:i, s:i, s:f, s:f, s:i, s:f}",
+                     "disk", "web", "state", state, "reason", "", "size", 1 << 30, "here",
                      share * (1 << 30), "share", share, "policy", "hot-first", "adaptive", 1,
-                     "rate_limit", 0, "rate", 64 << 20, "hit_ratio", 0.75, "reads", 200, "fetch_ms",
-                     20.3);
+                     "rate_limit", 0, "rate", 64 << 20, "left_s", (1 - share) * 16, "hit_ratio",
+                     0.75, "reads", 200, "fetch_ms", 20.3);
 }
 
 static void test_line(void)
@@ -48,6 +49,34 @@ static void test_block(void)
     json_decref(status);
 }
 
+static char *plot(const char *points, GError **error)
+{
+    json_t *curve = json_pack("{s:s, s:o}", "disk", "<web>", "points", json_loads(points, 0, NULL));
+    char *svg = fut_disk_plot(curve, error);
+
+    json_decref(curve);
+    return svg;
+}
+
+static void test_plot(void)
+{
+    static const char *const wrong[] = { "[]",    "[[0, 0], [1, 1.5]]", "[[1, 0], [0, 1]]",
+                                         "[[0]]", "[[0, 0], 7]",        "[[0, -1]]" };
+    g_autofree char *svg = plot("[[0, 0], [10, 0.5], [20.0, 1]]", NULL);
+    g_autofree char *one = plot("[[0, 1]]", NULL);
+
+    g_assert_nonnull(strstr(svg, "&lt;web&gt;: share of the disk"));
+    g_assert_nonnull(strstr(svg, "points=\"60.00,332.00 378.00,188.00 696.00,44.00 \""));
+    g_assert_nonnull(strstr(svg, ">15</text>"));
+    g_assert_null(strstr(svg, ">25</text>"));
+    g_assert_nonnull(strstr(one, "points=\"60.00,44.00 \""));
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_null(plot(wrong[i], &error));
+        g_assert_nonnull(strstr(error->message, "'<web>' tells no curve"));
+    }
+}
+
 static void test_sizes(void)
 {
     uint64_t size = 0;
@@ -69,6 +98,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cli-disk/line", test_line);
     g_test_add_func("/cli-disk/block", test_block);
+    g_test_add_func("/cli-disk/plot", test_plot);
     g_test_add_func("/cli-disk/sizes", test_sizes);
     return g_test_run();
 }

@@ -3,6 +3,7 @@
 #include "copy_order.h"
 #include "copy_pace.h"
 #include "fut_clock.h"
+#include "progress.h"
 
 #define UNIT_BLOCKS (FUT_COPY_UNIT >> FUT_BLOCK_SHIFT)
 #define UNITS 8
@@ -173,6 +174,43 @@ static void test_pace_fixed_rate(void)
     g_assert_cmpuint(link.bytes, <, 102000000);
 }
 
+/* -- progress -- */
+
+static void test_progress(void)
+{
+    FutProgress progress;
+    FutProgressLook look = { .at_ns = FUT_NS_PER_S };
+    unsigned looks = 3000;
+
+    fut_progress_init(&progress, look.at_ns, 7);
+    g_assert_cmpfloat(fut_progress_rates(&progress, &look).copy, ==, 0);
+    for (unsigned i = 1; i <= looks; i++) { /* five minutes, 1 MB a look */
+        look = (FutProgressLook){ look.at_ns + 100 * FUT_NS_PER_MS, 1000 * i, 1000000ull * i };
+        fut_progress_note(&progress, &look, 7 + i, false);
+        look.at_ns++; /* too soon: left out */
+        fut_progress_note(&progress, &look, 0, false);
+        look.at_ns--;
+    }
+    FutProgressRates rates = fut_progress_rates(&progress, &look);
+    g_assert_cmpfloat_with_epsilon(rates.copy, 1e7, 1);
+    g_assert_cmpfloat_with_epsilon(rates.demand, 1e4, 1);
+    fut_progress_note(&progress, &look, 9999, true); /* the end is there, however soon */
+    g_assert_cmpuint(progress.count, >, FUT_CURVE_POINTS / 4);
+    g_assert_cmpuint(progress.count, <=, FUT_CURVE_POINTS);
+    g_assert_cmpuint(progress.points[0].here, ==, 7);
+    g_assert_cmpuint(progress.points[progress.count - 1].here, ==, 9999);
+    for (unsigned i = 1; i < progress.count; i++) {
+        g_assert_cmpuint(progress.points[i].at_ns, >=, progress.points[i - 1].at_ns);
+        g_assert_cmpuint(progress.points[i].here, >, progress.points[i - 1].here);
+    }
+    /* A copy that rests: soon it is told so. */
+    for (unsigned i = 0; i < FUT_PROGRESS_LOOKS; i++) {
+        look.at_ns += 100 * FUT_NS_PER_MS;
+        fut_progress_note(&progress, &look, 9999, false);
+    }
+    g_assert_cmpfloat(fut_progress_rates(&progress, &look).copy, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -182,5 +220,6 @@ int main(int argc, char **argv)
     g_test_add_func("/copy/pace-fills-the-link", test_pace_fills_the_link);
     g_test_add_func("/copy/pace-makes-way", test_pace_makes_way);
     g_test_add_func("/copy/pace-fixed-rate", test_pace_fixed_rate);
+    g_test_add_func("/copy/progress", test_progress);
     return g_test_run();
 }

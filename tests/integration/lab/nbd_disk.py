@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A relocating disk and its source as processes, and clients for them. No network and no guest: unix sockets in a folder."""
+import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -14,11 +17,13 @@ MB = 1 << 20
 
 
 class Server:
-    """An nbdkit on a unix socket. `words` come after nbdkit's own options: filters, plugin, parameters."""
+    """An nbdkit on a unix socket, or with `tcp` ("IP:PORT") where `words` say. `words` come after nbdkit's own options: filters, plugin,
+    parameters."""
 
-    def __init__(self, folder, name, *words, threads=64, env=None):
+    def __init__(self, folder, name, *words, threads=64, env=None, tcp=None):
         self.socket, self.log = os.path.join(folder, name + ".sock"), os.path.join(folder, name + ".log")
-        self.command = ["nbdkit", "--foreground", "--threads", str(threads), "--unix", self.socket, *words]
+        self.command = ["nbdkit", "--foreground", "--threads", str(threads), *([] if tcp else ["--unix", self.socket]), *words]
+        self.tcp = tcp
         self.env, self.popen = env, None
         self.start()
 
@@ -32,6 +37,10 @@ class Server:
 
     def is_up(self):
         assert self.popen.poll() is None, self.output()
+        if self.tcp:
+            ip, port = self.tcp.split(":")
+            with socket.socket() as probe:
+                return probe.connect_ex((ip, int(port))) == 0
         return os.path.exists(self.socket) and client_of(self)
 
     @property
@@ -98,10 +107,10 @@ class Disks:
         self.servers.append(server)
         return server
 
-    def source(self, *filters, name="source"):
+    def source(self, *filters, name="source", **keys):
         parameters = [word for word in filters if not word.startswith("--")]
         flags = [word for word in filters if word.startswith("--")]
-        return self.add(name, "--readonly", *flags, "file", self.image, *parameters)
+        return self.add(name, "--readonly", *flags, "file", self.image, *parameters, **keys)
 
     def disk(self, source, *parameters, name="disk", **keys):
         words = [f"cache={self.cache}", *parameters] + ([f"source={source if isinstance(source, str) else source.uri}"] if source else [])
@@ -127,6 +136,24 @@ class Disks:
             if server.popen.poll() is None:
                 server.thaw()
                 server.kill()
+
+
+def content_of(seed, megabytes=4, holes=True):
+    """Random pages, and pages of zeroes in runs."""
+    rand = random.Random(seed)
+    pieces = [bytes(64 << 10) if holes and rand.random() < 0.5 else rand.randbytes(64 << 10) for _ in range(16 * megabytes)]
+    return b"".join(pieces)
+
+
+def futago(disks, *words):
+    return subprocess.run([paths.FUTAGO, "disk", *words], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                          env={**process.environment(), "FUTAGO_RUNDIR": disks.rundir})
+
+
+def status_of(disks):
+    done = futago(disks, "status", "web", "--json")
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
 
 
 def read_all(handle):
