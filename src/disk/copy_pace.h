@@ -3,7 +3,12 @@
  *
  * The adaptive limit is a window of bytes under way, steered by delay as LEDBAT's is (RFC 6817): the least latency seen lately is what the
  * way takes when it is empty; what a fetch took longer has waited in a queue, and the VM's own reads wait in the same one. The
- * window grows while that wait is below a target and shrinks above it. The link is full with a queue of almost nothing. */
+ * window grows while that wait is below a target and shrinks above it. The link is full with a queue of almost nothing.
+ *
+ * A machine that is slow to run us delays fetches, too, and asking for less does not help against that. Two things tell it from a
+ * queue. A queue delays every fetch of some tenth of a second, a machine that comes and goes does not: the least wait of that
+ * time counts (RFC 6817, 3.4.2). And what has arrived in a second at best lately, times the way's latency, is what the link holds without any
+ * queue (BBR's estimate): most of that may be under way, whatever the waits say. */
 #ifndef FUT_COPY_PACE_H
 #define FUT_COPY_PACE_H
 
@@ -11,7 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FUT_PACE_SIZES 8 /* latencies are compared among fetches of a like size */
+#define FUT_PACE_SIZES 8   /* latencies are compared among fetches of a like size */
+#define FUT_PACE_RECENT 64 /* waits that are looked back at */
 
 typedef struct {
     bool adaptive;
@@ -26,6 +32,13 @@ typedef struct {
     uint64_t last_cut_ns;
     uint64_t least_ns[FUT_PACE_SIZES],
         earlier_ns[FUT_PACE_SIZES]; /* since epoch_ns, and before it */
+    struct {
+        uint64_t at_ns, wait_ns;
+    } recent[FUT_PACE_RECENT];
+    unsigned next_recent;
+    uint64_t counted_ns, counted; /* bytes that have come since then */
+    double best, earlier_best;    /* bytes a second: since best_ns, and before it */
+    uint64_t best_ns;
 } FutCopyPace;
 
 void fut_copy_pace_init(FutCopyPace *pace, bool adaptive, uint64_t rate, uint64_t now_ns);

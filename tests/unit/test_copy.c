@@ -92,11 +92,13 @@ static void test_hot_first(void)
 
 typedef struct {
     FutCopyPace pace;
+    double slower;                 /* RATE is divided by it; 0: by 1 */
     uint64_t now_ns, link_free_ns; /* when what is queued on the link is through */
     struct {
         uint64_t sent_ns, at_ns;
     } way[128];
-    unsigned first, count; /* in order: the link is one queue */
+    uint64_t stands_ns, every_ns; /* the machine does not run us for so long, so often */
+    unsigned first, count;        /* in order: the link is one queue */
     uint64_t bytes;
 } Link;
 
@@ -105,8 +107,17 @@ static uint64_t arrival(Link *link, uint64_t bytes)
 {
     uint64_t start_ns = MAX(link->link_free_ns, link->now_ns + RTT_NS / 2);
 
-    link->link_free_ns = start_ns + (uint64_t)((double)bytes / RATE * FUT_NS_PER_S);
+    link->link_free_ns =
+        start_ns + (uint64_t)((double)bytes / RATE * MAX(link->slower, 1) * FUT_NS_PER_S);
     return link->link_free_ns + RTT_NS / 2;
+}
+
+/* When we are run, if not while the machine does something else. */
+static uint64_t awake(const Link *link, uint64_t now_ns)
+{
+    uint64_t into_ns = link->every_ns ? now_ns % link->every_ns : 0;
+
+    return into_ns < link->stands_ns ? now_ns - into_ns + link->stands_ns : now_ns;
 }
 
 static void copy_until(Link *link, uint64_t until_ns)
@@ -122,10 +133,10 @@ static void copy_until(Link *link, uint64_t until_ns)
             unsigned at = link->first;
             link->first = (link->first + 1) % G_N_ELEMENTS(link->way);
             link->count--;
-            link->now_ns = MAX(link->now_ns, link->way[at].at_ns);
+            link->now_ns = awake(link, MAX(link->now_ns, link->way[at].at_ns));
             link->bytes += FUT_COPY_UNIT;
-            fut_copy_pace_done(&link->pace, FUT_COPY_UNIT,
-                               link->way[at].at_ns - link->way[at].sent_ns, link->now_ns);
+            fut_copy_pace_done(&link->pace, FUT_COPY_UNIT, link->now_ns - link->way[at].sent_ns,
+                               link->now_ns);
         } else {
             link->now_ns += FUT_NS_PER_MS;
         }
@@ -162,6 +173,36 @@ static void test_pace_makes_way(void)
     }
     g_assert_cmpuint(waited_ns / reads, <, 6 * FUT_NS_PER_MS);
     g_assert_cmpuint(link.bytes, >, (uint64_t)(0.6 * 5 * RATE));
+}
+
+/* Two thirds of the time the machine runs others: that is no queue, and the link stays in use while the VM reads. */
+static void test_pace_slow_machine(void)
+{
+    Link link = { .now_ns = FUT_NS_PER_S,
+                  .stands_ns = 40 * FUT_NS_PER_MS,
+                  .every_ns = 60 * FUT_NS_PER_MS };
+
+    fut_copy_pace_init(&link.pace, true, 0, link.now_ns);
+    for (uint64_t ms = 1000; ms < 11000; ms += 5) {
+        copy_until(&link, ms * FUT_NS_PER_MS);
+        uint64_t latency_ns = awake(&link, arrival(&link, 4096)) - link.now_ns;
+        fut_copy_pace_vm(&link.pace, 4096, latency_ns, link.now_ns);
+    }
+    g_assert_cmpuint(link.bytes, >, (uint64_t)(0.3 * 10 * RATE));
+}
+
+/* A link that became ten times slower: what it held before is forgotten, and no queue stays. */
+static void test_pace_slower_link(void)
+{
+    Link link = { .now_ns = FUT_NS_PER_S };
+
+    fut_copy_pace_init(&link.pace, true, 0, link.now_ns);
+    for (uint64_t ms = 1000; ms < 15000; ms += 5) {
+        link.slower = ms < 3000 ? 1 : 10;
+        copy_until(&link, ms * FUT_NS_PER_MS);
+        fut_copy_pace_vm(&link.pace, 4096, arrival(&link, 4096) - link.now_ns, link.now_ns);
+    }
+    g_assert_cmpfloat(link.pace.window, <=, 4.0 * FUT_COPY_UNIT);
 }
 
 static void test_pace_fixed_rate(void)
@@ -219,6 +260,8 @@ int main(int argc, char **argv)
     g_test_add_func("/copy/hot-first", test_hot_first);
     g_test_add_func("/copy/pace-fills-the-link", test_pace_fills_the_link);
     g_test_add_func("/copy/pace-makes-way", test_pace_makes_way);
+    g_test_add_func("/copy/pace-slow-machine", test_pace_slow_machine);
+    g_test_add_func("/copy/pace-slower-link", test_pace_slower_link);
     g_test_add_func("/copy/pace-fixed-rate", test_pace_fixed_rate);
     g_test_add_func("/copy/progress", test_progress);
     return g_test_run();
