@@ -42,8 +42,9 @@ _futago_options() {
     check) echo "--json --help" ;;
     status) echo "--json --watch --help" ;;
     events) echo "--json --help" ;;
+    health) echo "--json --clear --clear-probe --help" ;;
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
-    probe) echo "--name --filter --json --help" ;;
+    probe) echo "--name --filter --severity --on --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     relocate) echo "--to --parallel --protect-to --no-wait --json --help" ;;
     unprotect | stop) echo "--help" ;;
@@ -52,7 +53,7 @@ _futago_options() {
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby check protect unprotect failover grant status events probe stop disk receive relocate help" i
+    local commands="run standby check protect unprotect failover grant status events probe health stop disk receive relocate help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -70,6 +71,9 @@ _futago() {
         fi
     done
     case $command:$before in
+    probe:--severity) mapfile -t COMPREPLY < <(compgen -W "info warning error critical" -- "$word") ;;
+    probe:--on) mapfile -t COMPREPLY < <(compgen -W "report failover failover-anyway snapshot stop command:/ ask:/" -- "$word") ;;
+    probe:--filter | health:--clear-probe) ;;
     probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove watch)" -- "$word") ;;
     probe:*)
         if [[ $word == -* ]]; then
@@ -77,7 +81,7 @@ _futago() {
         elif [ "$COMP_CWORD" -eq 3 ]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")
         elif [ "$COMP_CWORD" -eq 4 ] && [ "${COMP_WORDS[2]}" = add ]; then
-            mapfile -t COMPREPLY < <(compgen -W "segv oom panic" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "died disk-full ext4-error ext4-readonly hung-task io-error kernel-fault oom oops panic poweroff rcu-stall reboot segv soft-lockup warning" -- "$word")
         fi ;;
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     disk:--adaptive) mapfile -t COMPREPLY < <(compgen -W "on off" -- "$word") ;;

@@ -73,10 +73,36 @@ static bool print_result(json_t *take_result, bool as_json)
     return true;
 }
 
-static bool add(const char *vm, const char *word, const char *name, const char *filter,
-                bool as_json, GError **error)
+/* What stands before a definition counts before it. NULL with an error. Caller frees. */
+static char *whole_text(const char *word, const char *severity, const char *on, GError **error)
 {
     g_autofree char *text = probe_text(word, error);
+
+    if (!text) {
+        return NULL;
+    }
+    return g_strconcat(severity ? "severity=" : "", severity ? severity : "", severity ? "\n" : "",
+                       on ? "on=" : "", on ? on : "", on ? "\n" : "", text, NULL);
+}
+
+typedef struct {
+    char *name, *filter, *severity, *on; /* NULL: not said; owned */
+} Wanted;
+
+static void wanted_clear(Wanted *wanted)
+{
+    g_free(wanted->name);
+    g_free(wanted->filter);
+    g_free(wanted->severity);
+    g_free(wanted->on);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Wanted, wanted_clear)
+
+static bool add(const char *vm, const char *word, const Wanted *wanted, bool as_json,
+                GError **error)
+{
+    const char *name = wanted->name, *filter = wanted->filter;
+    g_autofree char *text = whole_text(word, wanted->severity, wanted->on, error);
     /* A shipped probe bears its own name, not its function's. */
     const char *own = name ? name : strpbrk(word, ":/") ? NULL : word;
     g_autoptr(FutControlClient) client = text ? fut_control_connect(vm, error) : NULL;
@@ -228,13 +254,16 @@ static bool check_words(int argc, char **argv, int wanted, GError **error)
 static bool run(int argc, char **argv, GError **error)
 {
     gboolean as_json = FALSE;
-    g_autofree char *name = NULL;
-    g_autofree char *filter = NULL;
+    g_auto(Wanted) wanted = { 0 };
     const GOptionEntry entries[] = {
-        { "name", 0, 0, G_OPTION_ARG_STRING, &name, "add: what to call it (default: the function)",
-          "NAME" },
-        { "filter", 0, 0, G_OPTION_ARG_STRING, &filter, "add: a hit has to pass this as well",
-          "FILTER" },
+        { "name", 0, 0, G_OPTION_ARG_STRING, &wanted.name,
+          "add: what to call it (default: the function)", "NAME" },
+        { "filter", 0, 0, G_OPTION_ARG_STRING, &wanted.filter,
+          "add: a hit has to pass this as well", "FILTER" },
+        { "severity", 0, 0, G_OPTION_ARG_STRING, &wanted.severity,
+          "add: info, warning, error or critical", "LEVEL" },
+        { "on", 0, 0, G_OPTION_ARG_STRING, &wanted.on,
+          "add: what to do: report, command:/PATH, ask:/PATH, failover, ...", "ACTION,..." },
         { "json", 0, 0, G_OPTION_ARG_NONE, &as_json, "One JSON object a line", NULL },
         { 0 },
     };
@@ -247,12 +276,14 @@ static bool run(int argc, char **argv, GError **error)
     if (!check_words(argc, argv, two_words ? 4 : 3, error)) {
         return false;
     }
-    if ((name || filter) && strcmp(deed, "add") != 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--name and --filter go with probe add only");
+    if ((wanted.name || wanted.filter || wanted.severity || wanted.on) &&
+        strcmp(deed, "add") != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "--name, --filter, --severity and --on go with probe add only");
         return false;
     }
     if (strcmp(deed, "add") == 0) {
-        return add(argv[2], argv[3], name, filter, as_json, error);
+        return add(argv[2], argv[3], &wanted, as_json, error);
     }
     if (strcmp(deed, "remove") == 0) {
         return remove_probe(argv[2], argv[3], error);

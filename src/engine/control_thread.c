@@ -5,6 +5,7 @@
 
 #include "control_server.h"
 #include "fut_error.h"
+#include "health_verbs.h"
 #include "service_internal.h"
 #include "snapper.h"
 #include "watch_verbs.h"
@@ -147,6 +148,12 @@ static json_t *verb_events(FutService *service, unsigned *follow, json_t *args, 
 
 static json_t *verb_probe_add(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
+    const char *text = json_string_value(json_object_get(args, "probe"));
+    g_autoptr(FutProbeKeys) keys = text ? fut_probe_keys_parse(text, error) : NULL;
+
+    if (text && (!keys || !fut_react_check(service->react, keys, error))) {
+        return NULL;
+    }
     return fut_watch_verb_add(service->watch, args, error);
 }
 
@@ -191,6 +198,17 @@ static json_t *verb_snapshot_status(FutService *service, unsigned *follow, json_
     return fut_snapper_status(service->snapper);
 }
 
+static json_t *verb_health(FutService *service, unsigned *follow, json_t *args, GError **error)
+{
+    return fut_health_verb(service->react, service->watch);
+}
+
+static json_t *verb_health_clear(FutService *service, unsigned *follow, json_t *args,
+                                 GError **error)
+{
+    return fut_health_verb_clear(service->react, args);
+}
+
 static json_t *verb_reset_stats(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     fut_engine_status_reset(service->engine);
@@ -218,6 +236,8 @@ static const struct {
     { "probe-list", verb_probe_list },
     { "probe-remove", verb_probe_remove },
     { "probe-watch", verb_probe_watch },
+    { "health", verb_health },
+    { "health-clear", verb_health_clear },
 };
 
 static json_t *run_verb(void *opaque, const char *name, json_t *args, unsigned *follow,

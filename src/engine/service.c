@@ -147,6 +147,7 @@ static const FutEngineHost service_host = {
 static void watch_wake(void *opaque)
 {
     FutService *service = opaque;
+    fut_wake_fd(service->react_wake_fd);
     fut_wake_fd(service->control_wake_fd);
 }
 
@@ -332,6 +333,7 @@ static void start_threads(FutService *service)
         { "futago-link", fut_link_thread },       { "futago-copy", fut_copy_thread },
         { "futago-disk", fut_disk_thread },       { "futago-ask", fut_ask_thread },
         { "futago-control", fut_control_thread }, { "futago-snap", fut_snapper_thread },
+        { "futago-react", fut_react_thread },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
         g_thread_unref(g_thread_new(threads[i].name, threads[i].run, service));
@@ -369,6 +371,7 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     }
     service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
     service->watch = vmm->watch = fut_watch_new(vmm, watch_wake, service);
+    fut_react_host_init(service);
     announce_start(service);
     fut_keeper_start();
     start_threads(service);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The service's own structure and its threads: link_thread.c, copy_thread.c, disk_thread.c, ask_thread.c, control_thread.c.
+/* The service's own structure and its threads: link_thread.c, copy_thread.c, disk_thread.c, ask_thread.c, control_thread.c, react_thread.c.
  */
 #ifndef FUT_SERVICE_INTERNAL_H
 #define FUT_SERVICE_INTERNAL_H
@@ -13,6 +13,7 @@
 #include "link.h"
 #include "link_tls.h"
 #include "pack_choice.h"
+#include "react.h"
 #include "service.h"
 #include "watch.h"
 
@@ -106,7 +107,9 @@ struct FutService {
     char *turned_away;          /* events_lock; the last connection that was, and why; or NULL */
     uint64_t turned_away_count; /* events_lock */
 
-    FutWatch *watch; /* control thread; vCPUs at a hit */
+    FutWatch *watch; /* control thread; vCPUs at a hit; the watch thread takes records */
+    FutReact *react;
+    int react_wake_fd;
     FutSnapper *snapper;
 };
 
@@ -115,6 +118,9 @@ void *fut_copy_thread(void *service);
 void *fut_disk_thread(void *service);
 void *fut_ask_thread(void *service);
 void *fut_control_thread(void *service);
+void *fut_react_thread(void *service);
+/* Before the threads start. */
+void fut_react_host_init(FutService *service);
 
 /* -- the host operations that belong to a thread -- */
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,

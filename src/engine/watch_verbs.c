@@ -6,6 +6,7 @@
 
 #include "control.h"
 #include "fut_error.h"
+#include "probe_says.h"
 
 #define SHOWN_MAX 400u
 
@@ -144,6 +145,13 @@ static json_t *record_json(const FutProbeRecord *record)
     json_object_set_new(message, "guest_time", json_real((double)record->guest_time_ns / 1e9));
     json_object_set_new(message, "vcpu", json_integer(record->vcpu));
     json_object_set_new(message, "fields", fields);
+    if (probe->keys->has_consequences) {
+        g_autofree char *cause = fut_probe_says(probe, record->values);
+        json_object_set_new(message, "severity",
+                            json_string(fut_severity_names[probe->keys->severity]));
+        json_object_set_new(message, "scope", json_string(fut_scope_names[probe->keys->scope]));
+        json_object_set_new(message, "cause", json_string(cause));
+    }
     return message;
 }
 

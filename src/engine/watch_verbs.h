@@ -6,6 +6,7 @@
  *   probe-list    -> {"kernel", "probes": [{"name", "probe", "filter", "function", "address", "stale", "hits", "records", "skipped"}]}
  *   probe-remove  {"name": NAME} -> {}
  *   a record      {"event": "PROBE", "probe": NAME, "sequence": N, "time": SECONDS_SINCE_1970, "guest_time": SECONDS, "vcpu": N, "fields": {...}}
+ *                 and with consequences "severity", "scope", "cause"
  *   lost records  {"event": "PROBE-LOST", "lost": N}
  * Addresses and pointers are text ("0x..."); a value whose memory was not there is null.
  */

@@ -10,6 +10,7 @@
 
 #include "fut_rate.h"
 #include "guest_kernel.h"
+#include "probe_keys.h"
 #include "probe_text.h"
 
 #define FUT_PROBE_ARGUMENTS 6u
@@ -58,6 +59,7 @@ typedef struct {
 
 typedef struct {
     char *name, *text, *filter, *function; /* owned; filter may be NULL */
+    FutProbeKeys *keys;                    /* owned: what its records mean */
     uint64_t address, physical;            /* of the function */
     uint64_t syscall_entry;                /* of the kernel it is for */
     uint64_t current_task;
@@ -75,8 +77,9 @@ typedef struct {
 } FutProbe;
 
 /*
- * `filter` (may be NULL) narrows the probe's own. FUT_ERR_ARG names the function (with names like it), parameter or
- * member that does not exist, or the value that cannot be recorded. One reference is the caller's.
+ * `text` is a definition (probe_keys.h), `filter` (may be NULL) narrows its own. FUT_ERR_ARG names the function (with names like it), parameter or
+ * member that does not exist, or the value that cannot be recorded: of the first alternative, if there are several and none fits. One
+ * reference is the caller's.
  */
 FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const char *text,
                         const char *filter, GError **error);

@@ -221,8 +221,9 @@ static bool compile(FutProbe *probe, const FutGuestKernel *kernel, const FutProb
     return true;
 }
 
-FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const char *text,
-                        const char *filter, GError **error)
+/* The probe of one alternative of a definition. */
+static FutProbe *new_one(const FutGuestKernel *kernel, const char *name, const char *text,
+                         const char *filter, GError **error)
 {
     g_autoptr(FutProbeText) parsed = fut_probe_text_parse(text, error);
 
@@ -231,13 +232,46 @@ FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const ch
     }
     g_autoptr(FutProbe) probe = g_atomic_rc_box_new0(FutProbe);
     probe->name = g_strdup(name && *name ? name : parsed->function);
-    probe->text = g_strdup(text);
     probe->filter = g_strdup(filter);
     probe->function = g_strdup(parsed->function);
     probe->syscall_entry = kernel->syscall_entry;
     probe->current_task = kernel->current_task;
     probe->rate = (FutRate)FUT_RATE_INIT(RECORDS_BURST, RECORD_EVERY_NS);
     return compile(probe, kernel, parsed, error) ? g_steal_pointer(&probe) : NULL;
+}
+
+/* An alternative may be for another kernel; none may be badly written. */
+static bool all_can_be_read(const FutProbeKeys *keys, GError **error)
+{
+    for (unsigned i = 0; i < keys->probe_count; i++) {
+        g_autoptr(FutProbeText) parsed = fut_probe_text_parse(keys->probes[i], error);
+        if (!parsed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const char *text,
+                        const char *filter, GError **error)
+{
+    g_autoptr(FutProbeKeys) keys = fut_probe_keys_parse(text, error);
+    g_autoptr(GError) fault = NULL;
+    FutProbe *probe = NULL;
+
+    if (!keys || !all_can_be_read(keys, error)) {
+        return NULL;
+    }
+    for (unsigned i = 0; !probe && i < keys->probe_count; i++) {
+        probe = new_one(kernel, name, keys->probes[i], filter, i == 0 ? &fault : NULL);
+    }
+    if (!probe) {
+        g_propagate_error(error, g_steal_pointer(&fault));
+        return NULL;
+    }
+    probe->text = g_strdup(text);
+    probe->keys = g_steal_pointer(&keys);
+    return probe;
 }
 
 FutProbe *fut_probe_ref(FutProbe *probe)
@@ -253,6 +287,7 @@ static void probe_clear(gpointer data)
     g_free(probe->text);
     g_free(probe->filter);
     g_free(probe->function);
+    fut_probe_keys_free(probe->keys);
     for (unsigned i = 0; i < probe->field_count; i++) {
         g_free(probe->labels[i]);
     }

@@ -9,11 +9,17 @@
  *   EAT <name>             takes memory until it is killed
  *   PANIC                  the kernel panics; no answer comes
  *   GETPPID <times>        that many system calls
+ *   CALL <name> <number>   makes the system call of that number, without arguments
+ *   LISTEN <name> <port>   listens there and accepts nothing; the answer, "OK <pid> 0", comes when it does
+ *   DO <shell command>     in a shell; "OK <pid> <exit status>"
+ *   START <shell command>  the same, not waited for: "OK 0 0"
  */
 #include "guest_crash.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,10 +54,66 @@ static void be(const char *deed, long number)
         read_at(number);
     } else if (strcmp(deed, "EAT") == 0) {
         eat();
+    } else if (strcmp(deed, "CALL") == 0) {
+        syscall(number, 0, 0, 0, 0, 0, 0);
     } else if (strcmp(deed, "KILL") == 0) {
         pause();
     }
     _exit(0);
+}
+
+/* With room for one connection that nobody accepts. */
+static void listen_and_sleep(const char *name, long port, int ready_fd)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+    prctl(PR_SET_NAME, name);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 0) == 0 &&
+        write(ready_fd, "", 1) == 1) {
+        pause();
+    }
+    _exit(1);
+}
+
+static void start_listener(const char *name, long port, char *ret, size_t size)
+{
+    int fds[2];
+    char byte;
+
+    if (pipe(fds) < 0) {
+        snprintf(ret, size, "ERR no pipe");
+        return;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        listen_and_sleep(name, port, fds[1]);
+    }
+    close(fds[1]);
+    bool listens = child > 0 && read(fds[0], &byte, 1) == 1;
+    close(fds[0]);
+    snprintf(ret, size, listens ? "OK %d 0" : "ERR does not listen", child);
+}
+
+static void run_shell(const char *command, bool wait_for_it, char *ret, size_t size)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        /* Whose child's child is nobody's to wait for. */
+        if (wait_for_it || fork() == 0) {
+            signal(SIGTERM, SIG_DFL);
+            execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        }
+        _exit(wait_for_it ? 127 : 0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        snprintf(ret, size, "ERR no process");
+    } else {
+        snprintf(ret, size, "OK %d %d", wait_for_it ? child : 0, WEXITSTATUS(status));
+    }
 }
 
 /* Its answer, in `ret`. */
@@ -85,9 +147,10 @@ static void panic(char *ret, size_t size)
 
 static void obey(const char *line, char *ret, size_t size)
 {
-    char deed[16], name[16] = "";
+    char deed[16] = "", name[16] = "";
     long number = 0;
     int words = sscanf(line, "%15s %15s %li", deed, name, &number);
+    bool waits = strcmp(deed, "DO") == 0;
 
     if (words == 1 && strcmp(deed, "PANIC") == 0) {
         panic(ret, size);
@@ -96,16 +159,21 @@ static void obey(const char *line, char *ret, size_t size)
             syscall(SYS_getppid);
         }
         snprintf(ret, size, "OK");
+    } else if (words >= 2 && (waits || strcmp(deed, "START") == 0)) {
+        run_shell(line + strlen(deed) + 1, waits, ret, size);
+    } else if (words == 3 && strcmp(deed, "LISTEN") == 0) {
+        start_listener(name, number, ret, size);
     } else if (words >= 2) {
         run_child(deed, name, number, ret, size);
     } else {
-        snprintf(ret, size, "ERR expected SEGV, KILL, EXIT, EAT, PANIC or GETPPID");
+        snprintf(ret, size,
+                 "ERR expected SEGV, KILL, EXIT, EAT, PANIC, GETPPID, CALL, LISTEN, DO or START");
     }
 }
 
 void serve_crash(int fd)
 {
-    char line[128], answer[64];
+    char line[512], answer[128];
     FILE *in = fdopen(dup(fd), "r");
 
     while (in && fgets(line, sizeof(line), in)) {
