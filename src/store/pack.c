@@ -16,7 +16,7 @@ static bool fail(const FutPack *pack, const char *what, GError **error)
     return false;
 }
 
-char *fut_pack_name(uint32_t first, uint32_t last)
+char *fut_pack_file_name(uint32_t first, uint32_t last)
 {
     return g_strdup_printf("%08x-%08x" FUT_PACK_SUFFIX, first, last);
 }
@@ -28,7 +28,7 @@ bool fut_pack_parse_name(const char *name, uint32_t *ret_first, uint32_t *ret_la
     if (sscanf(name, "%8x-%8x", &first, &last) != 2 || first == 0 || first > last) {
         return false;
     }
-    g_autofree char *good = fut_pack_name(first, last);
+    g_autofree char *good = fut_pack_file_name(first, last);
     *ret_first = first;
     *ret_last = last;
     return strcmp(name, good) == 0;

@@ -41,7 +41,7 @@ FutPack *fut_pack_ref(FutPack *pack);
 void fut_pack_unref(FutPack *pack);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutPack, fut_pack_unref)
 
-char *fut_pack_name(uint32_t first, uint32_t last);
+char *fut_pack_file_name(uint32_t first, uint32_t last);
 /* False: not a pack's name. */
 bool fut_pack_parse_name(const char *name, uint32_t *ret_first, uint32_t *ret_last);
 /* Where a record is; false: not here. */
@@ -91,6 +91,8 @@ void fut_pack_set_done(FutPackSet *set);
 /* The file and frame of a record. False: not there. */
 bool fut_pack_set_find(const FutPackSet *set, uint64_t place, FutPack **ret_pack,
                        size_t *ret_entry);
+/* Position of a pack of the set. */
+guint fut_pack_set_index(const FutPackSet *set, const FutPack *pack);
 /* Why a record is not there: names the file. Always false. */
 bool fut_pack_set_fail(const FutPackSet *set, uint64_t place, GError **error);
 

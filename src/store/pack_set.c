@@ -150,6 +150,20 @@ void fut_pack_set_add(FutPackSet *set, FutPack *take_pack)
     g_ptr_array_insert(set->packs, (gint)at, take_pack);
 }
 
+guint fut_pack_set_index(const FutPackSet *set, const FutPack *pack)
+{
+    guint low = 0, high = set->packs->len;
+
+    while (high - low > 1) {
+        guint middle = low + (high - low) / 2;
+        bool below = pack->first < ((const FutPack *)set->packs->pdata[middle])->first;
+        low = below ? low : middle;
+        high = below ? middle : high;
+    }
+    g_assert(set->packs->pdata[low] == pack);
+    return low;
+}
+
 bool fut_pack_set_find(const FutPackSet *set, uint64_t place, FutPack **ret_pack, size_t *ret_entry)
 {
     uint32_t number = fut_place_pack(place);

@@ -336,6 +336,7 @@ static bool choose_id(FutSnapshotWriter *writer, GError **error)
             taken = taken || id == wanted;
         }
     }
+    highest = MAX(highest, store->last_id);
     writer->info->id = wanted ? wanted : MAX(highest + 1, store->next_snapshot);
     if (taken) {
         g_set_error(error, FUT_ERROR, FUT_ERR_BUSY,
@@ -552,6 +553,7 @@ static bool write_all(FutSnapshotWriter *writer, GError **error)
 bool fut_snapshot_commit(FutSnapshotWriter *take_writer, FutSnapshotInfo **ret_info, GError **error)
 {
     g_assert(!take_writer->failed);
+    take_writer->store->last_id = MAX(take_writer->store->last_id, take_writer->info->id);
     if (!write_all(take_writer, error)) {
         fut_snapshot_abort(take_writer);
         return false;

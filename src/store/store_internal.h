@@ -15,6 +15,7 @@ struct FutStore {
     FutStoreIdentity identity;
     uint64_t next_pack, next_snapshot; /* as the file says */
     uint64_t spare_pack, spare_end;    /* pack numbers that are reserved for this process */
+    uint64_t last_id;                  /* that this process tried to commit */
     bool locked;
     FutKnownRecords *known; /* NULL until something is written */
 };

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which records snapshots refer to: a bit a record. */
+#ifndef FUT_STORE_MARKS_H
+#define FUT_STORE_MARKS_H
+
+#include "pack.h"
+#include "store.h"
+
+typedef struct {
+    const FutPackSet *set; /* borrowed; must not change */
+    uint16_t **masks;      /* for each pack of the set a mask for each frame */
+} FutMarks;
+
+void fut_marks_init(FutMarks *marks, const FutPackSet *set);
+void fut_marks_done(FutMarks *marks);
+/* Sets a record's mark. *ret_was: it was set. False: there is no such record (fut_pack_set_fail() says why). */
+bool fut_marks_set(FutMarks *marks, uint64_t place, bool *ret_was);
+bool fut_marks_get(const FutMarks *marks, uint64_t place);
+
+/* Called for each record of a snapshot, nodes before what is below them (level 0: a unit). False: not to go below it. The same record can
+ * come several times. */
+typedef bool (*FutVisitor)(void *opaque, uint64_t place, unsigned level);
+/* What cannot be read below `area` and `level`. */
+typedef void (*FutVisitFault)(void *opaque, uint64_t place, const GError *fault);
+/* Goes through all areas. With `fault`, goes on after what cannot be read; without, false with the error. */
+bool fut_snapshot_visit(const FutSnapshotInfo *info, FutRecordReader *reader, FutVisitor visit,
+                        FutVisitFault fault, void *opaque, GError **error);
+
+/* Marks all that a snapshot refers to; what was marked already is not gone through again. *ret_bytes: stored bytes of what was not,
+ * by their share of their frames. */
+bool fut_marks_add_snapshot(FutMarks *marks, const FutSnapshotInfo *info, FutRecordReader *reader,
+                            uint64_t *ret_bytes, GError **error);
+
+#endif

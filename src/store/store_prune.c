@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "store_prune.h"
+
+#include <string.h>
+
+#include "fut_error.h"
+#include "pack_join.h"
+#include "store_internal.h"
+#include "store_marks.h"
+
+typedef struct {
+    FutStore *store;
+    const FutPrunePolicy *policy;
+    FutStoreProgress progress;
+    void *opaque;
+    uint64_t write_max;
+    FutPruneReport *report;
+    GPtrArray *all; /* snapshots, oldest first */
+    bool *stays;
+    uint64_t bound; /* bytes of all files */
+    FutPackSet set;
+} Prune;
+
+void fut_prune_report_done(FutPruneReport *report)
+{
+    g_clear_pointer(&report->removed, g_array_unref);
+}
+
+static bool goes_on(const Prune *p, uint64_t done, uint64_t all)
+{
+    return !p->progress || p->progress(p->opaque, done, all);
+}
+
+static uint64_t bytes_of(const FutPackSet *set)
+{
+    uint64_t bytes = 0;
+
+    for (guint i = 0; i < set->packs->len; i++) {
+        bytes += ((const FutPack *)set->packs->pdata[i])->length;
+    }
+    return bytes;
+}
+
+/* Nothing may be removed while it is not known what is needed. */
+static bool list_whole(Prune *p, GError **error)
+{
+    g_autoptr(GPtrArray) damaged = NULL;
+
+    p->all = fut_store_list(p->store, &damaged, error);
+    if (p->all && damaged->len > 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: delete that snapshot first",
+                    (const char *)damaged->pdata[0]);
+        return false;
+    }
+    return p->all != NULL;
+}
+
+/* Bytes that all of it may have. */
+static bool byte_bound(const Prune *p, uint64_t *ret, GError **error)
+{
+    uint64_t is_free, bytes = bytes_of(&p->set);
+
+    *ret = p->policy->max_bytes ? p->policy->max_bytes : UINT64_MAX;
+    if (p->policy->min_free == 0) {
+        return true;
+    }
+    int code = p->store->fs->ops->free_bytes(p->store->fs, &is_free);
+    if (code) {
+        return fut_store_fs_fail(p->store->fs, "look at", "", code, error);
+    }
+    if (is_free < p->policy->min_free) {
+        uint64_t missing = p->policy->min_free - is_free;
+        *ret = MIN(*ret, bytes > missing ? bytes - missing : 0);
+    }
+    return true;
+}
+
+/* From the newest to the oldest: what fits stays, of what the policy lets stay. All that stays is marked. */
+static bool choose(Prune *p, FutMarks *marks, GError **error)
+{
+    FutRecordReader *reader = fut_record_reader_new(&p->set);
+    uint64_t sum = 0, more;
+    bool full = false, good = byte_bound(p, &p->bound, error);
+
+    fut_prune_thin(p->all, p->policy, p->stays);
+    for (guint i = p->all->len; good && i-- > 0;) {
+        bool newest = fut_prune_is_newest(p->all, i);
+        p->stays[i] = newest || (p->stays[i] && !full);
+        if (!p->stays[i]) {
+            continue;
+        }
+        good = fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
+        sum += more;
+        /* The one that goes beyond the bound does not fit; its marks stay until the next prune. */
+        if (sum > p->bound) {
+            full = true;
+            p->report->short_of_room = p->report->short_of_room || newest;
+            p->stays[i] = newest;
+        }
+    }
+    fut_record_reader_free(reader);
+    return good;
+}
+
+/* What stays, and only that, is marked. */
+static bool mark_what_stays(Prune *p, FutMarks *marks, GError **error)
+{
+    FutRecordReader *reader = fut_record_reader_new(&p->set);
+    uint64_t more;
+    bool good = true;
+
+    for (guint i = 0; i < p->all->len && good; i++) {
+        good =
+            !p->stays[i] || fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
+    }
+    fut_record_reader_free(reader);
+    return good;
+}
+
+static bool remove_snapshots(Prune *p, bool dry_run, GError **error)
+{
+    FutStoreFs *fs = p->store->fs;
+    uint64_t highest = 0;
+    int code = 0;
+
+    for (guint i = 0; i < p->all->len; i++) {
+        const FutSnapshotInfo *info = p->all->pdata[i];
+        if (!p->stays[i]) {
+            g_array_append_val(p->report->removed, info->id);
+            highest = MAX(highest, info->id);
+        }
+    }
+    if (dry_run || p->report->removed->len == 0) {
+        return true;
+    }
+    if (!fut_store_raise_snapshot(p->store, highest + 1, error)) {
+        return false;
+    }
+    for (guint i = 0; i < p->report->removed->len && code == 0; i++) {
+        g_autofree char *name = fut_manifest_name(g_array_index(p->report->removed, uint64_t, i));
+        code = fs->ops->remove(fs, name);
+    }
+    code = code ? code : fs->ops->sync_folder(fs);
+    return code == 0 || fut_store_fs_fail(fs, "remove snapshots from", "", code, error);
+}
+
+/* -- files -- */
+
+static bool remove_unneeded(Prune *p, const FutMarks *marks, GError **error)
+{
+    FutStoreFs *fs = p->store->fs;
+
+    for (guint i = 0; i < p->set.packs->len; i++) {
+        const FutPack *pack = p->set.packs->pdata[i];
+        size_t frames;
+        fut_join_live_bytes(marks, i, &frames);
+        int code = frames ? 0 : fs->ops->remove(fs, pack->name);
+        if (code) {
+            return fut_store_fs_fail(fs, "remove", pack->name, code, error);
+        }
+    }
+    /* All that is needed was found without these. */
+    for (guint i = 0; i < p->set.broken->len; i++) {
+        const FutBrokenPack *broken = p->set.broken->pdata[i];
+        int code = fs->ops->remove(fs, broken->name);
+        if (code) {
+            return fut_store_fs_fail(fs, "remove", broken->name, code, error);
+        }
+    }
+    return true;
+}
+
+static bool has_room_for(const Prune *p, const FutMarks *marks, FutJoin join)
+{
+    uint64_t is_free, bytes = 0;
+    size_t frames;
+
+    for (guint i = join.first; i < join.first + join.count; i++) {
+        bytes += fut_join_live_bytes(marks, i, &frames) * 9 / 8;
+    }
+    return p->store->fs->ops->free_bytes(p->store->fs, &is_free) == 0 &&
+           is_free > bytes + p->policy->min_free &&
+           (p->write_max == 0 || p->report->written + bytes <= p->write_max);
+}
+
+/* What is joined keeps its place among the others; the rest is looked at from behind it. */
+static bool join_small(Prune *p, const FutMarks *marks, GError **error)
+{
+    bool tight = bytes_of(&p->set) > p->bound;
+    FutJoin join = fut_join_choose(marks, 0, tight);
+
+    while (join.count > 0) {
+        uint64_t written = 0;
+        if (has_room_for(p, marks, join) && !fut_join_do(p->store, marks, join, &written, error)) {
+            return false;
+        }
+        p->report->written += written;
+        guint next = join.first + join.count;
+        if (!goes_on(p, next, marks->set->packs->len)) {
+            return true;
+        }
+        join = fut_join_choose(marks, next, tight);
+    }
+    return true;
+}
+
+/* Opens the files as they are now, and marks. */
+static bool look_again(Prune *p, FutMarks *marks, GError **error)
+{
+    fut_marks_done(marks);
+    fut_pack_set_done(&p->set);
+    if (!fut_store_packs(p->store, &p->set, error)) {
+        return false;
+    }
+    fut_marks_init(marks, &p->set);
+    return mark_what_stays(p, marks, error);
+}
+
+static void count_after(Prune *p)
+{
+    FutPackSet set;
+
+    if (fut_store_packs(p->store, &set, NULL)) {
+        p->report->bytes_after = bytes_of(&set);
+        p->report->files_after = set.packs->len;
+        fut_pack_set_done(&set);
+    }
+}
+
+static bool prune_locked(Prune *p, FutMarks *marks, bool dry_run, GError **error)
+{
+    if (!list_whole(p, error) || !fut_store_packs(p->store, &p->set, error)) {
+        return false;
+    }
+    fut_marks_init(marks, &p->set);
+    p->stays = g_new0(bool, p->all->len + 1);
+    p->report->bytes_before = p->report->bytes_after = bytes_of(&p->set);
+    p->report->files_before = p->report->files_after = p->set.packs->len;
+    if (!choose(p, marks, error) || !remove_snapshots(p, dry_run, error)) {
+        return false;
+    }
+    if (dry_run) {
+        return true;
+    }
+    if (!fut_store_tidy(p->store, &p->set, error) || !look_again(p, marks, error) ||
+        !remove_unneeded(p, marks, error) || !look_again(p, marks, error) ||
+        !join_small(p, marks, error)) {
+        return false;
+    }
+    count_after(p);
+    return true;
+}
+
+bool fut_store_prune(FutStore *store, const FutPrunePolicy *policy, bool dry_run,
+                     uint64_t write_max, FutStoreProgress progress, void *opaque,
+                     FutPruneReport *ret, GError **error)
+{
+    FutPruneReport report = { .removed = g_array_new(FALSE, FALSE, sizeof(uint64_t)) };
+    Prune p = { .store = store,
+                .policy = policy,
+                .progress = progress,
+                .opaque = opaque,
+                .write_max = write_max,
+                .report = &report };
+    FutMarks marks = { 0 };
+
+    if (!fut_store_lock(store, FUT_STORE_LOCK_WAIT_MS, error)) {
+        fut_prune_report_done(&report);
+        return false;
+    }
+    bool good = prune_locked(&p, &marks, dry_run, error);
+    fut_store_unlock(store);
+    fut_marks_done(&marks);
+    fut_pack_set_done(&p.set);
+    g_free(p.stays);
+    g_clear_pointer(&p.all, g_ptr_array_unref);
+    if (good) {
+        *ret = report;
+    } else {
+        fut_prune_report_done(&report);
+    }
+    return good;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Keeps a store within its bounds: removes snapshots, then what only they referred to, and joins small files. */
+#ifndef FUT_STORE_PRUNE_H
+#define FUT_STORE_PRUNE_H
+
+#include "prune_policy.h"
+
+typedef struct {
+    GArray *removed;       /* uint64_t: IDs, oldest first (with `dry_run`: that would be) */
+    uint64_t bytes_before; /* of all pack files */
+    uint64_t bytes_after;
+    unsigned files_before, files_after;
+    uint64_t written;   /* bytes, by joining */
+    bool short_of_room; /* a bound is exceeded though only the newest of each VM is left */
+} FutPruneReport;
+
+/* May be NULL; called now and then with what is done and what there is to do. False: stop here (nothing is lost by that). */
+typedef bool (*FutStoreProgress)(void *opaque, uint64_t done, uint64_t all);
+
+/* Takes the store's lock. `write_max`: bytes that joining may write in this call, 0 any. FUT_ERR_IO names a file that is damaged, because of which
+ * it cannot be said what is needed; nothing is removed then. */
+bool fut_store_prune(FutStore *store, const FutPrunePolicy *policy, bool dry_run,
+                     uint64_t write_max, FutStoreProgress progress, void *opaque,
+                     FutPruneReport *ret, GError **error);
+void fut_prune_report_done(FutPruneReport *report);
+
+#endif
