@@ -123,7 +123,7 @@ setup_etcd() {
 # The test guest with Debian's generic kernel, for devices that the cloud kernel has no drivers for.
 setup_generic_guest() {
     local state
-    state=$(cat tests/guest/*.* tests/guest/guest-init | sha256sum)
+    state=$(cat tests/guest/*.* tests/guest/guest-init tools/setup.sh | sha256sum)
     if is_done generic-guest "$state" && [ -e "$BUILD/guest-generic/initrd.img" ]; then
         return
     fi
@@ -134,7 +134,7 @@ setup_generic_guest() {
             '*failover.ko*' '*/kernel/drivers/scsi/s*' '*/kernel/drivers/ata/*' '*/kernel/drivers/net/ethernet/intel/e1000*' \
             '*/kernel/drivers/block/*' '*/kernel/drivers/char/hw_random/*' '*/kernel/block/*' '*/kernel/lib/*' '*/kernel/crypto/*' '*/kernel/arch/x86/crypto/*' '*/kernel/drivers/usb/common/*'
     fi
-    /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel-generic" "$BUILD/guest-generic" ahci e1000
+    /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel-generic" "$BUILD/guest-generic" ahci e1000 e1000e
     mark_done generic-guest "$state"
 }
 

@@ -21,6 +21,8 @@ def test_kill_two_in_turn(lab, kind):
         make_images(host, machine.disks)
     here, there = pair(lab, machine)
     counted = machine.nic_models.index("e1000")
+    for ip in GUEST_IPS[:machine.nics]:
+        load.Connection(lab.client, load.ECHO, ip).echo()
     counter = load.Counter(lab.client, GUEST_IPS[counted])
     busy = [lab.client.spawn([load.paths.FUT_RR, ip, str(load.ECHO), "1", "3600"], "rr")
             for number, ip in enumerate(GUEST_IPS[:machine.nics]) if number != counted]

@@ -9,9 +9,11 @@ import subprocess
 import threading
 
 from .load import Connection
+from .process import PATIENCE, wait_for
 
 DISK_PORT = 7005
 MB = 1 << 20
+ENOUGH = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ def names(disks):
 class DiskUser:
     """A connection to the guest's disk service."""
 
-    def __init__(self, client, timeout=30):
+    def __init__(self, client, timeout=90):
         self.connection = Connection(client, DISK_PORT, timeout=timeout)
 
     def order(self, *words):
@@ -126,10 +128,11 @@ class Writer:
         self.thread.join(5)
 
     def stop(self):
+        """After enough writes to mean something, however slow they are."""
+        wait_for(lambda: f"more than {ENOUGH} writes to {self.disk}, there are {self.count}", lambda: self.error or self.count > ENOUGH, 30)
         self.stopping = True
-        self.thread.join(30)
+        self.thread.join(30 * PATIENCE)
         assert not self.thread.is_alive() and self.error is None, self.error
-        assert self.count > 20, f"only {self.count} writes to {self.disk}"
 
     def check(self):
         for block in sorted(self.done):
