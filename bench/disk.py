@@ -3,15 +3,15 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
 import time
 
+import disk_guest
 import plots
 from lab import paths, process
-from lab.nbd_disk import wait_complete
+from lab.nbd_disk import free_port, wait_complete
 from lab.nbd_disk import Disks as Folder
 from lab.qmp import Qmp
 
@@ -23,13 +23,8 @@ IN_ALL = False
 SIZE, DATA, PIECE = 1 << 30, 512 << 20, 1 << 20  # the second half is a hole
 ONE_WAY_US, MBIT = 10000, 1000
 WARM = 64 << 20  # bytes that are here already when what is here is read
-GIVE_UP_S = 240
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+GIVE_UP_S = 60   # a disk that is not here by then
+IN_TIME_S = 660  # no round begins that would not end by then, and nothing that is not the relocating disk's own
 
 
 class Site:
@@ -38,16 +33,21 @@ class Site:
     def __init__(self, effort):
         self.folder, self.effort, self.children = tempfile.mkdtemp(prefix="futago-disk-"), effort, []
         self.image = os.path.join(self.folder, "source.img")
+        self.number = 0
         with open(self.image, "wb") as handle:
             handle.truncate(SIZE)
             for _ in range(DATA // PIECE):
                 handle.write(os.urandom(PIECE))
+        self.uri = self.far_away(self.image)
+
+    def far_away(self, image):
+        """The URI of that image behind the long wire."""
         near, far = free_port(), free_port()
-        self.spawn("nbdkit", "--foreground", "--readonly", "--threads", "64", "--ip-addr", "127.0.0.1", "--port", str(near), "file", self.image)
+        self.spawn("nbdkit", "--foreground", "--readonly", "--threads", "64", "--ip-addr", "127.0.0.1", "--port", str(near), "file", image)
         self.spawn(paths.FUT_DELAY, "127.0.0.1", str(far), "127.0.0.1", str(near), str(ONE_WAY_US), str(MBIT))
-        self.uri = f"nbd://127.0.0.1:{far}"
-        self.number = 0
-        process.wait_for("the source", lambda: subprocess.run(["nbdinfo", "--size", self.uri], capture_output=True, check=False).returncode == 0)
+        uri = f"nbd://127.0.0.1:{far}"
+        process.wait_for("the source", lambda: subprocess.run(["nbdinfo", "--size", uri], capture_output=True, check=False).returncode == 0)
+        return uri
 
     def spawn(self, *words):
         self.children.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -275,21 +275,64 @@ def cached_curve(site, rival):
         disk.close()
 
 
+def compile_job(lab, site, say):
+    """The job on the same disk: all here, and while it comes here."""
+    trouble = disk_guest.missing()
+    if trouble:
+        say(f"no compile job: {trouble}")
+        return {}
+    image, took = disk_guest.make_disk(site.room()), {}
+    for place, uri in (("relocating", site.far_away(image)), ("local", None)):
+        disks = Folder(site.room())
+        disks.cache = disks.cache if uri else image  # what it writes there goes with it
+        try:
+            took[place] = disk_guest.compile_on(lab, disks.disk(uri).socket)
+        finally:
+            disks.close()
+        say(f"compile job, {place}: {took[place]:.1f} s")
+    return {"disk.compile_local_s": took["local"], "disk.compile_s": took["relocating"], "disk.compile_slowdown": took["relocating"] / took["local"]}
+
+
+def one_rival(site, rival, seconds, say):
+    values = {**uncached(site, rival, seconds), **beside(site, rival, seconds)}
+    for loaded in (False, True) if rival.brings else ():
+        values.update(relocate_in_time(site, rival, loaded, say))
+    return values
+
+
+def one_round(site, effort, found, say, label):
+    def keep(name, values):
+        for key, value in values.items():
+            found.setdefault(name, {}).setdefault(key, []).append(value)
+        say(f"{label}, {name}: " + ", ".join(f"{key[5:]} {value:.4g}" for key, value in values.items()))
+    for rival in effort.of(RIVALS):
+        keep(rival.name, one_rival(site, rival, 1 if effort.quick else 3, say))
+    if not effort.quick:
+        keep("copy-first", plain_copy(site))
+
+
+def guests(lab, site, found, say):
+    figures = found["futago"]
+    for key, value in compile_job(lab, site, say).items():
+        figures.setdefault(key, []).append(value)
+    downtime, took = disk_guest.move(lab)
+    say(f"futago relocate: {took:.1f} s, the client's longest wait {downtime:.1f} ms")
+    figures["disk.move_gap_ms"], figures["disk.move_s"] = [downtime], [took]
+
+
 def run(lab, effort, say):
-    site, found = Site(effort), {}
-    seconds = 1 if effort.quick else 3
+    """Rounds until they are enough, or the time is over."""
+    begun, site, found, longest = time.monotonic(), Site(effort), {}, 0.0
     try:
-        for round_number in range(effort.repeats):
-            for rival in effort.of(RIVALS):
-                figures = found.setdefault(rival.name, {})
-                values = {**uncached(site, rival, seconds), **beside(site, rival, seconds)}
-                for loaded in (False, True) if rival.brings else ():
-                    values.update(relocate_in_time(site, rival, loaded, say))
-                for key, value in values.items():
-                    figures.setdefault(key, []).append(value)
-                say(f"round {round_number + 1}, {rival.name}: " + ", ".join(f"{key[5:]} {value:.4g}" for key, value in values.items()))
-            if not effort.quick:
-                found.setdefault("copy-first", {}).setdefault("disk.relocate_idle_s", []).append(plain_copy(site)["disk.relocate_idle_s"])
+        for number in range(effort.repeats):
+            started = time.monotonic()
+            if number and started - begun + longest > IN_TIME_S:
+                say(f"{number} rounds: there is no time for more")
+                break
+            one_round(site, effort, found, say, f"round {number + 1} of {effort.repeats}")
+            longest = max(longest, time.monotonic() - started)
+            if number == 0 and not effort.quick:
+                guests(lab, site, found, say)
         curve = cached_curve(site, Futago)
         found["futago"]["disk.curve_s"] = [at for at, _ in curve]
         found["futago"]["disk.curve_share"] = [share for _, share in curve]

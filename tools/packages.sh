@@ -17,8 +17,9 @@ PACKAGES=(
 )
 TEST_PACKAGES=(openssl gnutls-bin qemu-utils  # make the certificates, keys and disk images of tests
     mmdebstrap e2fsprogs                      # make the Debian guest, and Debian 13
-    nbdkit libnbd-bin python3-libnbd)         # NBD servers and clients
-BENCH_PACKAGES=(python3-matplotlib fio)
+    nbdkit libnbd-bin python3-libnbd          # NBD servers and clients
+    qemu-block-extra)                         # an iSCSI initiator
+BENCH_PACKAGES=(python3-matplotlib fio tcc)
 SUPPORTED="supported: Debian 12 with its QEMU 7.2, Debian 13 with its QEMU 10.0, on x86-64"
 LISTS_MAX_AGE_DAYS=7
 

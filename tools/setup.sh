@@ -94,6 +94,10 @@ download_etcd() {
     download_package "$1" etcd-server
 }
 
+download_tgt() {
+    download_package "$1" tgt
+}
+
 # fetch_package WHAT FOLDER PATTERN...: runs download_WHAT; what matches is unpacked into FOLDER. Nothing is installed.
 fetch_package() {
     local what=$1 folder=$2 package=$2/package
@@ -118,6 +122,14 @@ setup_etcd() {
     say "fetching etcd for the tests"
     mkdir -p "$BUILD/etcd"
     fetch_package etcd "$BUILD/etcd" '*/usr/bin/etcd'
+}
+
+# An iSCSI target for a test, in user space; installed it would be a service of this machine.
+setup_tgt() {
+    [ -x "$BUILD/tgt/usr/sbin/tgtd" ] && return
+    say "fetching tgt for the tests"
+    mkdir -p "$BUILD/tgt"
+    fetch_package tgt "$BUILD/tgt" '*/usr/sbin/tgt*'
 }
 
 # The test guest with Debian's generic kernel, for devices that the cloud kernel has no drivers for.
@@ -163,6 +175,7 @@ setup_tests() {
     need_packages "${TEST_PACKAGES[@]}" "${BENCH_PACKAGES[@]}"
     hold_lock
     setup_etcd
+    setup_tgt
     setup_generic_guest
     release_lock
 }

@@ -18,12 +18,14 @@ def pytest_configure(config):
 
 
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
-# Not skipped, but no part of the run: a machine that has no KVM cannot run them at all.
-collect_ignore = [] if KVM else ["test_kvm.py"]
+DEVICES = all(os.access(path, os.R_OK | os.W_OK) for path in ("/dev/loop-control", "/dev/loop0", "/dev/fuse"))
+# Not skipped, but no part of the run: a machine that has no KVM, or no devices, cannot run them at all.
+collect_ignore = ([] if KVM else ["test_kvm.py"]) + ([] if DEVICES else ["test_disk_devices.py"])
 
 
 def pytest_report_header():
-    return [] if KVM else ["no /dev/kvm that can be used here: test_kvm.py is left out"]
+    return ([] if KVM else ["no /dev/kvm that can be used here: test_kvm.py is left out"]) + \
+        ([] if DEVICES else ["no loop devices or no FUSE that can be used here: test_disk_devices.py is left out"])
 
 
 def leftovers(lab):

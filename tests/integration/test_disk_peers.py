@@ -13,7 +13,7 @@ import nbd
 import pytest
 from lab import process
 from lab.certificates import make_authority, make_host, tool
-from lab.nbd_disk import MB, Disks, client_of, content_of, futago, read_all, status_of, wait_complete
+from lab.nbd_disk import MB, Disks, client_of, content_of, free_port, futago, read_all, run, status_of, wait_complete
 
 UNIT = 256 << 10  # what the copy fetches at once
 
@@ -23,12 +23,6 @@ def disks(tmp_path):
     disks = Disks(tmp_path)
     yield disks
     disks.close()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # -- TLS to the source --
@@ -97,9 +91,12 @@ def serve_once(answer):
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
-                connection.sendall(answer)
-                connection.shutdown(socket.SHUT_WR)
+            try:
+                with connection:
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # it did not like what it heard
     threading.Thread(target=serve, daemon=True).start()
     return listener, listener.getsockname()[1]
 
@@ -272,12 +269,6 @@ def test_status_is_complete_and_the_curve_is_drawn(disks):
 
 
 # -- other people's programs --
-
-def run(*words, timeout=60):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, env=process.environment(), stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done
-    return done.stdout
-
 
 def test_fio_writes_and_verifies(disks):
     """fio's NBD engine over four connections, with checksums of its own, while the copy runs; verified again on what is here at the end."""

@@ -138,6 +138,19 @@ class Disks:
                 server.kill()
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*words, timeout=60):
+    """Another program, which must succeed; what it said."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, env=process.environment(), stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
 def content_of(seed, megabytes=4, holes=True):
     """Random pages, and pages of zeroes in runs."""
     rand = random.Random(seed)

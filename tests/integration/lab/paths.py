@@ -20,6 +20,7 @@ FUT_BADPEER = os.path.join(CLIENTS, "fut-badpeer")
 FUT_CLOCK_SHIM = os.path.join(CLIENTS, "fut-clock-shim.so")
 FUT_ARBITER = os.path.join(CLIENTS, "fut-arbiter")
 ETCD = os.path.join(ROOT, "build", "etcd", "usr", "bin", "etcd")
+TGT = os.path.join(ROOT, "build", "tgt", "usr", "sbin")
 DEBIAN_GUEST = os.path.join(ROOT, "build", "debian-guest")
 DEBIAN_DISK = os.path.join(DEBIAN_GUEST, "disk.ext4")
 LARGE_FILE = os.path.join(DEBIAN_GUEST, "large.bin")  # as the Debian guest's nginx serves it
