@@ -74,7 +74,7 @@ _futago() {
     probe:--severity) mapfile -t COMPREPLY < <(compgen -W "info warning error critical" -- "$word") ;;
     probe:--on) mapfile -t COMPREPLY < <(compgen -W "report failover failover-anyway snapshot stop command:/ ask:/" -- "$word") ;;
     probe:--filter | health:--clear-probe) ;;
-    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove watch)" -- "$word") ;;
+    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove watch suggest)" -- "$word") ;;
     probe:*)
         if [[ $word == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options probe)" -- "$word")

@@ -5,34 +5,14 @@
 #include <time.h>
 
 #include "cli.h"
-#include "cli_config.h"
 #include "fut_error.h"
+#include "probe_suggest.h"
 
 /* The VM may have to read its kernel first, on a busy host. */
 #define ANSWER_MS 30000
 #define PROBE_FILE_MAX 65536
 
 /* -- add -- */
-
-/* Beside src/cli/futago in the tree that it was built in, else where it was installed. NULL: there is none of that name. */
-static char *shipped_path(const char *name)
-{
-    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *folder = self ? g_path_get_dirname(self) : g_strdup(".");
-    g_autofree char *file = g_strconcat(name, ".probe", NULL);
-    char *places[] = { g_canonicalize_filename("../../../probes", folder),
-                       g_strdup(FUT_CLI_PROBES) };
-    char *found = NULL;
-
-    for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
-        g_autofree char *path = g_build_filename(places[i], file, NULL);
-        if (!found && g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
-            found = g_steal_pointer(&path);
-        }
-        g_free(places[i]);
-    }
-    return found;
-}
 
 /* A probe as it is written, the name of a shipped one, or a file's path (with a "/"). Caller frees. */
 static char *probe_text(const char *word, GError **error)
@@ -43,7 +23,7 @@ static char *probe_text(const char *word, GError **error)
     if (strchr(word, ':')) {
         return g_strdup(word);
     }
-    g_autofree char *path = strchr(word, '/') ? g_strdup(word) : shipped_path(word);
+    g_autofree char *path = strchr(word, '/') ? g_strdup(word) : fut_probe_shipped_path(word);
     if (!path) {
         g_set_error(
             error, FUT_ERROR, FUT_ERR_ARG,
@@ -228,6 +208,50 @@ static bool watch(const char *vm, bool as_json, GError **error)
     return false;
 }
 
+/* -- suggest -- */
+
+static void print_suggestion(const json_t *one)
+{
+    g_autoptr(GString) functions = g_string_new("");
+    const json_t *name;
+    size_t i;
+
+    json_array_foreach(json_object_get(one, "functions"), i, name)
+    {
+        g_string_append_printf(functions, "%s%s", i ? ", or " : "", json_string_value(name));
+    }
+    printf("%-14s %s, %s; at %s\n    %s\n", fut_cli_text(one, "name"),
+           fut_cli_text(one, "severity"), fut_cli_text(one, "scope"), functions->str,
+           fut_cli_text(one, "means"));
+}
+
+static bool suggest(const char *symptom, bool as_json, GError **error)
+{
+    g_autofree char *folder = fut_probe_shipped_folder();
+    json_t *found = fut_probe_suggest(folder, symptom), *one;
+    bool any = json_array_size(found) > 0;
+    size_t i;
+
+    if (as_json) {
+        json_dumpf(found, stdout, JSON_COMPACT);
+        printf("\n");
+    }
+    json_array_foreach(found, i, one)
+    {
+        if (!as_json) {
+            print_suggestion(one);
+        }
+    }
+    json_decref(found);
+    if (!any) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_STATE,
+            "no probe in %s fits '%s': name what fails (memory, disk, crash, hang), or a function",
+            folder, symptom);
+    }
+    return any;
+}
+
 /* -- words -- */
 
 static bool check_words(int argc, char **argv, int wanted, GError **error)
@@ -272,6 +296,10 @@ static bool run(int argc, char **argv, GError **error)
         return false;
     }
     const char *deed = argc > 1 ? argv[1] : "";
+    if (strcmp(deed, "suggest") == 0 && argc > 2) {
+        g_autofree char *symptom = g_strjoinv(" ", argv + 2);
+        return suggest(symptom, as_json, error);
+    }
     bool two_words = strcmp(deed, "add") == 0 || strcmp(deed, "remove") == 0;
     if (!check_words(argc, argv, two_words ? 4 : 3, error)) {
         return false;
@@ -294,7 +322,7 @@ static bool run(int argc, char **argv, GError **error)
 
 const FutCommand fut_cmd_probe = {
     .name = "probe",
-    .usage = "add VM PROBE | list VM | remove VM NAME | watch VM",
+    .usage = "add VM PROBE | list VM | remove VM NAME | watch VM | suggest SYMPTOM",
     .summary = "Look into a guest's kernel while it runs",
     .run = run,
 };

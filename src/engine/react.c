@@ -82,14 +82,15 @@ static void hand_over(FutReact *react, const Job *job, const char *remark)
 static void take_snapshot(FutReact *react, const Job *job)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *name = NULL;
+    g_autofree char *reason = g_strdup_printf("%s: %s", job->probe, job->cause);
+    const char *store = job->deed == FUT_DO_SNAPSHOT ? job->path : NULL;
 
     if (!react->ops->snapshot) {
         tell_outcome(react, job, "not done: this VM takes no snapshots");
-    } else if (!react->ops->snapshot(react->opaque, &name, &error)) {
+    } else if (!react->ops->snapshot(react->opaque, store, reason, &error)) {
         tell_outcome(react, job, error->message);
     } else {
-        tell_outcome(react, job, name);
+        tell_outcome(react, job, "a snapshot is being taken");
     }
 }
 
@@ -155,6 +156,7 @@ static void obey_answer(FutReact *react, Job *job, int status, const char *words
         tell_outcome(react, job, "nothing is to be done");
     } else {
         job->deed = deed;
+        g_clear_pointer(&job->path, g_free);
         act_on_vm(react, job);
     }
 }
@@ -166,7 +168,7 @@ static void work(gpointer data, gpointer opaque)
     Job *job = data;
     g_autofree FutRunResult *result = g_new0(FutRunResult, 1);
 
-    if (!job->path) {
+    if (job->deed != FUT_DO_COMMAND && job->deed != FUT_DO_ASK) {
         act_on_vm(react, job);
     } else if (run_program(react, job, result)) {
         g_autofree char *words = first_words(result);
@@ -218,8 +220,9 @@ bool fut_react_check(const FutReact *react, const FutProbeKeys *keys, GError **e
 {
     for (unsigned i = 0; i < keys->action_count; i++) {
         const FutProbeAction *action = &keys->actions[i];
-        if (action->path && (!g_file_test(action->path, G_FILE_TEST_IS_REGULAR) ||
-                             access(action->path, X_OK) < 0)) {
+        bool program = action->deed == FUT_DO_COMMAND || action->deed == FUT_DO_ASK;
+        if (program && (!g_file_test(action->path, G_FILE_TEST_IS_REGULAR) ||
+                        access(action->path, X_OK) < 0)) {
             g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
                         "probe: on=%s:%s: is no program that can be run here",
                         fut_deed_names[action->deed], action->path);

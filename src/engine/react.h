@@ -24,7 +24,8 @@ typedef struct {
     void (*report)(void *opaque, const char *id, const char *text);
     FutSituation (*situation)(void *opaque);
     bool (*failover)(void *opaque, GError **error);
-    bool (*snapshot)(void *opaque, char **ret_name, GError **error); /* NULL: there are none here */
+    /* Orders one; `store` may be NULL: where the last one went. NULL: there are none here. */
+    bool (*snapshot)(void *opaque, const char *store, const char *reason, GError **error);
     void (*stop)(void *opaque);
 } FutReactOps;
 

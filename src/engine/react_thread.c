@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* React thread: takes the probes' records and does what they ask for, beside whoever watches them. */
+#include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
+#include "control.h"
+#include "fut_error.h"
 #include "service_internal.h"
+#include "snapper.h"
 
 static void host_report(void *opaque, const char *id, const char *text)
 {
@@ -36,12 +42,46 @@ static void host_stop(void *opaque)
     service->vmm->ops->quit(service->vmm);
 }
 
+static bool host_snapshot(void *opaque, const char *store, const char *reason, GError **error)
+{
+    FutService *service = opaque;
+    json_t *args = json_pack("{s:s, s:s*}", "reason", reason, "store", store);
+    json_t *result = fut_snapper_create(service->snapper, args, error);
+    bool ok = result != NULL;
+
+    json_decref(args);
+    json_decref(result);
+    return ok;
+}
+
 static const FutReactOps react_ops = {
     .report = host_report,
     .situation = host_situation,
     .failover = host_failover,
+    .snapshot = host_snapshot,
     .stop = host_stop,
 };
+
+/* RUNDIR/VM.probes leads to the memory itself, which is nobody's file: it is gone with the process. */
+static bool share_records(FutService *service, GError **error)
+{
+    g_autofree char *rundir = fut_control_rundir();
+    g_autofree char *name = g_strconcat(service->options->vm, ".probes", NULL);
+    int fd = fut_watch_share(service->watch, error);
+
+    if (fd < 0) {
+        return false;
+    }
+    g_autofree char *memory = g_strdup_printf("/proc/%d/fd/%d", (int)getpid(), fd);
+    service->records_path = g_build_filename(rundir, name, NULL);
+    unlink(service->records_path);
+    if (symlink(memory, service->records_path) < 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: %s", service->records_path,
+                    g_strerror(errno));
+        return false;
+    }
+    return true;
+}
 
 void fut_react_host_init(FutService *service)
 {
@@ -49,6 +89,13 @@ void fut_react_host_init(FutService *service)
     g_assert(service->react_wake_fd >= 0);
     service->react =
         fut_react_new(&react_ops, service, service->options->vm, service->options->node);
+    g_autoptr(GError) error = NULL;
+    if (!share_records(service, &error)) {
+        /* All else works. */
+        g_autofree char *text =
+            g_strdup_printf("other programs cannot map the probes' records: %s", error->message);
+        fut_service_report(service, "FUT-212", text);
+    }
 }
 
 void *fut_react_thread(void *opaque)

@@ -444,4 +444,7 @@ void fut_service_exiting(FutService *service)
         release(service, generation);
     }
     unlink(service->control_path);
+    if (service->records_path) {
+        unlink(service->records_path);
+    }
 }

@@ -110,6 +110,7 @@ struct FutService {
     FutWatch *watch; /* control thread; vCPUs at a hit; the watch thread takes records */
     FutReact *react;
     int react_wake_fd;
+    char *records_path; /* of the records that other programs can map; NULL: there are none */
     FutSnapper *snapper;
 };
 

@@ -171,6 +171,11 @@ bool fut_watch_is_stale(const FutWatch *watch, const FutProbe *probe)
            look.syscall_entry != probe->syscall_entry;
 }
 
+int fut_watch_share(FutWatch *watch, GError **error)
+{
+    return fut_record_ring_share(watch->ring, error);
+}
+
 bool fut_watch_next(FutWatch *watch, uint64_t *place, FutProbeRecord *ret, uint64_t *ret_lost)
 {
     return fut_record_ring_next(watch->ring, place, ret, ret_lost);

@@ -30,6 +30,8 @@ const FutProbe *fut_watch_probe(const FutWatch *watch, unsigned number);
 const FutGuestKernel *fut_watch_kernel(const FutWatch *watch);
 /* The guest's kernel is not the one this probe was made for: it sees nothing any more. */
 bool fut_watch_is_stale(const FutWatch *watch, const FutProbe *probe);
+/* As fut_record_ring_share(). */
+int fut_watch_share(FutWatch *watch, GError **error);
 /* As fut_record_ring_next(). */
 bool fut_watch_next(FutWatch *watch, uint64_t *place, FutProbeRecord *ret, uint64_t *ret_lost);
 

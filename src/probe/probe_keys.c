@@ -108,7 +108,8 @@ static bool add_action(FutProbeKeys *keys, const char *word)
         return false;
     }
     bool program = deed == FUT_DO_COMMAND || deed == FUT_DO_ASK;
-    if (program != (path != NULL) || (path && path[1] != '/')) {
+    bool may = program || deed == FUT_DO_SNAPSHOT;
+    if ((program && !path) || (path && (!may || path[1] != '/'))) {
         return false;
     }
     keys->actions[keys->action_count++] =
@@ -158,7 +159,7 @@ static const struct {
     { "means", set_means, "means=\"TEXT\" of at most 400 bytes, UTF-8" },
     { "about", set_about, "about=\"WORDS\" of at most 400 bytes, UTF-8" },
     { "on", set_on,
-      "on=report, failover, failover-anyway, snapshot, stop, command:/PATH or ask:/PATH, at most 8, with commas between them" },
+      "on=report, failover, failover-anyway, snapshot[:/STORE], stop, command:/PATH or ask:/PATH, at most 8, with commas between them" },
     { "limit", set_limit, "limit=SECONDS from 1 to 300" },
     { "holds", set_holds, "holds=SECONDS from 1 to 2592000" },
 };

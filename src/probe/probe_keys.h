@@ -9,7 +9,7 @@
  *   says="TEXT"                            the cause in one line; {LABEL} stands for a field (probe_says.h)
  *   means="TEXT"                           for people: what it is, and what to do
  *   about="WORDS"                          what it is found by: subsystem, symptoms
- *   on=ACTION[,ACTION...]                  report, failover, failover-anyway, snapshot, stop, command:PATH, ask:PATH; default report
+ *   on=ACTION[,ACTION...]                  report, failover, failover-anyway, snapshot[:STORE], stop, command:PATH, ask:PATH; default report
  *   (without severity= and on= a probe only records)
  *   limit=SECONDS                          for a program, 1 to 300; default 30
  *   holds=SECONDS                          how long it counts for the VM's health; default: until somebody clears it
@@ -55,7 +55,7 @@ extern const char *const fut_deed_names[];
 
 typedef struct {
     FutDeed deed;
-    char *path; /* of the program, absolute; NULL: it takes none */
+    char *path; /* of the program or the store, absolute; NULL: none was named */
 } FutProbeAction;
 
 /* All strings owned; "" where nothing was said. */

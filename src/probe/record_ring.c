@@ -2,11 +2,14 @@
 /* The ring of records. */
 #include "record_ring.h"
 
+#include "record_share.h"
+
 #include <string.h>
 
 struct FutRecordRing {
     GMutex lock;
-    uint64_t count; /* ever put */
+    uint64_t count;        /* ever put */
+    FutRecordShare *share; /* NULL: nobody else can read */
     FutProbeRecord records[FUT_RECORDS_KEPT];
 };
 
@@ -26,8 +29,20 @@ void fut_record_ring_free(FutRecordRing *ring)
     for (unsigned i = 0; i < FUT_RECORDS_KEPT; i++) {
         fut_probe_unref(ring->records[i].probe);
     }
+    fut_record_share_free(ring->share);
     g_mutex_clear(&ring->lock);
     g_free(ring);
+}
+
+int fut_record_ring_share(FutRecordRing *ring, GError **error)
+{
+    FutRecordShare *share = fut_record_share_new(error);
+
+    g_assert(!ring->share);
+    g_mutex_lock(&ring->lock);
+    ring->share = share;
+    g_mutex_unlock(&ring->lock);
+    return share ? fut_record_share_fd(share) : -1;
 }
 
 bool fut_record_ring_put(FutRecordRing *ring, FutProbe *probe, const FutProbeHit *hit,
@@ -47,6 +62,9 @@ bool fut_record_ring_put(FutRecordRing *ring, FutProbe *probe, const FutProbeHit
         record->guest_time_ns = hit->guest_time_ns;
         record->vcpu = hit->vcpu;
         memcpy(record->values, values, probe->field_count * sizeof(*values));
+        if (ring->share) {
+            fut_record_share_put(ring->share, record);
+        }
     }
     g_mutex_unlock(&ring->lock);
     fut_probe_unref(dropped);

@@ -21,6 +21,9 @@ typedef struct FutRecordRing FutRecordRing;
 FutRecordRing *fut_record_ring_new(void);
 void fut_record_ring_free(FutRecordRing *ring);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutRecordRing, fut_record_ring_free)
+/* From now on each record goes to memory that other programs can map, too (futago_records.h). Once. The file of that memory, which stays the
+ * ring's; -1 with FUT_ERR_IO. */
+int fut_record_ring_share(FutRecordRing *ring, GError **error);
 /*
  * Any thread. False: this probe has recorded too much lately; it was counted as skipped. `now_ns` of fut_now_ns().
  */

@@ -10,6 +10,9 @@
  *   PANIC                  the kernel panics; no answer comes
  *   GETPPID <times>        that many system calls
  *   CALL <name> <number>   makes the system call of that number, without arguments
+ *   CLOCK                  "OK <time-stamp counter>"
+ *   SERVE <name> <port>    a service there: it answers P with P; on X it reads the counter's low 40 bits as an address that is
+ *                          not mapped; "OK <pid> 0" when it listens
  *   LISTEN <name> <port>   listens there and accepts nothing; the answer, "OK <pid> 0", comes when it does
  *   DO <shell command>     in a shell; "OK <pid> <exit status>"
  *   START <shell command>  the same, not waited for: "OK 0 0"
@@ -62,22 +65,59 @@ static void be(const char *deed, long number)
     _exit(0);
 }
 
-/* With room for one connection that nobody accepts. */
-static void listen_and_sleep(const char *name, long port, int ready_fd)
+/* -1: it cannot. */
+static int listen_at(long port, int backlog)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
     int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
-    prctl(PR_SET_NAME, name);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 0) == 0 &&
-        write(ready_fd, "", 1) == 1) {
+    return bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, backlog) == 0
+               ? fd
+               : -1;
+}
+
+/* With room for one connection that nobody accepts. */
+static void listen_and_sleep(const char *name, long port, int ready_fd)
+{
+    prctl(PR_SET_NAME, name);
+    if (listen_at(port, 0) >= 0 && write(ready_fd, "", 1) == 1) {
         pause();
     }
     _exit(1);
 }
 
-static void start_listener(const char *name, long port, char *ret, size_t size)
+/* Its address tells when it happened. */
+static void fault_now(void)
+{
+    read_at(
+        (long)(UINT64_C(0x100000000000) + (__builtin_ia32_rdtsc() & ((UINT64_C(1) << 40) - 1))));
+}
+
+static void serve_until_told(const char *name, long port, int ready_fd)
+{
+    int fd = listen_at(port, 16);
+    char byte;
+
+    prctl(PR_SET_NAME, name);
+    if (fd < 0 || write(ready_fd, "", 1) != 1) {
+        _exit(1);
+    }
+    for (;;) {
+        int one = accept(fd, NULL, NULL);
+        if (one >= 0 && read(one, &byte, 1) == 1) {
+            if (byte == 'X') {
+                fault_now();
+            }
+            if (write(one, &byte, 1) != 1) {
+                _exit(1);
+            }
+        }
+        close(one);
+    }
+}
+
+static void start_listener(bool serves, const char *name, long port, char *ret, size_t size)
 {
     int fds[2];
     char byte;
@@ -88,10 +128,20 @@ static void start_listener(const char *name, long port, char *ret, size_t size)
     }
     pid_t child = fork();
     if (child == 0) {
+        /* Whose child is nobody's to wait for. */
+        if (serves && fork() != 0) {
+            _exit(0);
+        }
+        if (serves) {
+            serve_until_told(name, port, fds[1]);
+        }
         listen_and_sleep(name, port, fds[1]);
     }
     close(fds[1]);
     bool listens = child > 0 && read(fds[0], &byte, 1) == 1;
+    if (serves && child > 0) {
+        waitpid(child, NULL, 0);
+    }
     close(fds[0]);
     snprintf(ret, size, listens ? "OK %d 0" : "ERR does not listen", child);
 }
@@ -154,6 +204,8 @@ static void obey(const char *line, char *ret, size_t size)
 
     if (words == 1 && strcmp(deed, "PANIC") == 0) {
         panic(ret, size);
+    } else if (words == 1 && strcmp(deed, "CLOCK") == 0) {
+        snprintf(ret, size, "OK %llu", (unsigned long long)__builtin_ia32_rdtsc());
     } else if (words == 2 && strcmp(deed, "GETPPID") == 0) {
         for (unsigned long left = strtoul(name, NULL, 10); left > 0; left--) {
             syscall(SYS_getppid);
@@ -161,13 +213,14 @@ static void obey(const char *line, char *ret, size_t size)
         snprintf(ret, size, "OK");
     } else if (words >= 2 && (waits || strcmp(deed, "START") == 0)) {
         run_shell(line + strlen(deed) + 1, waits, ret, size);
-    } else if (words == 3 && strcmp(deed, "LISTEN") == 0) {
-        start_listener(name, number, ret, size);
+    } else if (words == 3 && (strcmp(deed, "LISTEN") == 0 || strcmp(deed, "SERVE") == 0)) {
+        start_listener(strcmp(deed, "SERVE") == 0, name, number, ret, size);
     } else if (words >= 2) {
         run_child(deed, name, number, ret, size);
     } else {
-        snprintf(ret, size,
-                 "ERR expected SEGV, KILL, EXIT, EAT, PANIC, GETPPID, CALL, LISTEN, DO or START");
+        snprintf(
+            ret, size,
+            "ERR expected SEGV, KILL, EXIT, EAT, PANIC, GETPPID, CALL, CLOCK, SERVE, LISTEN, DO or START");
     }
 }
 

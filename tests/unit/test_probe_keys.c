@@ -78,6 +78,7 @@ static void test_wrong(void)
         { "on=command kprobe:a", "expected on=report" },
         { "on=command:sh kprobe:a", "expected on=report" },
         { "on=failover:/bin/sh kprobe:a", "expected on=report" },
+        { "on=snapshot:here kprobe:a", "expected on=report" },
         { "on=report, kprobe:a", "expected on=report" },
         { "on= kprobe:a", "expected on=report" },
         { "on=report,report,report,report,report,report,report,report,report kprobe:a",
