@@ -46,7 +46,7 @@ _futago_options() {
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
     probe) echo "--name --filter --severity --on --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
-    relocate) echo "--to --parallel --protect-to --no-wait --json --help" ;;
+    relocate) echo "--to --parallel --protect-to --hold --no-wait --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
 }

@@ -10,11 +10,14 @@
 #include <unistd.h>
 
 #include "cli_talk.h"
+#include "fut_clock.h"
 #include "fut_error.h"
 #include "receive_vm.h"
 
 #define HELLO_MS 10000
 #define TICK_MS 200
+/* A source that says nothing for so long, before its VM is here, is gone: it asks several times a second. */
+#define SILENCE_NS (60 * FUT_NS_PER_S)
 /* Conversations at a time, VMs that came and run here among them. */
 #define CHILDREN_MAX 256
 
@@ -24,6 +27,7 @@ typedef struct {
     const FutReceiver *receiver;
     FutTalk *talk;         /* NULL: the other is gone */
     FutIncoming *incoming; /* NULL: none yet */
+    uint64_t heard_ns;
 } Conversation;
 
 static json_t *do_prepare(Conversation *with, const json_t *args, GError **error)
@@ -130,6 +134,7 @@ static void listen_to_other(Conversation *with)
     json_t *message = fut_talk_receive(with->talk, TICK_MS, &error);
     if (message) {
         answer(with, message);
+        with->heard_ns = fut_now_ns();
     } else if (error) {
         g_clear_pointer(&with->talk, fut_talk_free);
     }
@@ -142,13 +147,15 @@ static void converse(const FutReceiver *receiver, FutTls *tls, FutLink *take_lin
     Conversation with = { .receiver = receiver };
     bool on = true;
 
+    with.heard_ns = fut_now_ns();
     with.talk = fut_talk_accept(take_link, tls, HELLO_MS, &error);
     if (!with.talk) {
         fprintf(stderr, "futago: turned away: %s\n", error->message);
     }
     while (on && (with.talk || with.incoming)) {
         listen_to_other(&with);
-        on = !with.incoming || fut_incoming_tick(with.incoming, with.talk != NULL) || with.talk;
+        bool there = with.talk && fut_now_ns() - with.heard_ns < SILENCE_NS;
+        on = with.incoming ? fut_incoming_tick(with.incoming, there) || there : there;
     }
     fut_talk_free(with.talk);
     fut_incoming_free(with.incoming);

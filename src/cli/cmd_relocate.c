@@ -39,11 +39,16 @@ typedef struct {
     bool drawn; /* on a terminal: the lines are there */
 } Relocation;
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, told_to_switch;
 
 static void on_interrupt(int number)
 {
     interrupted = 1;
+}
+
+static void on_switch(int number)
+{
+    told_to_switch = 1;
 }
 
 /* -- one VM's process -- */
@@ -183,11 +188,27 @@ static void cancel(Relocation *all)
 {
     for (size_t i = 0; i < all->count; i++) {
         const Moving *one = &all->vms[i];
-        if (one->pid && (phase_is(one, "preparing") || phase_is(one, "memory"))) {
+        if (one->pid &&
+            (phase_is(one, "preparing") || phase_is(one, "memory") || phase_is(one, "held"))) {
             kill(one->pid, SIGTERM);
         }
     }
     all->no_wait = TRUE;
+}
+
+/* A word from the keyboard, or SIGUSR1, lets those switch that are held, and those that come. */
+static void let_switch(const Relocation *all, bool typed)
+{
+    char word[64];
+
+    if (typed && read(STDIN_FILENO, word, sizeof(word)) > 0) {
+        told_to_switch = 1;
+    }
+    for (size_t i = 0; i < all->count && told_to_switch; i++) {
+        if (all->vms[i].pid && phase_is(&all->vms[i], "held")) {
+            kill(all->vms[i].pid, SIGUSR1);
+        }
+    }
 }
 
 static bool all_over(const Relocation *all)
@@ -206,7 +227,7 @@ static bool look_on(Relocation *all, GError **error)
     bool cancelling = false;
 
     while (!all_over(all)) {
-        g_autofree struct pollfd *at = g_new0(struct pollfd, all->count);
+        g_autofree struct pollfd *at = g_new0(struct pollfd, all->count + 1);
         if (!begin_more(all, error)) {
             return false;
         }
@@ -214,12 +235,15 @@ static bool look_on(Relocation *all, GError **error)
             at[i] =
                 (struct pollfd){ .fd = all->vms[i].pid ? all->vms[i].fd : -1, .events = POLLIN };
         }
-        poll(at, all->count, 500);
+        bool typing = all->how.hold && !told_to_switch && isatty(STDIN_FILENO);
+        at[all->count] = (struct pollfd){ .fd = typing ? STDIN_FILENO : -1, .events = POLLIN };
+        poll(at, all->count + 1, 500);
         for (size_t i = 0; i < all->count; i++) {
             if (at[i].revents) {
                 hear(all, &all->vms[i]);
             }
         }
+        let_switch(all, at[all->count].revents & POLLIN);
         if (interrupted && !cancelling) {
             cancelling = true;
             cancel(all);
@@ -322,12 +346,15 @@ static bool run(int argc, char **argv, GError **error)
     Relocation all = { .parallel = PARALLEL_DEFAULT };
     g_autofree char *to = NULL;
     g_autofree char *parallel = NULL;
+    gboolean hold = FALSE;
     const GOptionEntry entries[] = {
         { "to", 0, 0, G_OPTION_ARG_FILENAME, &to, "Where futago receive waits", "HOST[:PORT]" },
         { "parallel", 0, 0, G_OPTION_ARG_FILENAME, &parallel, "So many VMs at a time (default: 2)",
           "N" },
         { "protect-to", 0, 0, G_OPTION_ARG_FILENAME, &all.how.protect_to,
           "Where a standby waits for the VM at its new place", "ADDR" },
+        { "hold", 0, 0, G_OPTION_ARG_NONE, &hold,
+          "Do all but the switch, until Enter or SIGUSR1 comes", NULL },
         { "no-wait", 0, 0, G_OPTION_ARG_NONE, &all.no_wait,
           "Return when the VMs run there; their disks follow", NULL },
         { "json", 0, 0, G_OPTION_ARG_NONE, &all.json, "As JSON, a line for each thing that happens",
@@ -341,6 +368,8 @@ static bool run(int argc, char **argv, GError **error)
     if (ok) {
         sigaction(SIGINT, &interrupt, NULL);
         sigaction(SIGTERM, &interrupt, NULL);
+        signal(SIGUSR1, on_switch);
+        all.how.hold = hold;
         ok = look_on(&all, error) && judge(&all, error);
     }
     done(&all);

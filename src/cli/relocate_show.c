@@ -31,6 +31,9 @@ char *fut_relocate_line(const json_t *told, int width)
     if (*outcome) {
         return g_strdup_printf("%-*s  %s: %s", width, vm, outcome, text);
     }
+    if (strcmp(phase, "held") == 0) {
+        return g_strdup_printf("%-*s  %-9s  ready: press Enter to switch over", width, vm, phase);
+    }
     if (!has_bar(phase)) {
         return g_strdup_printf("%-*s  %-9s  %s", width, vm, phase, text);
     }

@@ -20,6 +20,7 @@
 #define PREPARE_MS 600000
 #define STATUS_MS 10000
 #define LOOK_EVERY_US 200000
+#define ABANDON_MS 60000
 #define ALONE_MS 30000
 /* A link that does not come up again. */
 #define AWAY_NS (8 * FUT_NS_PER_S)
@@ -40,11 +41,16 @@ typedef struct {
     bool prepared;
 } Move;
 
-static volatile sig_atomic_t cancelled;
+static volatile sig_atomic_t cancelled, told_to_switch;
 
 static void on_cancel(int number)
 {
     cancelled = 1;
+}
+
+static void on_switch(int number)
+{
+    told_to_switch = 1;
 }
 
 /* -- telling -- */
@@ -301,13 +307,15 @@ static bool prepare(Move *move, char **ret_to, GError **error)
 /* -- memory -- */
 
 /* The receiver answers, and its QEMU is there. */
-static bool check_receiver(const Move *move, GError **error)
+static bool check_receiver(Move *move, GError **error)
 {
     json_t *said =
         fut_talk_call(move->talk, "status", json_pack("{s:s}", "vm", move->vm), STATUS_MS, error);
     bool there = said && !json_is_null(json_object_get(said, "vm"));
 
-    if (said && !there) {
+    if (!said) {
+        g_clear_pointer(&move->talk, fut_talk_free);
+    } else if (!there) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE,
                             "its QEMU at the other host has ended");
     }
@@ -329,8 +337,9 @@ static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there,
     *ret_there = state_is(status, "protected");
     *linked_ns = away ? *linked_ns : now_ns;
     bool fault = now_ns - *linked_ns > AWAY_NS;
-    tell_phase(move, "memory", away ? 0 : fut_cli_value(status, "copy_share"),
-               fut_cli_value(status, "bytes_per_s"), away ? reason : fut_cli_text(status, "state"));
+    tell_phase(move, *ret_there && move->how->hold ? "held" : "memory",
+               away ? 0 : fut_cli_value(status, "copy_share"), fut_cli_value(status, "bytes_per_s"),
+               away ? reason : fut_cli_text(status, "state"));
     if (fault) {
         g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "%s",
                     *reason ? reason : "the other host was lost");
@@ -339,7 +348,7 @@ static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there,
     return !fault;
 }
 
-static bool copy_memory(const Move *move, const char *to, GError **error)
+static bool copy_memory(Move *move, const char *to, GError **error)
 {
     uint64_t linked_ns = fut_now_ns();
     bool there = false;
@@ -349,7 +358,7 @@ static bool copy_memory(const Move *move, const char *to, GError **error)
     }
     while (look_at_copy(move, &linked_ns, &there, error) && check_receiver(move, error) &&
            check_cancelled(error)) {
-        if (there) {
+        if (there && (told_to_switch || !move->how->hold)) {
             return true;
         }
         g_usleep(LOOK_EVERY_US);
@@ -558,7 +567,7 @@ static void undo(Move *move)
         await_alone(move, NULL);
     }
     if (move->prepared && move->talk) {
-        json_decref(fut_talk_call(move->talk, "abandon", NULL, PREPARE_MS / 10, NULL));
+        json_decref(fut_talk_call(move->talk, "abandon", NULL, ABANDON_MS, NULL));
     }
     stop_exports(move);
     if (!ended && move->twin && *move->twin) {
@@ -618,6 +627,7 @@ void fut_relocate_vm(const FutRelocate *how, const char *vm, int out_fd)
     Move move = { .how = how, .vm = vm, .out_fd = out_fd };
 
     signal(SIGTERM, on_cancel);
+    signal(SIGUSR1, on_switch);
     signal(SIGPIPE, SIG_IGN);
     move.words = g_ptr_array_new_with_free_func(g_free);
     move_vm(&move);

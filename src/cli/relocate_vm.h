@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One VM's move, in a process of its own: it goes on when whoever looks at it does not. What it does and what came of it, it tells as JSON lines:
- *   {"vm", "phase", "share", "rate", "text"}   phases: preparing, memory, switching, disks
+ *   {"vm", "phase", "share", "rate", "text"}   phases: preparing, memory, held, switching, disks
  *   {"vm", "phase": "end", "outcome", "text"}  the last one; or, with "unknown", the last but one
  * Outcomes: moved; stayed (it runs at the source); ended (it runs nowhere: it ended before the switch); unknown. */
 #ifndef FUT_RELOCATE_VM_H
 #define FUT_RELOCATE_VM_H
 
+#include <stdbool.h>
+
 #include "address.h"
 
 typedef struct {
     FutAddress *to;   /* the other host's futago receive */
+    bool hold;        /* all but the switch, until SIGUSR1 comes */
     char *protect_to; /* where a standby waits for the VM at its new place; may be NULL */
 } FutRelocate;
 

@@ -208,11 +208,26 @@ static void take_ack(FutPair *pair, const FutPairInput *in)
     }
 }
 
-static void late_lost(FutPair *pair, const FutPairInput *in)
+/* The backup of a move claims nothing without the final checkpoint. */
+static bool none_can_claim(const FutPair *pair)
+{
+    return pair->moving && !pair->final_cut;
+}
+
+static void lost_to_ask(FutPair *pair, const FutPairInput *in)
 {
     stop_copy(pair);
     fut_pair_report(pair, FUT_REPORT_LOST, pair->peer_node, in->why, pair->generation + 1);
     fut_pair_ask(pair, FUT_STATE_ASKING);
+}
+
+static void late_lost(FutPair *pair, const FutPairInput *in)
+{
+    if (none_can_claim(pair)) {
+        early_lost(pair, in);
+    } else {
+        lost_to_ask(pair, in);
+    }
 }
 
 /* Asked for while it is under way, or before this host knows that the backup holds an image (its acknowledgement may be late). */
@@ -232,6 +247,10 @@ static void protecting_lost(FutPair *pair, const FutPairInput *in)
 /* The backup might not hear the BYE and claim the VM: outputs wait for the arbiter here too. */
 static void late_unprotect(FutPair *pair, const FutPairInput *in)
 {
+    if (none_can_claim(pair)) {
+        early_unprotect(pair, in);
+        return;
+    }
     pair->wanted = false;
     fut_act_bye(pair, FUT_BYE_UNPROTECT, "protection ended on request");
     fut_pair_hang_up(pair, "protection ended on request");
@@ -318,7 +337,7 @@ static void handing_probed(FutPair *pair, const FutPairInput *in)
         cut_final(pair);
         break;
     case FUT_ANSWER_REFUSED: /* somebody has a later generation */
-        late_lost(pair, in);
+        lost_to_ask(pair, in);
         fut_pair_hang_up(pair, in->why);
         break;
     case FUT_ANSWER_UNKNOWN:

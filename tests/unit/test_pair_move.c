@@ -79,6 +79,56 @@ static void test_link_lost_after_the_last_checkpoint(void)
     world_free(world);
 }
 
+/* Before the final checkpoint nobody else can have the VM: the primary goes on without asking, whatever the arbiter does. */
+static void test_no_arbiter_needed_before_it(void)
+{
+    World *world = world_moving();
+
+    world->arbiter_down = world->unreachable = true;
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_PROTECTED); /* not handed over */
+    host_close(&world->b);
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_CONNECTING);
+    g_assert_true(world->a.running);
+    g_assert_cmpuint(world->a.released, ==, UINT64_MAX);
+    g_assert_cmpuint(world->generation, ==, 1);
+    world_free(world);
+
+    world = world_moving();
+    world->arbiter_down = true;
+    g_assert_true(fut_pair_unprotect(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_ALONE);
+    expect_state(&world->b, FUT_STATE_WAITING);
+    g_assert_cmpuint(world->a.released, ==, UINT64_MAX);
+    world_free(world);
+}
+
+/* After it the arbiter decides. */
+static void test_arbiter_needed_after_it(void)
+{
+    World *world = world_moving();
+
+    g_assert_true(fut_pair_failover(world->a.pair, world->now_ns, NULL));
+    world_pump(world);
+    world->arbiter_down = true;
+    host_cut(&world->a);
+    world_pump(world);
+    expect_state(&world->b, FUT_STATE_CLAIMING);
+    world->unreachable = true;
+    host_close(&world->b);
+    world_pump(world);
+    expect_state(&world->a, FUT_STATE_ASKING);
+    world->arbiter_down = false;
+    world_advance(world, 5 * RETRY_MS);
+    bool here = host_status(&world->a).state != FUT_STATE_FENCED;
+    g_assert_true(here != world->b.running);
+    g_assert_cmpuint(world->generation, ==, 2);
+    world_free(world);
+}
+
 static void test_both_must_want_it(void)
 {
     World *world = world_for_move();
@@ -123,6 +173,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pair/move/primary-dies", test_primary_dies);
     g_test_add_func("/pair/move/link-lost-after-the-last-checkpoint",
                     test_link_lost_after_the_last_checkpoint);
+    g_test_add_func("/pair/move/no-arbiter-needed-before-it", test_no_arbiter_needed_before_it);
+    g_test_add_func("/pair/move/arbiter-needed-after-it", test_arbiter_needed_after_it);
     g_test_add_func("/pair/move/both-must-want-it", test_both_must_want_it);
     g_test_add_func("/pair/move/no-disks-on-the-link", test_no_disks_on_the_link);
     return g_test_run();

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A destination for VMs that move, and what is to be seen of them."""
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+import signal
 
 from . import paths
 from .ctl import Control
@@ -41,6 +44,9 @@ class Arrived(FutagoVm):
     def output(self):
         path = os.path.join(images(self.host), f"{self.name}.log")
         return read(path) if os.path.exists(path) else ""
+
+    def wait(self):
+        self.wait_ended()
 
     def wait_ended(self):
         wait_for(f"{self.name} on {self.host.name} ends", lambda: self.pid is None, 30)
@@ -84,6 +90,11 @@ def start_relocating(host, to, *words):
     return host.spawn([paths.FUTAGO, "relocate", "--json", "--to", f"{to.rep_ip}:{RECEIVE_PORT}", *words], "relocate")
 
 
+def switch(process):
+    """What is held may switch over."""
+    process.signal(signal.SIGUSR1)
+
+
 def told(process, vm="vm"):
     """What it has said of that VM so far."""
     lines = []
@@ -114,3 +125,36 @@ def disk_call(host, name, verb, **args):
         return control.call(verb, **args)
     finally:
         control.close()
+
+
+@contextlib.contextmanager
+def arbiter_locked(lab, name="vm"):
+    """Nobody is granted anything meanwhile; what is on record can be read."""
+    with open(os.path.join(lab.arbiter, f"{name}.lock"), "r+b") as handle:
+        fcntl.lockf(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def arbiter_away(lab):
+    """Its folder is not there."""
+    os.rename(lab.arbiter, lab.arbiter + ".away")
+    try:
+        yield
+    finally:
+        os.rename(lab.arbiter + ".away", lab.arbiter)
+
+
+def wait_disk(host, name):
+    """The server of a disk that moves there answers; returns its status."""
+    def look():
+        try:
+            return disk_call(host, name, "status")
+        except OSError:
+            return None
+    return wait_for(f"disk {name} on {host.name}", look, 60)
+
+
+def at_work(verb):
+    """Process ids of the commands with that first word, children included."""
+    return [pid for pid in strays() if command_of(pid).split(b"\0")[1:2] == [verb.encode()]]
