@@ -26,7 +26,7 @@ import tempfile
 import time
 import xml.etree.ElementTree
 
-AGAIN_MAX = 10
+AGAIN_MAX = 20
 START_S = 120            # to import, collect, and make the laboratory
 STACKS_S = 5             # from SIGABRT, at which pytest prints its stacks, to SIGKILL
 ENDING_S = 30            # from SIGTERM to SIGKILL, when we are told to end
@@ -34,7 +34,9 @@ NO_TEST_FITS = 5         # pytest's status where the markers leave no test of a 
 WHOLE_FILE = "the run of this file"
 PYTEST = ["/usr/bin/python3", "-B", "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_futago", "--strict-markers", "-v"]
 # These take longest: begun first, so that none of them runs alone at the end.
-LONGEST = ()
+LONGEST = ("test_disks.py", "test_guests.py", "test_failures.py", "test_disk_notes.py", "test_shared_disks.py", "test_probes.py",
+           "test_demo.py", "test_bad_link.py", "test_kill_primary.py", "test_tls.py", "test_relocating_disk.py",
+           "test_arbiter_pairs.py", "test_emulated.py")
 
 
 class Case:

@@ -5,7 +5,7 @@
 RESULTS=$BUILD/results
 
 # However much hangs, a run ends after about this time: each suite gets what is left of it, and a little in any case.
-RUN_MAX_S=2700
+RUN_MAX_S=3000
 LONG_RUN_MAX_S=21600
 SUITE_MIN_S=120
 MESON_PATIENCE=2 # with a busy machine: times the time-outs in meson.build

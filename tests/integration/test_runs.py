@@ -102,7 +102,7 @@ def test_second_run(runs):
 
 def test_many_failures_are_no_noise(runs):
     runs.write("test_a.py", """
-        @pytest.mark.parametrize("number", range(11))
+        @pytest.mark.parametrize("number", range(21))
         def test_bad(number):
             path = f"been{number}"
             if not os.path.exists(path):
