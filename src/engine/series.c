@@ -22,11 +22,13 @@ void fut_series_init(FutEngine *engine)
     series->state = g_byte_array_new();
 }
 
+/* All but `spill`: the pair has not yet been told of that. */
 static void free_maps(FutSeries *series)
 {
-    FutPageMap *maps[] = { &series->written,    &series->set,          &series->todo,
-                           &series->taken,      &series->spill,        &series->chunks_written,
-                           &series->chunks_set, &series->chunks_taken, &series->chunks_claimed };
+    FutPageMap *maps[] = { &series->written,      &series->set,
+                           &series->todo,         &series->taken,
+                           &series->chunks_written, &series->chunks_set,
+                           &series->chunks_taken, &series->chunks_claimed };
 
     for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
         fut_pagemap_done(maps[i]);
@@ -52,6 +54,7 @@ void fut_series_done(FutEngine *engine)
     drop_pages(series);
     fut_series_disks_drop(series);
     free_maps(series);
+    fut_pagemap_done(&series->spill);
     g_byte_array_unref(series->state);
     g_clear_error(&series->error);
     g_mutex_clear(&series->lock);
@@ -62,13 +65,15 @@ void fut_series_done(FutEngine *engine)
 static void make_maps(FutSeries *series, const FutMemory *memory, const FutDiskInfo *disks,
                       unsigned shift)
 {
-    FutPageMap *maps[] = { &series->written, &series->set, &series->todo, &series->taken,
-                           &series->spill };
+    FutPageMap *maps[] = { &series->written, &series->set, &series->todo, &series->taken };
     FutPageMap *chunks[] = { &series->chunks_written, &series->chunks_set, &series->chunks_taken,
                              &series->chunks_claimed };
 
     for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
         fut_pagemap_add_memory(maps[i], memory);
+    }
+    if (series->spill.count == 0) {
+        fut_pagemap_add_memory(&series->spill, memory);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(chunks); i++) {
         for (unsigned disk = 0; disk < series->disks; disk++) {

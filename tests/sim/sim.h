@@ -11,7 +11,7 @@
  *   sim_net.c      links                             sim_arbiter.c     who may go on alone
  *   sim_world.c    the VM's clients                  sim_check.c       the rules, and that life goes on
  *   sim_disk*.c    disks (sim_disk.h)
- *   sim_end.c      an end on purpose
+ *   sim_end.c      an end on purpose                 sim_series.c      snapshots
  */
 #ifndef SIM_H
 #define SIM_H
@@ -57,6 +57,7 @@ typedef enum {
     SIM_EVENT_PACKET,    /* host, number: request, detail: client */
     SIM_EVENT_UNPAUSE,   /* host */
     SIM_EVENT_COMMAND,   /* host, detail: SimCommand */
+    SIM_EVENT_SERIES,    /* host: next step of its snapshots, number */
     /* from here on: not done by a host's own threads */
     SIM_EVENT_DELIVER, /* link, detail: sending end */
     SIM_EVENT_HANG_UP, /* link, detail: end (a stranger's) */
@@ -242,6 +243,19 @@ void sim_end_begin(SimHost *host);
 void sim_end_farewell(SimHost *host);
 SimHost *sim_active(Sim *sim);
 
+/* -- sim_series.c -- */
+
+void sim_series_init(SimHost *host);
+void sim_series_done(SimHost *host);
+void sim_series_remember(SimVm *vm, const FutStateImage *state);
+void sim_series_event(SimHost *host, const SimEvent *event);
+void sim_series_wake(SimHost *host, uint64_t after_ns);
+bool sim_series_guard_open(SimHost *host);
+void sim_series_guard(SimHost *host, const uint8_t *at, size_t length, bool on);
+void sim_series_resident(SimHost *host, const uint8_t *at, uint64_t pages, uint64_t *bits);
+/* The guest is about to write to a page. */
+void sim_series_touch(SimVm *vm, unsigned page);
+
 /* -- sim_run.c -- */
 
 /* What differs from schedule to schedule. */
@@ -274,7 +288,7 @@ typedef struct {
         fenced, protected, discards, bad_streams, reinjected, resent, lost, ended, ended_refusals,
         faults[SIM_FAULT_KINDS];
     uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits, disk_kept,
-        note_syncs, note_chunks;
+        note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults;
 } SimCount;
 
 typedef enum {
@@ -287,6 +301,7 @@ typedef enum {
 typedef struct {
     FutPairFault wrong; /* fault that the engine is told to have */
     bool disks;         /* some VMs have disks */
+    bool series;        /* snapshots are taken */
     bool ends;          /* the VM is ended on purpose some time */
     bool end_forgotten; /* wrong on purpose: the arbiter grants the next generation all the same */
     SimTracing tracing;
@@ -319,6 +334,7 @@ struct Sim {
     uint64_t healed_acks[SIM_CLIENTS];
     SimWish wish;
     SimEnd end;
+    uint64_t series_seed;
     GQueue trace;    /* char *, owned */
     char *violation; /* owned; NULL: all well */
     SimCount *count;

@@ -127,7 +127,9 @@ bool sim_vm_disk_read(FutVmm *vmm, unsigned disk, uint64_t offset, uint64_t *len
     uint64_t chunk = 1 << SIM_CHUNK_SHIFT, zeroes = 0;
 
     if (fails(&host->vm.disks.fail_read)) {
-        host->protection->given_up = true;
+        if (host->protection) {
+            host->protection->given_up = true;
+        }
         g_set_error(error, FUT_ERROR, FUT_ERR_IO, "disk %s cannot be read",
                     host->vm.disks.info[disk].name);
         return false;

@@ -40,6 +40,7 @@ typedef struct {
     unsigned disk;
     FutDiskKind kind;
     bool begun;
+    uint64_t save_offset, save_length; /* for a snapshot, first; length 0: nothing */
     uint8_t data[SIM_IO_BYTES];
 } SimIo;
 

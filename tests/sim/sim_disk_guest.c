@@ -13,11 +13,33 @@ static SimDisk *image_of(SimVm *vm, const SimIo *io)
 
 /* -- a request's life -- */
 
+/* What a snapshot wants to have first is read later, or at once if somebody waits. False: not yet. */
+static bool snapshot_lets(SimVm *vm, SimIo *io, bool hurry)
+{
+    FutEngine *engine = vm->base.engine;
+    FutSeriesVerdict verdict;
+
+    do {
+        if (io->save_length > 0) {
+            fut_engine_series_saved(engine, io->disk, io->save_offset, io->save_length,
+                                    image_of(vm, io)->now + io->save_offset);
+            io->save_length = 0;
+        }
+        uint64_t offset = 0, length = 0;
+        verdict = fut_engine_series_before(engine, io->disk, io->write.offset, io->write.length,
+                                           hurry, &offset, &length);
+        io->save_offset = offset;
+        io->save_length = verdict == FUT_SERIES_SAVE ? length : 0;
+    } while (verdict == FUT_SERIES_SAVE && hurry);
+    return verdict == FUT_SERIES_PASS;
+}
+
 static bool try_begin(SimVm *vm, SimIo *io, bool hurry)
 {
     if (!io->begun) {
         io->begun = io->kind == FUT_DISK_FLUSH ||
-                    fut_engine_disk_begin(vm->base.engine, io->disk, &io->write, hurry);
+                    (snapshot_lets(vm, io, hurry) &&
+                     fut_engine_disk_begin(vm->base.engine, io->disk, &io->write, hurry));
     }
     return io->begun;
 }

@@ -26,6 +26,9 @@ static uint64_t word(const SimVm *vm, unsigned page, unsigned number)
 
 static void put_word(SimVm *vm, unsigned page, unsigned number, uint64_t value)
 {
+    if (vm->guarded[page]) {
+        sim_series_touch(vm, page);
+    }
     ((uint64_t *)vm->ram)[page * PAGE_WORDS + number] = value;
     if (vm->logging) {
         vm->dirty[page] = 1;

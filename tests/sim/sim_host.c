@@ -50,7 +50,8 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     config.rest_pages_max = profile->rest_pages_max;
     config.hold_max_bytes = profile->hold_max_bytes;
     config.log_max_bytes = profile->log_max_bytes;
-    config.disk_chunk_shift = SIM_CHUNK_SHIFT;
+    config.disk_chunk_shift = config.series_chunk_shift = SIM_CHUNK_SHIFT;
+    config.series_side_max_bytes = profile->pages * 1500ull;
     if (profile->disks > 0) {
         config.disk_unacked_max_bytes = profile->disk_unacked_max_bytes;
         config.disk_queue_max_bytes = profile->disk_queue_max_bytes;
@@ -63,6 +64,7 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     fut_engine_set_fault(host->engine, host->sim->wish.wrong);
     host->listening = role == FUT_ROLE_BACKUP;
     host->last_state = role == FUT_ROLE_BACKUP ? FUT_STATE_WAITING : FUT_STATE_ALONE;
+    sim_series_init(host);
 }
 
 void sim_host_free(SimHost *host)
@@ -73,6 +75,7 @@ void sim_host_free(SimHost *host)
     g_clear_pointer(&host->engine, fut_engine_free);
     g_clear_pointer(&host->reader, fut_frame_reader_free);
     sim_vm_done(&host->vm);
+    sim_series_done(host);
     g_queue_clear_full(&host->questions, g_free);
     g_queue_clear_full(&host->held, g_free);
     g_array_unref(host->deferred);
@@ -257,6 +260,9 @@ static void dispatch(SimHost *host, const SimEvent *event)
         break;
     case SIM_EVENT_PACKET:
         sim_world_packet(host, event);
+        break;
+    case SIM_EVENT_SERIES:
+        sim_series_event(host, event);
         break;
     case SIM_EVENT_COMMAND:
         command(host, (SimCommand)event->detail);

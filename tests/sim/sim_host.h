@@ -24,6 +24,7 @@ typedef struct {
     uint8_t *ram; /* owned; all blocks one after the other */
     unsigned pages;
     uint8_t *dirty;   /* owned; a byte a page */
+    uint8_t *guarded; /* likewise: protected against writing */
     unsigned logging; /* FutPurpose: for whom */
     SimRegisters registers;
     bool started, halted, paused, staying;
@@ -47,6 +48,20 @@ typedef struct {
     uint32_t client;
     uint32_t flags;
 } SimPacket;
+
+/* A host's snapshots. */
+typedef struct {
+    bool on, no_guard, under_way;
+    SimRandom random;
+    uint64_t number;             /* of the newest event */
+    uint64_t breaks_in;          /* calls of the sink until one fails; 0: none */
+    uint8_t *truth;              /* owned: memory at the cut */
+    uint8_t *draft, *base;       /* owned: the one that is made, the one before */
+    uint8_t disk_truth[SIM_DISKS][SIM_DISK_BYTES];
+    uint8_t disk_draft[SIM_DISKS][SIM_DISK_BYTES], disk_base[SIM_DISKS][SIM_DISK_BYTES];
+    uint8_t state_truth[SIM_STATE_PAGES * FUT_PAGE_SIZE];
+    size_t state_length;
+} SimSeries;
 
 extern const FutVmmOps sim_vm_ops;
 void sim_vm_init(SimVm *vm, SimHost *host);
@@ -113,6 +128,7 @@ struct SimHost {
     char node[8];
     uint64_t clock_offset_ns;
     SimVm vm;
+    SimSeries series;
     FutEngine *engine;
     bool listening;
     unsigned peer; /* where it connects */

@@ -202,6 +202,33 @@ static uint64_t ops_now_ns(void *opaque)
     return sim_host_now(opaque);
 }
 
+static void ops_series(void *opaque)
+{
+    sim_series_wake(opaque, sim_below(&((SimHost *)opaque)->series.random, 50 * FUT_NS_PER_US));
+}
+
+static bool ops_guard_open(void *opaque, const FutMemory *memory)
+{
+    return sim_series_guard_open(opaque);
+}
+
+static void ops_guard_close(void *opaque)
+{
+    SimVm *vm = &((SimHost *)opaque)->vm;
+    memset(vm->guarded, 0, vm->pages);
+}
+
+static bool ops_guard(void *opaque, uint8_t *at, size_t length, bool on)
+{
+    sim_series_guard(opaque, at, length, on);
+    return true;
+}
+
+static void ops_resident(void *opaque, const uint8_t *at, uint64_t pages, uint64_t *bits)
+{
+    sim_series_resident(opaque, at, pages, bits);
+}
+
 const FutEngineHost sim_host_ops = {
     .send = ops_send,
     .session = ops_session,
@@ -215,4 +242,9 @@ const FutEngineHost sim_host_ops = {
     .pending = ops_pending,
     .disk = ops_disk,
     .wait = ops_wait,
+    .series = ops_series,
+    .guard_open = ops_guard_open,
+    .guard_close = ops_guard_close,
+    .guard = ops_guard,
+    .resident = ops_resident,
 };

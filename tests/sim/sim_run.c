@@ -250,6 +250,7 @@ char *sim_run(uint64_t seed, const SimWish *wish, SimCount *count)
     sim->random.state = seed;
     sim->wish = *wish;
     sim->end.random.state = ~seed;
+    sim->series_seed = sim_mix(seed + 1);
     sim->count = count;
     choose_profile(sim);
     if (wish->disks) {

@@ -18,6 +18,7 @@ void sim_vm_init(SimVm *vm, SimHost *host)
     *vm = (SimVm){ .host = host, .pages = profile->pages };
     vm->ram = g_malloc((size_t)vm->pages * FUT_PAGE_SIZE);
     vm->dirty = g_malloc0(vm->pages);
+    vm->guarded = g_malloc0(vm->pages);
     words = (uint64_t *)vm->ram;
     for (size_t i = 0; i < (size_t)vm->pages * FUT_PAGE_SIZE / sizeof(*words); i++) {
         words[i] =
@@ -39,6 +40,7 @@ void sim_vm_done(SimVm *vm)
     g_queue_clear_full(&vm->arrived, g_free);
     g_free(vm->ram);
     g_free(vm->dirty);
+    g_free(vm->guarded);
 }
 
 static const FutMemory *vm_memory(FutVmm *vmm)
@@ -207,6 +209,8 @@ static bool vm_state_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, G
     *ret = (FutStateImage){ vm->saved, length, &vm->saved_changed };
     if (purpose == FUT_FOR_PAIR) {
         remember_image(vm, ret);
+    } else {
+        sim_series_remember(vm, ret);
     }
     return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs schedules of the simulator:
  *
- *   simulate [--schedules N] [--seed S] [--schedule I] [--end] [--fault F] [--no-disks] [--verbose] [--long]
+ *   simulate [--schedules N] [--seed S] [--schedule I] [--end] [--snapshots] [--fault F] [--no-disks] [--verbose] [--long]
  *
  * A schedule is told by the seed and its number, and is the same in every run. --fault has the engine do something wrong on
  * purpose (--help names what), or the arbiter (end-forgotten, with --end): then the program succeeds only if the checks notice.
@@ -19,7 +19,7 @@
 static struct {
     gint64 schedules, seed, only;
     char *fault;
-    gboolean verbose, lengthy, no_disks, ends;
+    gboolean verbose, lengthy, no_disks, ends, series;
 } options = { .seed = 1, .only = -1 };
 
 #define FAULT_NAMES                                                                                \
@@ -32,6 +32,7 @@ static const GOptionEntry entries[] = {
     { "schedule", 'i', 0, G_OPTION_ARG_INT64, &options.only, "only this one", "I" },
     { "fault", 'f', 0, G_OPTION_ARG_STRING, &options.fault, FAULT_NAMES, "F" },
     { "no-disks", 'd', 0, G_OPTION_ARG_NONE, &options.no_disks, "VMs without disks only", NULL },
+    { "snapshots", 0, 0, G_OPTION_ARG_NONE, &options.series, "snapshots of the guest are taken", NULL },
     { "end", 'e', 0, G_OPTION_ARG_NONE, &options.ends, "the VM is ended on purpose", NULL },
     { "long", 'l', 0, G_OPTION_ARG_NONE, &options.lengthy, "at least 20000 schedules", NULL },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "print every step", NULL },
@@ -93,6 +94,9 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
             " chunks believed to be alike\n ",
             count->disk_copied, count->disk_writes, count->disk_flushes, count->disk_takeovers,
             count->disk_waits, count->disk_kept, count->note_syncs, count->note_chunks);
+    g_print(" snapshots: %" PRIu64 " as the guest was, %" PRIu64 " given up, %" PRIu64
+            " writes met their protection\n ",
+            count->snapshots, count->snapshots_failed, count->snapshot_faults);
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         g_print(" %s %" PRIu64 ";", sim_fault_kinds[i].name, count->faults[i]);
     }
@@ -114,6 +118,9 @@ static bool telling(const SimCount *count)
               count->disk_takeovers && count->disk_waits && count->disk_kept && count->note_syncs &&
               count->note_chunks;
     }
+    if (options.series) {
+        all = all && count->snapshots && count->snapshots_failed && count->snapshot_faults;
+    }
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         all = all && (count->faults[i] > 0 || (options.no_disks && i >= SIM_FAULT_DISKS));
     }
@@ -133,9 +140,10 @@ static void print_violation(const char *violation, gint64 schedule, const SimWis
     g_print("schedule %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n", schedule,
             options.seed, violation);
     g_print("again: simulate --seed %" G_GINT64_FORMAT " --schedule %" G_GINT64_FORMAT
-            " --fault %s%s%s --verbose\n",
+            " --fault %s%s%s%s --verbose\n",
             options.seed, schedule, options.fault ? options.fault : "none",
-            options.no_disks ? " --no-disks" : "", options.ends ? " --end" : "");
+            options.no_disks ? " --no-disks" : "", options.ends ? " --end" : "",
+            options.series ? " --snapshots" : "");
 }
 
 /* Number of the schedule with the violation, or -1. */
@@ -218,6 +226,7 @@ int main(int argc, char **argv)
     g_print("seed %" G_GINT64_FORMAT "\n", options.seed);
     wish.tracing = options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT;
     wish.ends = options.ends;
+    wish.series = options.series;
     wish.disks = !options.no_disks;
     gint64 begin_us = g_get_monotonic_time();
     gint64 schedule = run_all(&wish, &count, &violation);
