@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Snapshots of a running guest: each holds what the guest was at its cut, whatever it writes meanwhile, and beside protection."""
+import contextlib
+import json
+import struct
+import subprocess
 import tempfile
+import threading
+import time
 
 import pytest
 from lab import load, snapshots
+from lab.disks import MB, Disk, DiskUser, make_images, names
 from lab.machine import Machine
-from lab.vm import primary
+from lab.process import wait_for
+from lab.vm import pair, primary
 
 SERIES = 4
+BLOCK = 4096
+WORD = (1 << 64) - 1
 
 
 def store_of(host):
@@ -21,8 +31,8 @@ def check_series(store, taken):
     assert snapshots.look(store) == [(number, parent, "same") for number, parent in zip(ids, parents)]
 
 
-@pytest.mark.parametrize("machine", (Machine(), Machine(kind="q35", vcpus=2), Machine(memory="memfd,share=on")),
-                         ids=("microvm", "q35-2-vcpus", "memfd"))
+@pytest.mark.parametrize("machine", (Machine(), Machine(kind="q35", vcpus=2, memory="memfd,share=on")),
+                         ids=("microvm", "q35-2-vcpus-memfd"))
 def test_series_is_the_memory_of_each_cut(lab, machine):
     vm = primary(lab.hosts[0], machine)
     store = store_of(lab.hosts[0])
@@ -33,3 +43,155 @@ def test_series_is_the_memory_of_each_cut(lab, machine):
     check_series(store, taken)
     assert taken[0]["guarded_pages"] > 1000, taken[0]
     assert all(last["pages"] < taken[0]["pages"] for last in taken[1:]), taken
+
+
+def pattern(at, seed):
+    """As the guest's disk service writes it."""
+    x = ((at + 1) * 0x9e3779b97f4a7c15 & WORD) ^ ((seed + 1) * 0xbf58476d1ce4e5b9 & WORD)
+    return x ^ x >> 29
+
+
+class Sequence(threading.Thread):
+    """Writes block n % blocks with seed n, for n = 1, 2, ..., one after the other."""
+
+    def __init__(self, client, disk, blocks):
+        super().__init__(daemon=True)
+        self.user, self.disk, self.blocks = DiskUser(client), disk, blocks
+        self.count, self.ending, self.error = 0, False, None
+        self.start()
+
+    def run(self):
+        try:
+            while not self.ending:
+                self.count += 1
+                self.user.write(self.disk, self.count % self.blocks * BLOCK, BLOCK, self.count)
+        except (OSError, RuntimeError) as error:
+            self.error = error
+
+    def end(self):
+        self.ending = True
+        self.join(30)
+        assert not self.is_alive() and self.error is None, self.error
+
+    def newest(self, content):
+        """The number of the last write that a disk has; all before it must be there, and none after it."""
+        newest = 0
+        for block in range(self.blocks):
+            words = struct.unpack_from(f"<{BLOCK // 8}Q", content, block * BLOCK)
+            seeds = [n for n in range(block, self.count + 1, self.blocks) if pattern(block * BLOCK, n) == words[0] and n]
+            assert seeds or not any(words), f"block {block} of {self.disk} holds something strange"
+            if seeds:
+                assert all(word == pattern(block * BLOCK + 8 * i, seeds[0]) for i, word in enumerate(words)), f"block {block} is torn"
+            newest = max([newest] + seeds)
+        for block in range(self.blocks):
+            wanted = max((n for n in range(block, newest + 1, self.blocks) if n), default=None)
+            first = struct.unpack_from("<Q", content, block * BLOCK)[0]
+            assert first == (pattern(block * BLOCK, wanted) if wanted else 0), f"block {block}: not write {wanted} of {newest}"
+        return newest
+
+
+def test_disks_are_of_the_same_instant(lab):
+    """What is written while a snapshot is taken is not in it, and what was written before is, on a raw and on a qcow2 image."""
+    disks = (Disk(), Disk(format="qcow2"))
+    machine = Machine(disks=disks)
+    make_images(lab.hosts[0], disks)
+    vm = primary(lab.hosts[0], machine)
+    store = store_of(lab.hosts[0])
+    user = DiskUser(lab.client)
+    for name in names(disks):
+        user.write(name, 16 * MB, 8 * MB, 3)
+    writers = [Sequence(lab.client, name, 600) for name in names(disks)]
+    taken, before = [], []
+    for _ in range(SERIES):
+        wait_for("writes go on", lambda: all(w.count > 100 * (len(taken) + 1) for w in writers), 30)
+        before.append([w.count - 1 for w in writers])
+        taken.append(snapshots.take(vm, store))
+    for writer in writers:
+        writer.end()
+    check_series(store, taken)
+    assert taken[0]["disk_bytes"] > 16 * MB and all(last["disk_bytes"] < 12 * MB for last in taken[1:]), taken
+    for last, least in zip(taken, before):
+        for number, writer in enumerate(writers):
+            content = snapshots.disk(store, last["id"], f"disk{number}")
+            assert least[number] <= writer.newest(content) <= writer.count
+            assert struct.unpack_from("<Q", content, 20 * MB)[0] == pattern(20 * MB, 3)
+
+
+def test_beside_protection(lab):
+    """Snapshots and checkpoints share what was written; the twin's memory is exact, and takes over."""
+    active, backup = pair(lab, Machine(), options=("--verify", "5", "--timeout-ms", "3000"), backup_options=("--timeout-ms", "3000"))
+    store = store_of(lab.hosts[0])
+    load.dirty(lab.client, 12, 50)
+    counter = load.Counter(lab.client)
+    taken = [snapshots.take(active, store) for _ in range(SERIES)]
+    check_series(store, taken)
+    counter.wait_counts(10)
+    status = backup.wait_status("verified", lambda s: s.get("verified", 0) > 5)
+    assert status["verify_failed"] == 0 and active.status()["state"] == "protected", status
+    active.kill_qemu()
+    backup.wait_running()
+    counter.wait_counts(10, timeout=40)
+    assert snapshots.look(store)[-1][2] == "same"
+
+
+def test_killed_in_the_middle(lab):
+    """QEMU dies while a snapshot is taken: those before it are whole, and the next VM goes on with the store."""
+    host = lab.hosts[0]
+    vm = primary(host)
+    store = store_of(host)
+    load.dirty(lab.client, 60, 1000)
+    taken = [snapshots.take(vm, store)]
+    snapshots.order(vm, store)
+    wait_for("pages are copied", lambda: 0.05 < vm.call("snapshot-status").get("share", 1), 20)
+    vm.kill_qemu()
+    left = snapshots.look(store)
+    assert left[0] == (taken[0]["id"], 0, "same") and len(left) <= 2 and left[-1][2] in ("same", "unhashed"), left
+    again = primary(host, name="again")
+    last = snapshots.take(again, store)
+    assert last["parent"] == 0 and snapshots.look(store)[-1] == (last["id"], 0, "same")
+
+
+@contextlib.contextmanager
+def small_folder(host, megabytes):
+    folder = store_of(host)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_full_store_costs_the_snapshot_not_the_guest(lab):
+    host = lab.hosts[0]
+    vm = primary(host)
+    counter = load.Counter(lab.client)
+    with small_folder(host, 1024) as store:
+        taken = [snapshots.take(vm, store, min_free=0)]
+        load.dirty(lab.client, 48, 1000)
+        used = int(subprocess.run(["df", "--output=used", "-BM", store], capture_output=True, text=True, check=True)
+                   .stdout.split()[-1].rstrip("M"))
+        subprocess.run(["mount", "-o", f"remount,size={used}m", store], check=True)
+        failed = snapshots.finish(vm, snapshots.order(vm, store, min_free=0, hash=True))
+        assert "error" in failed, failed
+        counter.wait_counts(10)
+        subprocess.run(["mount", "-o", "remount,size=1024m", store], check=True)
+        taken.append(snapshots.take(vm, store, min_free=0))
+        check_series(store, taken)
+
+
+def test_command_and_schedule(lab):
+    host = lab.hosts[0]
+    vm = primary(host)
+    store = store_of(host)
+    made = json.loads(host.futago("snapshot", "create", vm.name, "--store", store, "--reason", "before the update", "--json").stdout)
+    assert made["id"] == 1 and made["parent"] == 0, made
+    host.futago("snapshot", "auto", vm.name, "--min", "200ms", "--max", "1s")
+    wait_for("snapshots by schedule", lambda: len(snapshots.look(store)) >= 3, 60)
+    host.futago("snapshot", "auto", vm.name, "--stop")
+    wait_for("the schedule ends", lambda: not vm.call("snapshot-status")["running"], 20)
+    count = len(snapshots.look(store))
+    time.sleep(1.5)
+    assert len(snapshots.look(store)) == count
+    assert "snapshot 1 " in host.futago("snapshot", "status", vm.name).stdout or count > 1
+    last = snapshots.take(vm, store)
+    assert last["parent"] == 0, "nothing is followed any more after the schedule's end"
