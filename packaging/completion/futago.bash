@@ -44,6 +44,7 @@ _futago_options() {
     events) echo "--json --help" ;;
     health) echo "--json --clear --clear-probe --help" ;;
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
+    snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --json --help" ;;
     probe) echo "--name --filter --severity --on --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     relocate) echo "--to --parallel --protect-to --hold --no-wait --json --help" ;;
@@ -53,7 +54,7 @@ _futago_options() {
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby check protect unprotect failover grant status events probe health stop disk receive relocate help" i
+    local commands="run standby check protect unprotect failover grant status events probe snapshot health stop disk receive relocate help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -83,6 +84,10 @@ _futago() {
         elif [ "$COMP_CWORD" -eq 4 ] && [ "${COMP_WORDS[2]}" = add ]; then
             mapfile -t COMPREPLY < <(compgen -W "died disk-full ext4-error ext4-readonly hung-task io-error kernel-fault oom oops panic poweroff rcu-stall reboot segv soft-lockup warning" -- "$word")
         fi ;;
+    snapshot:snapshot) mapfile -t COMPREPLY < <(compgen -W "create auto status" -- "$word") ;;
+    snapshot:--by) mapfile -t COMPREPLY < <(compgen -W "dirty cpu" -- "$word") ;;
+    snapshot:--store) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
+    snapshot:create | snapshot:auto | snapshot:status) mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word") ;;
     help:*) [ "$COMP_CWORD" -gt 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word") ;;
     disk:--adaptive) mapfile -t COMPREPLY < <(compgen -W "on off" -- "$word") ;;
     run:--mode | standby:--mode) mapfile -t COMPREPLY < <(compgen -W "pipeline stop" -- "$word") ;;

@@ -25,10 +25,10 @@ void fut_series_init(FutEngine *engine)
 /* All but `spill`: the pair has not yet been told of that. */
 static void free_maps(FutSeries *series)
 {
-    FutPageMap *maps[] = { &series->written,      &series->set,
-                           &series->todo,         &series->taken,
+    FutPageMap *maps[] = { &series->written,        &series->set,
+                           &series->todo,           &series->taken,
                            &series->chunks_written, &series->chunks_set,
-                           &series->chunks_taken, &series->chunks_claimed };
+                           &series->chunks_taken,   &series->chunks_claimed };
 
     for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
         fut_pagemap_done(maps[i]);

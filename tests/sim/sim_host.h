@@ -53,10 +53,10 @@ typedef struct {
 typedef struct {
     bool on, no_guard, under_way;
     SimRandom random;
-    uint64_t number;             /* of the newest event */
-    uint64_t breaks_in;          /* calls of the sink until one fails; 0: none */
-    uint8_t *truth;              /* owned: memory at the cut */
-    uint8_t *draft, *base;       /* owned: the one that is made, the one before */
+    uint64_t number;       /* of the newest event */
+    uint64_t breaks_in;    /* calls of the sink until one fails; 0: none */
+    uint8_t *truth;        /* owned: memory at the cut */
+    uint8_t *draft, *base; /* owned: the one that is made, the one before */
     uint8_t disk_truth[SIM_DISKS][SIM_DISK_BYTES];
     uint8_t disk_draft[SIM_DISKS][SIM_DISK_BYTES], disk_base[SIM_DISKS][SIM_DISK_BYTES];
     uint8_t state_truth[SIM_STATE_PAGES * FUT_PAGE_SIZE];

@@ -20,8 +20,7 @@ void sim_series_init(SimHost *host)
     }
     size_t size = (size_t)profile->pages * FUT_PAGE_SIZE;
     *series = (SimSeries){ .on = true };
-    series->random.state =
-        sim_mix(host->sim->series_seed + host->life * SIM_HOSTS + host->index);
+    series->random.state = sim_mix(host->sim->series_seed + host->life * SIM_HOSTS + host->index);
     series->no_guard = sim_chance(&series->random, 15);
     series->draft = g_malloc0(size);
     series->base = g_malloc0(size);
@@ -148,8 +147,7 @@ static void begin(SimHost *host)
         memset(series->draft, 0, (size_t)host->sim->profile.pages * FUT_PAGE_SIZE);
         memset(series->disk_draft, 0, sizeof(series->disk_draft));
     } else {
-        memcpy(series->draft, series->base,
-               (size_t)host->sim->profile.pages * FUT_PAGE_SIZE);
+        memcpy(series->draft, series->base, (size_t)host->sim->profile.pages * FUT_PAGE_SIZE);
         memcpy(series->disk_draft, series->disk_base, sizeof(series->disk_draft));
     }
 }
