@@ -8,7 +8,7 @@
 
 #define EXTENTS_AT_ONCE (1u << 30) /* bytes asked about */
 #define LOOK_EVERY_NS (100 * FUT_NS_PER_MS)
-#define SAVE_EVERY_NS (5 * FUT_NS_PER_S)
+#define SAVE_EVERY_NS (2 * FUT_NS_PER_S)
 #define PAUSE_AFTER_ERROR_NS FUT_NS_PER_S
 
 /* A request of ours. */
@@ -23,8 +23,9 @@ struct FutCopier {
     void (*complete)(void *opaque);
     void *opaque;
     GThread *thread;
-    GAsyncQueue *ended; /* Job that was answered; &wake_job: look again */
-    Job wake_job;
+    GAsyncQueue
+        *ended; /* Job that was answered; &wake_job: look again; &saved_job: the saver is done */
+    Job wake_job, saved_job;
     bool stopping; /* atomic */
 
     /* the thread's own */
@@ -32,7 +33,9 @@ struct FutCopier {
     uint64_t extents_at; /* how far holes are known; the disk's size: everywhere */
     bool asking_extents;
     uint64_t saved_ns, not_before_ns;
-    uint64_t saved_blocks;
+    uint64_t saved_blocks, saving_blocks;
+    GThread *saver; /* NULL: none */
+    int save_error; /* the saver's answer, once it is done */
 };
 
 static void on_done(FutSourceRequest *request)
@@ -148,8 +151,21 @@ static void take_piece(FutCopier *copier, const Job *job)
     }
 }
 
+static void end_saver(FutCopier *copier)
+{
+    if (copier->saver) {
+        g_thread_join(g_steal_pointer(&copier->saver));
+        copier->saved_blocks = copier->save_error ? copier->saved_blocks : copier->saving_blocks;
+        copier->saved_ns = fut_now_ns();
+    }
+}
+
 static void take(FutCopier *copier, Job *job, uint64_t size)
 {
+    if (job == &copier->saved_job) {
+        end_saver(copier);
+        return;
+    }
     if (!job || job == &copier->wake_job) {
         return;
     }
@@ -164,18 +180,25 @@ static void take(FutCopier *copier, Job *job, uint64_t size)
 
 /* -- progress -- */
 
-/* What came since the last time becomes durable, so that a host that goes down need not fetch it again. */
+static void *saver_main(void *opaque)
+{
+    FutCopier *copier = opaque;
+
+    copier->save_error = fut_reloc_flush(copier->reloc);
+    g_async_queue_push(copier->ended, &copier->saved_job);
+    return NULL;
+}
+
+/* What came since the last time becomes durable, so that a host that goes down need not fetch it again. A disk may take seconds for that, and
+ * the link would stand empty: another thread waits for it. */
 static void save(FutCopier *copier, const FutRelocStats *stats)
 {
-    uint64_t now_ns = fut_now_ns();
-
-    if (now_ns - copier->saved_ns < SAVE_EVERY_NS || stats->valid_blocks == copier->saved_blocks) {
+    if (copier->saver || fut_now_ns() - copier->saved_ns < SAVE_EVERY_NS ||
+        stats->valid_blocks == copier->saved_blocks) {
         return;
     }
-    if (fut_reloc_flush(copier->reloc) == 0) {
-        copier->saved_blocks = stats->valid_blocks;
-    }
-    copier->saved_ns = fut_now_ns();
+    copier->saving_blocks = stats->valid_blocks;
+    copier->saver = g_thread_new("saver", saver_main, copier);
 }
 
 static bool finish(FutCopier *copier)
@@ -217,6 +240,7 @@ static void *copier_main(void *opaque)
     while (copier->under_way > 0) {
         take(copier, g_async_queue_pop(copier->ended), stats.size);
     }
+    end_saver(copier);
     return NULL;
 }
 

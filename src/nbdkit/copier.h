@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The background copy: a thread and a connection to the source of its own. Marks the source's holes, fetches the rest as policy and
- * pace allow, makes the progress durable now and then, and when everything is here declares the disk complete. */
+/* The background copy: a thread and a connection to the source of its own, and a thread for as long as a flush lasts. Marks the
+ * source's holes, fetches the rest as policy and pace allow, makes the progress durable now and then, and when everything is
+ * here declares the disk complete. */
 #ifndef FUT_COPIER_H
 #define FUT_COPIER_H
 

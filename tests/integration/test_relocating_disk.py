@@ -292,7 +292,7 @@ def look_at_doubts(disk, content, writers):
 
 
 def test_killed_at_any_instant_nothing_is_stale_or_lost(disks):
-    kills(disks, 24, seed=11)
+    kills(disks, 12, seed=11)
 
 
 @pytest.mark.long

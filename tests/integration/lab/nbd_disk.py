@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A relocating disk and its source as processes, and clients for them. No network and no guest: unix sockets in a folder."""
+import glob
 import json
 import os
 import random
@@ -66,7 +67,16 @@ class Server:
             raise
 
     def freeze(self):
+        """On a busy machine it may be a while until the last of its threads stands."""
         self.popen.send_signal(signal.SIGSTOP)
+        process.wait_for("the server stands", lambda: self.thread_states() == {"T"})
+
+    def thread_states(self):
+        found = set()
+        for path in glob.glob(f"/proc/{self.popen.pid}/task/*/stat"):
+            with open(path, encoding="ascii", errors="replace") as handle:
+                found.add(handle.read().rsplit(")", 1)[1].split()[0])
+        return found
 
     def thaw(self):
         self.popen.send_signal(signal.SIGCONT)
