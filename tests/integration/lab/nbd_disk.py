@@ -56,7 +56,7 @@ class Server:
         self.popen.send_signal(signal.SIGKILL)
         self.popen.wait()
 
-    def end(self, timeout=20):
+    def end(self, timeout=60):
         """SIGTERM; a server that does not heed it is an error."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
