@@ -80,7 +80,7 @@ class Futago:
         self.uri = self.server.uri
 
     def bring(self):
-        wait_complete(self.server, GIVE_UP_S)
+        wait_complete(self.server, GIVE_UP_S / process.PATIENCE)
 
     def share(self):
         env = {**process.environment(), "FUTAGO_RUNDIR": self.disks.rundir}
@@ -146,7 +146,7 @@ class Overlay:
         def ended():
             jobs = qmp.command("query-jobs")["return"]
             return any(job["id"] == "stream" and job["status"] == "concluded" for job in jobs)
-        process.wait_for("block-stream", ended, GIVE_UP_S, 0.05)
+        process.wait_for("block-stream", ended, GIVE_UP_S / process.PATIENCE, 0.05)
         qmp.close()
 
     def close(self):
