@@ -72,9 +72,11 @@ static int listen_at(long port, int backlog)
     int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    return bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, backlog) == 0
-               ? fd
-               : -1;
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, backlog) == 0) {
+        return fd;
+    }
+    close(fd);
+    return -1;
 }
 
 /* With room for one connection that nobody accepts. */
@@ -99,6 +101,11 @@ static void serve_until_told(const char *name, long port, int ready_fd)
     int fd = listen_at(port, 16);
     char byte;
 
+    /* One that was told to die a moment ago may still be at it. */
+    for (int tries = 0; fd < 0 && tries < 1000; tries++) {
+        usleep(5000);
+        fd = listen_at(port, 16);
+    }
     prctl(PR_SET_NAME, name);
     if (fd < 0 || write(ready_fd, "", 1) != 1) {
         _exit(1);
