@@ -34,12 +34,13 @@ import pause  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 import rr  # noqa: E402
+import snapshot  # noqa: E402
 import tracker  # noqa: E402
 import wire  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, pace, gap, links, colo, kills, tracker, migration, wire, disk, events)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, pace, gap, links, colo, kills, tracker, migration, wire, disk, events, snapshot)}
 
 
 def say(text):
