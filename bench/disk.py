@@ -44,10 +44,15 @@ class Site:
         """The URI of that image behind the long wire."""
         near, far = free_port(), free_port()
         self.spawn("nbdkit", "--foreground", "--readonly", "--threads", "64", "--ip-addr", "127.0.0.1", "--port", str(near), "file", image)
+        self.wait_for_source(f"nbd://127.0.0.1:{near}")  # the wire gives up when nobody listens behind it
         self.spawn(paths.FUT_DELAY, "127.0.0.1", str(far), "127.0.0.1", str(near), str(ONE_WAY_US), str(MBIT))
         uri = f"nbd://127.0.0.1:{far}"
-        process.wait_for("the source", lambda: subprocess.run(["nbdinfo", "--size", uri], capture_output=True, check=False).returncode == 0)
+        self.wait_for_source(uri)
         return uri
+
+    @staticmethod
+    def wait_for_source(uri):
+        process.wait_for(f"the source at {uri}", lambda: subprocess.run(["nbdinfo", "--size", uri], capture_output=True, check=False).returncode == 0)
 
     def spawn(self, *words):
         self.children.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
