@@ -44,9 +44,10 @@ _futago_options() {
     events) echo "--json --help" ;;
     health) echo "--json --clear --clear-probe --help" ;;
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
-    snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --json --help" ;;
+    snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
     probe) echo "--name --filter --severity --on --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
+    restore) echo "--name --vm --trust --force --arbiter --node --force-generation --print --help" ;;
     relocate) echo "--to --parallel --protect-to --hold --no-wait --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
@@ -54,7 +55,7 @@ _futago_options() {
 
 _futago() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]-}
-    local commands="run standby check protect unprotect failover grant status events probe snapshot health stop disk receive relocate help" i
+    local commands="run standby check protect unprotect failover grant status events probe snapshot health stop disk receive relocate restore help" i
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands --version" -- "$word")
@@ -84,7 +85,7 @@ _futago() {
         elif [ "$COMP_CWORD" -eq 4 ] && [ "${COMP_WORDS[2]}" = add ]; then
             mapfile -t COMPREPLY < <(compgen -W "died disk-full ext4-error ext4-readonly hung-task io-error kernel-fault oom oops panic poweroff rcu-stall reboot segv soft-lockup warning" -- "$word")
         fi ;;
-    snapshot:snapshot) mapfile -t COMPREPLY < <(compgen -W "create auto status" -- "$word") ;;
+    snapshot:snapshot) mapfile -t COMPREPLY < <(compgen -W "create auto status list show verify delete prune export diff" -- "$word") ;;
     snapshot:--by) mapfile -t COMPREPLY < <(compgen -W "dirty cpu" -- "$word") ;;
     snapshot:--store) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
     snapshot:create | snapshot:auto | snapshot:status) mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word") ;;
@@ -101,9 +102,11 @@ _futago() {
     receive:--images) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
     receive:--tls) mapfile -t COMPREPLY < <(compgen -W "psk:" -- "$word") ;;
     run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
-    *:--name | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait | receive:--map | relocate:--parallel) ;;
+    *:--name | *:--vm | *:--keep | *:--hourly | *:--daily | *:--max-bytes | *:--min-free | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait | receive:--map | relocate:--parallel) ;;
     *)
-        if [[ $command == disk && $word != -* ]]; then
+        if [[ ( $command == snapshot || $command == restore ) && $word != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        elif [[ $command == disk && $word != -* ]]; then
             _futago_disk "$word"
         elif [[ $word == -* || $command == run || $command == standby || $command == check || $command == receive ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options "$command")" -- "$word")

@@ -21,7 +21,7 @@ typedef struct {
 extern const FutCommand fut_cmd_run, fut_cmd_standby, fut_cmd_check, fut_cmd_protect,
     fut_cmd_unprotect, fut_cmd_failover, fut_cmd_grant, fut_cmd_status, fut_cmd_events,
     fut_cmd_probe, fut_cmd_health, fut_cmd_snapshot, fut_cmd_stop, fut_cmd_disk, fut_cmd_receive,
-    fut_cmd_relocate;
+    fut_cmd_relocate, fut_cmd_restore;
 
 /* -- words -- */
 /* Takes the options out of argv; what remains from argv[1] on are other words. `entries` end with

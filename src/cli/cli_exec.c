@@ -85,14 +85,18 @@ static bool become_qemu(const FutStart *start, const char *module, GError **erro
     return false;
 }
 
+bool fut_start_execute(FutStart *start, const char *module, GError **error)
+{
+    return start->print ? print_arguments(start, module) : become_qemu(start, module, error);
+}
+
 bool fut_start_run(const FutCommand *command, bool backup, int argc, char **argv, GError **error)
 {
     FutStart start;
     bool ok = fut_start_parse(&start, command, backup, argc, argv, error);
     g_autofree char *module = ok ? fut_start_module(error) : NULL;
 
-    ok = module &&
-         (start.print ? print_arguments(&start, module) : become_qemu(&start, module, error));
+    ok = module && fut_start_execute(&start, module, error);
     fut_start_done(&start);
     return ok;
 }

@@ -39,6 +39,7 @@ static const struct {
 void fut_start_done(FutStart *start)
 {
     g_free(start->name);
+    g_free(start->restore);
     g_free(start->node);
     g_free(start->arbiter);
     g_free(start->address);
@@ -352,6 +353,8 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     }
     add_value(plugin, "send_at_kick", start->send_at_kick ? "on" : NULL);
     add_value(plugin, "force_generation", start->force_generation ? "on" : NULL);
+    add_value(plugin, "restore", start->restore);
+    add_value(plugin, "restore_force", start->restore_force ? "on" : NULL);
     add_value(plugin, "insecure", start->insecure ? "on" : NULL);
     return g_string_free(plugin, FALSE);
 }
@@ -363,8 +366,10 @@ GPtrArray *fut_start_command(const FutStart *start, const char *module)
     if (start->qemu) {
         g_ptr_array_add(words, g_strdup(start->qemu[0]));
     }
-    if (start->backup) {
+    if (start->backup || start->restore) {
         g_ptr_array_add(words, g_strdup("-S"));
+    }
+    if (start->backup) {
         if (start->shared_disks) {
             /* QEMU is to open images without locking them: the primary has the locks. */
             g_ptr_array_add(words, g_strdup("-incoming"));

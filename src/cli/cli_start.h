@@ -13,6 +13,8 @@ typedef struct {
     char *tls, *tls_name, *tracker, *compress, *on_panic, *events; /* likewise */
     char **shared_disks;                                           /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
+    char *restore;                    /* owned: STORE@ID that the guest begins as; NULL: it boots */
+    bool restore_force;
     gboolean force_generation, insecure, print, send_at_kick;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */
 } FutStart;
@@ -32,6 +34,8 @@ GPtrArray *fut_start_command(const FutStart *start, const char *module);
  * FUT_ERR_ARG or FUT_ERR_IO when it is not there. Caller frees. */
 char *fut_start_module(GError **error);
 
+/* Replaces this process by QEMU, or prints its arguments. */
+bool fut_start_execute(FutStart *start, const char *module, GError **error);
 /* The whole command. On success QEMU has replaced this process, unless --print was given. */
 bool fut_start_run(const FutCommand *command, bool backup, int argc, char **argv, GError **error);
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
+#include "cli_snapshot.h"
 #include "fut_error.h"
 #include "snapshot_live.h"
 
@@ -14,6 +14,13 @@ static const struct {
     { "create", "Take one of a running VM", fut_snapshot_live_create },
     { "auto", "Take them by a schedule", fut_snapshot_live_auto },
     { "status", "What is under way, the last one, the schedule", fut_snapshot_live_status },
+    { "list", "What is in a store", fut_snapshot_store_word },
+    { "show", "All there is to say of one", fut_snapshot_store_word },
+    { "verify", "Read a store: what is damaged, and what that costs", fut_snapshot_store_word },
+    { "delete", "Remove some", fut_snapshot_store_word },
+    { "prune", "Keep a store within bounds", fut_snapshot_store_word },
+    { "export", "Copy one into a store of its own", fut_snapshot_store_word },
+    { "diff", "What differs between two", fut_snapshot_store_word },
 };
 
 static bool is_help(const char *word)

@@ -9,10 +9,10 @@
 #include "fut_error.h"
 
 static const FutCommand *const commands[] = {
-    &fut_cmd_run,       &fut_cmd_standby,  &fut_cmd_check,   &fut_cmd_protect,
-    &fut_cmd_unprotect, &fut_cmd_failover, &fut_cmd_grant,   &fut_cmd_status,
-    &fut_cmd_events,    &fut_cmd_probe,    &fut_cmd_health,  &fut_cmd_snapshot,
-    &fut_cmd_stop,      &fut_cmd_disk,     &fut_cmd_receive, &fut_cmd_relocate,
+    &fut_cmd_run,      &fut_cmd_standby,  &fut_cmd_check,  &fut_cmd_protect, &fut_cmd_unprotect,
+    &fut_cmd_failover, &fut_cmd_grant,    &fut_cmd_status, &fut_cmd_events,  &fut_cmd_probe,
+    &fut_cmd_health,   &fut_cmd_snapshot, &fut_cmd_stop,   &fut_cmd_disk,    &fut_cmd_receive,
+    &fut_cmd_relocate, &fut_cmd_restore,
 };
 
 static void print_usage(FILE *to)

@@ -340,6 +340,18 @@ static void start_threads(FutService *service)
     }
 }
 
+/* Before anything is claimed: a snapshot that does not fit leaves no trace. */
+static bool open_restore(FutService *service, char **machine, FutRestore **ret, GError **error)
+{
+    const FutOptions *options = service->options;
+
+    if (options->restore) {
+        *ret =
+            fut_restore_new(service->vmm, machine, options->restore, options->restore_force, error);
+    }
+    return !options->restore || *ret;
+}
+
 static void announce_start(FutService *service)
 {
     const FutOptions *options = service->options;
@@ -364,17 +376,23 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     fut_log_setup(options->vm, FUT_LOG_INFO);
     g_autoptr(FutService) service = service_new(vmm, options);
     g_auto(GStrv) machine = NULL;
-    if (!vmm->ops->describe(vmm, &machine, error) || !open_tls(service, error) ||
+    g_autoptr(FutRestore) restore = NULL;
+    if (!vmm->ops->describe(vmm, &machine, error) ||
+        !open_restore(service, machine, &restore, error) || !open_tls(service, error) ||
         !open_control(service, error) || !open_arbiter(service, &machine, error) ||
         !open_role(service, error)) {
         return NULL;
     }
     service->engine = fut_engine_new(vmm, &options->engine, machine, &service_host, service);
+    service->restore = g_steal_pointer(&restore);
     service->watch = vmm->watch = fut_watch_new(vmm, watch_wake, service);
     fut_react_host_init(service);
     announce_start(service);
     fut_keeper_start();
     start_threads(service);
+    if (service->restore) {
+        g_thread_unref(g_thread_new("futago-restore", fut_restore_thread, service));
+    }
     if (service->peer) {
         fut_engine_protect(service->engine, NULL);
     }

@@ -7,7 +7,7 @@
  * shared_disk=NAME|all (as often as needed),
  * mode=pipeline|stop, epoch_max_us=, batch_max_us=, heartbeat_ms=, timeout_ms=, retry_ms=, commit_ms=, verify=N,
  * state_check=N, events=all|none|NAME,..., tracker=queue|words|flags, tracker_check=N, compress=auto|none|lz4|zstd, on_panic=report|restart|stop,
- * send_at_kick=on|off,
+ * send_at_kick=on|off, restore=STORE@ID, restore_force=on (primary; the guest must not run yet),
  * force_generation=on, insecure=on. */
 #ifndef FUT_SERVICE_H
 #define FUT_SERVICE_H

@@ -14,6 +14,7 @@
 #include "link_tls.h"
 #include "pack_choice.h"
 #include "react.h"
+#include "restore.h"
 #include "service.h"
 #include "watch.h"
 
@@ -31,6 +32,8 @@ typedef struct {
     char *vm, *node, *arbiter; /* owned */
     char *tls, *tls_name;      /* owned; NULL: the link is plain, any name will do */
     FutAddress *listen, *to;   /* owned; may be NULL */
+    char *restore;             /* owned: STORE@ID; NULL: the guest boots */
+    bool restore_force;        /* over what its disks have */
     GPtrArray *shared;         /* owned: names of disks (char *, owned) */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */
@@ -107,7 +110,8 @@ struct FutService {
     char *turned_away;          /* events_lock; the last connection that was, and why; or NULL */
     uint64_t turned_away_count; /* events_lock */
 
-    FutWatch *watch; /* control thread; vCPUs at a hit; the watch thread takes records */
+    FutRestore *restore; /* main thread, then restore thread; NULL: none */
+    FutWatch *watch;     /* control thread; vCPUs at a hit; the watch thread takes records */
     FutReact *react;
     int react_wake_fd;
     char *records_path; /* of the records that other programs can map; NULL: there are none */
@@ -122,6 +126,7 @@ void *fut_control_thread(void *service);
 void *fut_react_thread(void *service);
 /* Before the threads start. */
 void fut_react_host_init(FutService *service);
+void *fut_restore_thread(void *service);
 
 /* -- the host operations that belong to a thread -- */
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,

@@ -189,6 +189,8 @@ static const OptionRule rules[] = {
     { "send_at_kick", set_flag, FIELD(engine.send_at_kick), 0, 0, "on|off" },
     { "on_panic", set_on_panic, 0, 0, 0, "report|restart|stop" },
     { "shared_disk", set_shared, 0, 0, 0, "DISK|all" },
+    { "restore", set_text, FIELD(restore), 0, 0, "STORE@ID" },
+    { "restore_force", set_flag, FIELD(restore_force), 0, 0, "on|off" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "moving", set_flag, FIELD(engine.moving), 0, 0, "on|off" },
@@ -283,6 +285,10 @@ static bool check_whole(const FutOptions *options, bool role_given, GError **err
         fault = "listen=ADDR is for a backup: a primary is told where its backup is (to=ADDR)";
     } else if (options->role == FUT_ROLE_PRIMARY && options->engine.moving) {
         fault = "moving=on is for a backup: a primary is told by futago relocate";
+    } else if (options->restore && options->role == FUT_ROLE_BACKUP) {
+        fault = "restore=STORE@ID is for a primary: a backup gets its memory from one";
+    } else if (options->restore && options->to) {
+        fault = "restore= and to= exclude each other: protect the VM when it runs";
     } else if (options->tls_name && !options->tls) {
         fault = "tls_name needs tls=x509:DIR or tls=psk:FILE";
     } else if (options->engine.timeout_ms < 2 * options->engine.heartbeat_ms) {
@@ -330,6 +336,7 @@ void fut_options_free(FutOptions *options)
         return;
     }
     g_free(options->vm);
+    g_free(options->restore);
     g_free(options->node);
     g_free(options->arbiter);
     g_free(options->tls);

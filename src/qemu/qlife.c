@@ -67,6 +67,22 @@ void fut_qlife_announce(FutVmm *vmm)
     fut_qvmm_unlock(taken);
 }
 
+static void main_loop_runs(void *opaque)
+{
+    qemu_sem_post(opaque);
+}
+
+/* The main loop begins after the machine's reset, which puts its ROMs into memory. */
+void fut_qlife_settle(FutVmm *vmm)
+{
+    QemuSemaphore runs;
+
+    qemu_sem_init(&runs, 0);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), main_loop_runs, &runs);
+    qemu_sem_wait(&runs);
+    qemu_sem_destroy(&runs);
+}
+
 void fut_qlife_halt(FutVmm *vmm)
 {
     FutQvmm *qvmm = (FutQvmm *)vmm;

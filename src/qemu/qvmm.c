@@ -18,6 +18,7 @@ static const FutVmmOps qvmm_ops = {
     .state_load = fut_qdevices_load,
     .state_stats = fut_qdevices_stats,
     .run = fut_qlife_run,
+    .settle = fut_qlife_settle,
     .announce = fut_qlife_announce,
     .halt = fut_qlife_halt,
     .quit = fut_qlife_quit,

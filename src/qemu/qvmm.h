@@ -268,6 +268,7 @@ bool fut_qprobe_remove(FutVmm *vmm, unsigned number);
 void fut_qlife_init(FutQvmm *qvmm);
 bool fut_qlife_run(FutVmm *vmm, GError **error);
 void fut_qlife_announce(FutVmm *vmm);
+void fut_qlife_settle(FutVmm *vmm);
 void fut_qlife_halt(FutVmm *vmm);
 void fut_qlife_quit(FutVmm *vmm);
 bool fut_qlife_running(FutVmm *vmm);

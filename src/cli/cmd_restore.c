@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* futago restore: starts QEMU with the module, the guest as a snapshot has it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli_snapshot.h"
+#include "cli_start.h"
+#include "fut_error.h"
+
+typedef struct {
+    FutStart start;
+    gboolean trust, force;
+    char *vm;
+} Options;
+
+/* QEMU's command line as it was when the snapshot was taken, without what we had put in. Borrows the words. */
+static GPtrArray *recorded_command(const FutSnapshotInfo *info)
+{
+    GPtrArray *words = g_ptr_array_new();
+
+    for (char **word = info->command; *word; word++) {
+        bool takes_next = strcmp(*word, "-plugin") == 0 || strcmp(*word, "-incoming") == 0;
+        bool ours = strcmp(*word, "-incoming") == 0 ||
+                    (takes_next && word[1] && strstr(word[1], "role=") && strstr(word[1], "name="));
+        if (ours && word[1]) {
+            word++;
+        } else if (strcmp(*word, "-S") != 0) {
+            g_ptr_array_add(words, *word);
+        }
+    }
+    g_ptr_array_add(words, NULL);
+    return words;
+}
+
+/* Whoever wrote the store chose these words: a person has to have seen them. */
+static bool check_trust(const Options *options, const FutSnapshotInfo *info, GPtrArray *command,
+                        GError **error)
+{
+    if (command->len < 2) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "snapshot %" G_GUINT64_FORMAT " has no command line: give QEMU's after --",
+                    info->id);
+        return false;
+    }
+    if (options->trust) {
+        return true;
+    }
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; i + 1 < command->len; i++) {
+        g_autofree char *quoted = g_shell_quote(command->pdata[i]);
+        g_string_append_printf(text, " %s", quoted);
+    }
+    fprintf(stderr, "recorded:%s\n", text->str);
+    g_set_error(
+        error, FUT_ERROR, FUT_ERR_REFUSED,
+        "snapshot %" G_GUINT64_FORMAT
+        ": its recorded command line (above) is run only with --trust: look at it first, or "
+        "give QEMU's command line after --",
+        info->id);
+    return false;
+}
+
+static bool restore(Options *options, const char *word, GError **error)
+{
+    g_autofree char *path = NULL, *which = NULL;
+    FutStart *start = &options->start;
+
+    fut_snapshot_split(word, &path, &which);
+    g_autoptr(FutStore) store = fut_store_open(path, FUT_STORE_READ, error);
+    g_autoptr(FutSnapshotInfo) info =
+        store ? fut_store_find(store, which, options->vm, error) : NULL;
+    if (!info) {
+        return false;
+    }
+    g_autoptr(GPtrArray) command = start->qemu ? NULL : recorded_command(info);
+    if (command && !check_trust(options, info, command, error)) {
+        return false;
+    }
+    g_autofree char *module = fut_start_module(error);
+    g_autofree char *whole = g_canonicalize_filename(path, NULL);
+    start->qemu = command ? (char **)command->pdata : start->qemu;
+    start->name = start->name ? start->name : g_strdup(info->vm);
+    start->restore = g_strdup_printf("%s@%" G_GUINT64_FORMAT, whole, info->id);
+    start->restore_force = options->force;
+    if (!module || !fut_control_name_check(start->name, error)) {
+        return false;
+    }
+    return fut_start_execute(start, module, error);
+}
+
+static bool check_words(int argc, char **argv, const Options *options, GError **error)
+{
+    if (argc != 2) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    argc < 2
+                        ? "restore: which snapshot? Give STORE or STORE@ID"
+                        : "restore: one snapshot at a time; QEMU's command line comes after --");
+        return false;
+    }
+    if (options->start.qemu && !options->start.qemu[0]) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "restore: no QEMU program after --");
+        return false;
+    }
+    return true;
+}
+
+static bool run(int argc, char **argv, GError **error)
+{
+    Options o = { 0 };
+    int own = fut_start_separator(argc, argv);
+    g_autofree char **words = g_memdup2(argv, (size_t)(own + 1) * sizeof(*argv));
+    const GOptionEntry entries[] = {
+        { "name", 0, 0, G_OPTION_ARG_FILENAME, &o.start.name, "Name of the VM (default: as it was)",
+          "VM" },
+        { "vm", 0, 0, G_OPTION_ARG_FILENAME, &o.vm, "Snapshots of this VM only", "VM" },
+        { "trust", 0, 0, G_OPTION_ARG_NONE, &o.trust, "Run the recorded command line", NULL },
+        { "force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Overwrite what its disks' images have",
+          NULL },
+        { "arbiter", 0, 0, G_OPTION_ARG_FILENAME, &o.start.arbiter,
+          "Who decides which host may go on alone", "KIND:WHERE" },
+        { "node", 0, 0, G_OPTION_ARG_FILENAME, &o.start.node,
+          "Name of this host (default: its host name)", "NODE" },
+        { "force-generation", 0, 0, G_OPTION_ARG_NONE, &o.start.force_generation,
+          "Start although another host is on record as running this VM", NULL },
+        { "print", 0, 0, G_OPTION_ARG_NONE, &o.start.print,
+          "Print QEMU's arguments instead of starting it", NULL },
+        { 0 },
+    };
+
+    words[own] = NULL;
+    o.start.qemu = own < argc ? argv + own + 1 : NULL;
+    bool good = fut_cli_parse(&fut_cmd_restore, entries, &own, words, error) &&
+                check_words(own, words, &o, error) && restore(&o, words[1], error);
+    fut_start_done(&o.start);
+    g_free(o.vm);
+    return good;
+}
+
+const FutCommand fut_cmd_restore = {
+    .name = "restore",
+    .usage = "STORE[@WHICH] [-- QEMU-PROGRAM [QEMU-OPTION…]]",
+    .summary = "Start a VM as a snapshot has it",
+    .run = run,
+};

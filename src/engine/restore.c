@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "restore.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "disk_queue.h"
+#include "fut_clock.h"
+#include "fut_error.h"
+
+#define BATCH_PAGES 4096u
+
+struct FutRestore {
+    FutVmm *vmm;
+    FutStore *store;
+    FutSnapshot *snapshot;
+    bool force;
+    FutRestoreTimes times;
+};
+
+/* -- is it this machine? -- */
+
+/* Length of the part before the last "=" that names a thing. */
+static size_t key_length(const char *line)
+{
+    const char *end = strchr(line, '=');
+
+    if (g_str_has_prefix(line, "ram:")) {
+        end = strrchr(line, '=');
+    }
+    return end ? (size_t)(end - line) : strlen(line);
+}
+
+static const char *line_of(char **lines, const char *key, size_t length)
+{
+    for (; *lines; lines++) {
+        if (key_length(*lines) == length && strncmp(*lines, key, length) == 0) {
+            return *lines;
+        }
+    }
+    return NULL;
+}
+
+static const char *value_of(const char *line)
+{
+    return line[key_length(line)] ? line + key_length(line) + 1 : "";
+}
+
+char *fut_restore_difference(char **snapshot, char **machine)
+{
+    for (char **line = snapshot; *line; line++) {
+        int length = (int)key_length(*line);
+        const char *mine = line_of(machine, *line, key_length(*line));
+        if (!mine) {
+            return g_strdup_printf("the snapshot has %s, which this VM has not", *line);
+        }
+        if (strcmp(mine, *line) != 0) {
+            return g_strdup_printf("%.*s is %s in the snapshot, and %s here", length, *line,
+                                   value_of(*line), value_of(mine));
+        }
+    }
+    for (char **line = machine; *line; line++) {
+        if (!line_of(snapshot, *line, key_length(*line))) {
+            return g_strdup_printf("this VM has %s, which the snapshot has not", *line);
+        }
+    }
+    return NULL;
+}
+
+/* Number of areas of that kind, which must come in the order of what they fill. */
+static bool check_areas(const FutRestore *restore, GError **error)
+{
+    const FutSnapshotInfo *info = fut_snapshot_info(restore->snapshot);
+    const FutMemory *memory = restore->vmm->ops->memory(restore->vmm);
+    unsigned disks = 0, blocks = 0, count = 0;
+    const FutDiskInfo *disk =
+        restore->vmm->ops->disks ? restore->vmm->ops->disks(restore->vmm, &count) : NULL;
+    bool good = true;
+
+    for (unsigned i = 0; i < info->areas->len && good; i++) {
+        const FutArea *area = fut_snapshot_info_nth(info, i);
+        if (area->kind == FUT_AREA_MEMORY) {
+            good = blocks < memory->count && memory->block[blocks].length == area->length;
+            blocks++;
+        } else if (area->kind == FUT_AREA_DISK) {
+            good = disks < count && disk[disks].length == area->length &&
+                   strcmp(disk[disks].name, area->name) == 0;
+            disks++;
+        }
+    }
+    if (!good || blocks != memory->count || disks != count) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_MISMATCH,
+                    "snapshot %" G_GUINT64_FORMAT
+                    " is of another VM: its memory or disks are not those of this one",
+                    info->id);
+        return false;
+    }
+    return true;
+}
+
+static bool check(const FutRestore *restore, char **machine, GError **error)
+{
+    const FutSnapshotInfo *info = fut_snapshot_info(restore->snapshot);
+    g_autofree char *difference = fut_restore_difference(info->fingerprint, machine);
+
+    if (difference) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_MISMATCH,
+                    "snapshot %" G_GUINT64_FORMAT
+                    " cannot run here: %s: start the same VM with the same QEMU",
+                    info->id, difference);
+        return false;
+    }
+    return check_areas(restore, error);
+}
+
+FutRestore *fut_restore_new(FutVmm *vmm, char **machine, const char *from, bool force,
+                            GError **error)
+{
+    g_autoptr(FutRestore) restore = g_new0(FutRestore, 1);
+    const char *at = strrchr(from, '@');
+    guint64 id = 0;
+
+    if (!at || !g_ascii_string_to_unsigned(at + 1, 10, 1, G_MAXINT64, &id, NULL)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "restore=%s: must be STORE@ID", from);
+        return NULL;
+    }
+    g_autofree char *path = g_strndup(from, (gsize)(at - from));
+    restore->vmm = vmm;
+    restore->force = force;
+    restore->times.id = id;
+    restore->store = fut_store_open(path, FUT_STORE_READ, error);
+    restore->snapshot = restore->store ? fut_snapshot_open(restore->store, id, error) : NULL;
+    if (!restore->snapshot || !check(restore, machine, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&restore);
+}
+
+void fut_restore_free(FutRestore *restore)
+{
+    if (restore) {
+        fut_snapshot_close(restore->snapshot);
+        fut_store_close(restore->store);
+        g_free(restore);
+    }
+}
+
+/* -- memory -- */
+
+typedef struct {
+    uint8_t *base; /* of the block */
+    uint64_t first;
+    uint8_t filled[BATCH_PAGES];
+    uint64_t pages;
+} Filling;
+
+static bool fill_page(void *opaque, uint64_t unit, const uint8_t *data, GError **error)
+{
+    Filling *filling = opaque;
+
+    memcpy(filling->base + (unit << FUT_PAGE_SHIFT), data, FUT_PAGE_SIZE);
+    filling->filled[unit - filling->first] = 1;
+    filling->pages++;
+    return true;
+}
+
+static bool is_zero(const uint8_t *bytes, size_t length)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+/* What the machine's start has left where the snapshot has zeroes. Memory that nobody has touched stays so: to look at it would cost a fault a
+ * page. */
+static void clear_rest(const Filling *filling, uint64_t count)
+{
+    uint8_t *at = filling->base + (filling->first << FUT_PAGE_SHIFT);
+    unsigned char there[BATCH_PAGES];
+
+    bool known = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE) == 0 &&
+                 mincore(at, count << FUT_PAGE_SHIFT, there) == 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *page = at + (i << FUT_PAGE_SHIFT);
+        /* Of what is swapped out mincore() says that it is not there; at a start nothing is. */
+        if (!filling->filled[i] && (!known || there[i] & 1) && !is_zero(page, FUT_PAGE_SIZE)) {
+            memset(page, 0, FUT_PAGE_SIZE);
+        }
+    }
+}
+
+static bool fill_block(FutRestore *restore, unsigned area, unsigned block, GError **error)
+{
+    const FutMemory *memory = restore->vmm->ops->memory(restore->vmm);
+    uint64_t pages = memory->block[block].length >> FUT_PAGE_SHIFT;
+    g_autofree Filling *filling = g_new0(Filling, 1);
+
+    filling->base = memory->block[block].base;
+    for (uint64_t first = 0; first < pages; first += BATCH_PAGES) {
+        uint64_t count = MIN(BATCH_PAGES, pages - first);
+        memset(filling->filled, 0, sizeof(filling->filled));
+        filling->first = first;
+        if (!fut_snapshot_each(restore->snapshot, area, first, count, fill_page, filling, error)) {
+            return false;
+        }
+        clear_rest(filling, count);
+    }
+    restore->times.pages += filling->pages;
+    return true;
+}
+
+/* -- disks -- */
+
+static bool fail_used(const FutDiskInfo *disk, GError **error)
+{
+    g_set_error(error, FUT_ERROR, FUT_ERR_REFUSED,
+                "disk '%s': its image has content, which a restore would overwrite: give it an "
+                "empty image of %" G_GUINT64_FORMAT " bytes, or add --force",
+                disk->name, disk->length);
+    return false;
+}
+
+/* Before anything is written to any of them. */
+static bool check_empty(FutRestore *restore, unsigned number, const FutDiskInfo *disk,
+                        uint8_t *buffer, GError **error)
+{
+    FutVmm *vmm = restore->vmm;
+
+    for (uint64_t at = 0; at < disk->length;) {
+        uint64_t length = disk->length - at;
+        bool zero = false;
+        if (!vmm->ops->disk_read(vmm, number, at, &length, buffer, &zero, error)) {
+            return false;
+        }
+        if (!zero && !is_zero(buffer, length)) {
+            return fail_used(disk, error);
+        }
+        at += length;
+    }
+    return true;
+}
+
+typedef struct {
+    uint8_t *buffer;
+    uint64_t first, length; /* of the chunk: first unit, bytes */
+    bool any;
+} Chunk;
+
+static bool fill_chunk(void *opaque, uint64_t unit, const uint8_t *data, GError **error)
+{
+    Chunk *chunk = opaque;
+    uint64_t at = (unit - chunk->first) << FUT_UNIT_SHIFT;
+
+    memcpy(chunk->buffer + at, data, MIN(FUT_UNIT_SIZE, chunk->length - at));
+    chunk->any = true;
+    return true;
+}
+
+static bool write_record(FutRestore *restore, unsigned disk, FutDiskKind kind, uint64_t offset,
+                         uint64_t length, const uint8_t *data, GError **error)
+{
+    FutDiskHead head = { .offset = offset, .length = length, .disk = disk, .kind = kind };
+
+    return restore->vmm->ops->disk_write(restore->vmm, fut_disk_record_new(&head, data), error);
+}
+
+static bool fill_disk(FutRestore *restore, unsigned area, unsigned number, const FutDiskInfo *disk,
+                      uint8_t *buffer, GError **error)
+{
+    for (uint64_t at = 0; at < disk->length; at += FUT_WIRE_DISK_MAX) {
+        Chunk chunk = { buffer, at >> FUT_UNIT_SHIFT, MIN(FUT_WIRE_DISK_MAX, disk->length - at),
+                        false };
+        memset(buffer, 0, chunk.length);
+        if (!fut_snapshot_each(restore->snapshot, area, chunk.first,
+                               FUT_WIRE_DISK_MAX >> FUT_UNIT_SHIFT, fill_chunk, &chunk, error)) {
+            return false;
+        }
+        restore->times.disk_bytes += chunk.any ? chunk.length : 0;
+        /* Where there is nothing, and was nothing, nothing is written. */
+        if ((chunk.any || restore->force) &&
+            !write_record(restore, number, chunk.any ? FUT_DISK_WRITE : FUT_DISK_ZEROES, at,
+                          chunk.length, chunk.any ? buffer : NULL, error)) {
+            return false;
+        }
+    }
+    return write_record(restore, number, FUT_DISK_FLUSH, 0, 0, NULL, error);
+}
+
+/* -- all of it -- */
+
+typedef enum {
+    CHECK_DISKS,
+    FILL_DISKS,
+    FILL_MEMORY
+} Pass;
+
+static bool go_through(FutRestore *restore, Pass pass, GError **error)
+{
+    FutVmm *vmm = restore->vmm;
+    const FutSnapshotInfo *info = fut_snapshot_info(restore->snapshot);
+    unsigned blocks = 0, disks = 0, count = 0;
+    const FutDiskInfo *disk = vmm->ops->disks ? vmm->ops->disks(vmm, &count) : NULL;
+    g_autofree uint8_t *buffer = pass == FILL_MEMORY ? NULL : g_malloc(FUT_WIRE_DISK_MAX);
+    bool good = true;
+
+    for (unsigned i = 0; i < info->areas->len && good; i++) {
+        FutAreaKind kind = fut_snapshot_info_nth(info, i)->kind;
+        if (kind == FUT_AREA_MEMORY && pass == FILL_MEMORY) {
+            good = fill_block(restore, i, blocks, error);
+        } else if (kind == FUT_AREA_DISK && pass == CHECK_DISKS) {
+            good = check_empty(restore, disks, &disk[disks], buffer, error);
+        } else if (kind == FUT_AREA_DISK && pass == FILL_DISKS) {
+            good = fill_disk(restore, i, disks, &disk[disks], buffer, error);
+        }
+        blocks += kind == FUT_AREA_MEMORY;
+        disks += kind == FUT_AREA_DISK;
+    }
+    return good;
+}
+
+static bool start_guest(FutRestore *restore, GError **error)
+{
+    FutVmm *vmm = restore->vmm;
+    size_t length;
+    g_autofree uint8_t *state = fut_snapshot_state(restore->snapshot, &length, error);
+
+    if (!state || !vmm->ops->state_load(vmm, state, length, error) || !vmm->ops->run(vmm, error)) {
+        return false;
+    }
+    vmm->ops->announce(vmm);
+    return true;
+}
+
+bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
+{
+    uint64_t start_ns = fut_now_ns();
+
+    restore->vmm->ops->settle(restore->vmm);
+    if ((!restore->force && !go_through(restore, CHECK_DISKS, error)) ||
+        !go_through(restore, FILL_DISKS, error)) {
+        return false;
+    }
+    uint64_t disks_ns = fut_now_ns();
+    if (!go_through(restore, FILL_MEMORY, error)) {
+        return false;
+    }
+    uint64_t memory_ns = fut_now_ns();
+    if (!start_guest(restore, error)) {
+        return false;
+    }
+    restore->times.disks_ns = disks_ns - start_ns;
+    restore->times.memory_ns = memory_ns - disks_ns;
+    restore->times.total_ns = fut_now_ns() - start_ns;
+    restore->times.age_us =
+        (uint64_t)g_get_real_time() - fut_snapshot_info(restore->snapshot)->time_us;
+    *ret = restore->times;
+    return true;
+}
