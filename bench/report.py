@@ -21,6 +21,9 @@ GOALS = (
     ("bytes_per_checkpoint", "<=", 3000, "bytes on the wire for a checkpoint under request/response"),
     ("gap.kill_ms", "<=", 50, "longest gap of a client at kill -9, median, ms"),
     ("tracker.ratio_16g_512m", "<=", 1.1, "cost of a checkpoint at 16 GB over 512 MB, same writes"),
+    ("probe.sigsegv_ms_p50", "<=", 1, "SIGSEGV in the guest, from the fault to a reader on the host, median, ms"),
+    ("probe.oom_ms_p50", "<=", 1, "out of memory in the guest, the same, median, ms"),
+    ("probe.cold_overhead", "<=", 0.01, "what all shipped probes cost while none is hit"),
     ("kills.lost", "<=", 0, "acknowledged and lost, over all kills"),
     ("kills.doubled", "<=", 0, "done twice, over all kills"),
 )

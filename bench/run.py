@@ -31,6 +31,7 @@ import migration  # noqa: E402
 import options  # noqa: E402
 import pace  # noqa: E402
 import pause  # noqa: E402
+import probe  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 import rr  # noqa: E402
@@ -40,7 +41,7 @@ import wire  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, pace, gap, links, colo, kills, tracker, migration, wire, disk, events, snapshot)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, pace, gap, links, colo, kills, tracker, migration, wire, disk, events, snapshot, probe)}
 
 
 def say(text):
