@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli_disk.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 
@@ -199,6 +200,59 @@ static bool parse_share(const char *text, json_t *args, GError **error)
     return true;
 }
 
+typedef struct {
+    char *keep, *hourly, *daily, *max_bytes, *min_free; /* owned; NULL: not given */
+} Bounds;
+
+static void bounds_done(Bounds *bounds)
+{
+    g_free(bounds->keep);
+    g_free(bounds->hourly);
+    g_free(bounds->daily);
+    g_free(bounds->max_bytes);
+    g_free(bounds->min_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bounds, bounds_done)
+
+static bool parse_count(const char *option, const char *text, json_t *args, GError **error)
+{
+    unsigned count;
+
+    if (text && !fut_cli_number(option, text, 1, 1000000, &count, error)) {
+        return false;
+    }
+    if (text) {
+        json_object_set_new(args, option, json_integer(count));
+    }
+    return true;
+}
+
+static bool parse_bytes(const char *option, const char *key, const char *text, json_t *args,
+                        GError **error)
+{
+    uint64_t bytes;
+
+    if (text && (!fut_disk_parse_size(text, &bytes) || bytes == 0 || bytes > 1ull << 60)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "--%s %s: give bytes such as 500M or 20G",
+                    option, text);
+        return false;
+    }
+    if (text) {
+        json_object_set_new(args, key, json_integer((json_int_t)bytes));
+    }
+    return true;
+}
+
+static bool parse_bounds(const Bounds *bounds, json_t *args, GError **error)
+{
+    return parse_count("keep", bounds->keep, args, error) &&
+           parse_count("hourly", bounds->hourly, args, error) &&
+           parse_count("daily", bounds->daily, args, error) &&
+           parse_bytes("max-bytes", "max_bytes", bounds->max_bytes, args, error) &&
+           parse_bytes("min-free", "min_free", bounds->min_free, args, error);
+}
+
 static bool request(const char *vm, const char *verb, json_t *take_args, GError **error)
 {
     g_autoptr(FutControlClient) client = fut_control_connect(vm, error);
@@ -216,6 +270,7 @@ bool fut_snapshot_live_auto(int argc, char **argv, GError **error)
 {
     static const FutCommand command = { .name = "snapshot auto", .usage = "VM" };
     g_autofree char *store = NULL, *min = NULL, *max = NULL, *cost = NULL, *by = NULL;
+    g_auto(Bounds) bounds = { 0 };
     gboolean stop = FALSE;
     const GOptionEntry entries[] = {
         { "store", 0, 0, G_OPTION_ARG_FILENAME, &store,
@@ -227,6 +282,16 @@ bool fut_snapshot_live_auto(int argc, char **argv, GError **error)
           "dirty|cpu" },
         { "cost", 0, 0, G_OPTION_ARG_STRING, &cost,
           "by dirty: share of the guest's time for it (default: 2%)", "SHARE" },
+        { "keep", 0, 0, G_OPTION_ARG_STRING, &bounds.keep,
+          "Of the schedule's own, the newest N stay (default: 60, 24 hourly and 7 daily ones)",
+          "N" },
+        { "hourly", 0, 0, G_OPTION_ARG_STRING, &bounds.hourly, "One of each of N hours stays",
+          "N" },
+        { "daily", 0, 0, G_OPTION_ARG_STRING, &bounds.daily, "One of each of N days stays", "N" },
+        { "max-bytes", 0, 0, G_OPTION_ARG_STRING, &bounds.max_bytes,
+          "The store grows no larger: the oldest go", "SIZE" },
+        { "min-free", 0, 0, G_OPTION_ARG_STRING, &bounds.min_free,
+          "So much stays free in the file system (default: 128M)", "SIZE" },
         { "stop", 0, 0, G_OPTION_ARG_NONE, &stop, "Take no more of them", NULL },
         { 0 },
     };
@@ -248,7 +313,8 @@ bool fut_snapshot_live_auto(int argc, char **argv, GError **error)
         return false;
     }
     if (!parse_ms("--min", min, args, "min_ms", error) ||
-        !parse_ms("--max", max, args, "max_ms", error) || !parse_share(cost, args, error)) {
+        !parse_ms("--max", max, args, "max_ms", error) || !parse_share(cost, args, error) ||
+        !parse_bounds(&bounds, args, error)) {
         json_decref(args);
         return false;
     }
@@ -279,6 +345,10 @@ static void print_status(const char *vm, const json_t *status)
                fut_cli_text(schedule, "store"), fut_cli_text(schedule, "by"),
                fut_cli_value(schedule, "interval_s"), fut_cli_value(schedule, "min_s"),
                fut_cli_value(schedule, "max_s"));
+        printf("%s: %.0f old ones were removed%s\n", vm, fut_cli_value(schedule, "removed"),
+               json_is_true(json_object_get(schedule, "short_of_room"))
+                   ? "; the store has no room left within its bounds (FUT-244)"
+                   : "");
     }
 }
 

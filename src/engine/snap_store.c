@@ -50,6 +50,13 @@ const FutSnapshotInfo *fut_snap_store_info(const FutSnapStore *store)
     return store->info;
 }
 
+bool fut_snap_store_prune(FutSnapStore *store, const FutPrunePolicy *policy, uint64_t write_max,
+                          FutPruneReport *ret, GError **error)
+{
+    g_assert(!store->writer);
+    return fut_store_prune(store->store, policy, false, write_max, NULL, NULL, ret, error);
+}
+
 /* -- beginning -- */
 
 static char **command_line(void)

@@ -4,7 +4,7 @@
 #define FUT_SNAP_STORE_H
 
 #include "series.h"
-#include "store.h"
+#include "store_prune.h"
 
 typedef struct FutSnapStore FutSnapStore;
 
@@ -19,6 +19,9 @@ void fut_snap_store_close(FutSnapStore *store);
 bool fut_snap_store_begin(FutSnapStore *store, FutVmm *vmm, const char *vm, const char *reason,
                           uint64_t *parent, uint64_t min_free, GError **error);
 void fut_snap_store_abort(FutSnapStore *store);
+/* Between snapshots: as fut_store_prune(). */
+bool fut_snap_store_prune(FutSnapStore *store, const FutPrunePolicy *policy, uint64_t write_max,
+                          FutPruneReport *ret, GError **error);
 /* After a commit: what the store says of it; borrowed. */
 const FutSnapshotInfo *fut_snap_store_info(const FutSnapStore *store);
 

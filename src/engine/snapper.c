@@ -192,6 +192,9 @@ static void carry_out(FutSnapper *snapper, const FutSnapOrder *order, uint64_t n
         outcome.code = error->domain == FUT_ERROR ? (FutErr)error->code : FUT_ERR_IO;
     }
     note_outcome(snapper, &outcome);
+    if (order->automatic) {
+        fut_snapper_prune(snapper, order);
+    }
 }
 
 /* -- the guest's use of its vCPUs -- */
@@ -255,8 +258,10 @@ static bool next_order(FutSnapper *snapper, FutSnapOrder *ret, uint64_t *ret_num
         *ret_number = snapper->ordered;
     } else if (due) {
         *ret = (FutSnapOrder){ .store = g_strdup(snapper->auto_store),
-                               .reason = g_strdup("by schedule"),
-                               .min_free = FUT_SNAPPER_MIN_FREE };
+                               .reason = g_strdup(FUT_SNAPPER_BY_SCHEDULE),
+                               .min_free = snapper->bounds.min_free,
+                               .bounds = snapper->bounds,
+                               .automatic = true };
         *ret_number = 0;
     } else {
         return false;

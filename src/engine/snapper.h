@@ -2,7 +2,8 @@
 /* The snapshot thread of a service: takes snapshots of the guest into a store, when it is asked to and by a schedule. Also what the
  * control socket can ask for:
  *   snapshot-create  {"store": DIR, "full": BOOL, "hash": BOOL, "reason": TEXT, "min_free": BYTES}, all optional: {"number": N}
- *   snapshot-auto    {"store": DIR, "min_ms": N, "max_ms": N, "cost": SHARE, "by": "cpu"|"dirty"}
+ *   snapshot-auto    {"store": DIR, "min_ms": N, "max_ms": N, "cost": SHARE, "by": "cpu"|"dirty", and as bounds (snapper_verbs.c has the defaults)
+ *                    "keep": N, "hourly": N, "daily": N, "max_bytes": BYTES, "min_free": BYTES}
  *   snapshot-stop    {}: ends the schedule, and follows what is written no more
  *   snapshot-status  {}: what is under way, the last one, the schedule
  * Without "store" the one used last. A folder is named with its whole path. */

@@ -7,6 +7,12 @@
 #include "snapper_internal.h"
 
 #define REASON_MAX 200
+#define COUNT_MAX 1000000
+#define JSON_BYTES_MAX (1ll << 60)
+/* What stays of a schedule's snapshots if nothing is said. */
+#define KEEP_DEFAULT 60
+#define HOURLY_DEFAULT 24
+#define DAILY_DEFAULT 7
 #define INTERVAL_MS_MIN 100
 #define INTERVAL_MS_MAX (7 * 24 * 3600 * 1000ll)
 
@@ -123,11 +129,55 @@ static bool read_policy(const json_t *args, FutSnapPolicy *ret, GError **error)
     return true;
 }
 
+static bool read_bound(const json_t *args, const char *key, json_int_t least, json_int_t most,
+                       uint64_t *ret, GError **error)
+{
+    const json_t *value = json_object_get(args, key);
+
+    if (!value) {
+        return true;
+    }
+    if (!json_is_integer(value) || json_integer_value(value) < least ||
+        json_integer_value(value) > most) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "\"%s\" must be from %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT, key,
+                    least, most);
+        return false;
+    }
+    *ret = (uint64_t)json_integer_value(value);
+    return true;
+}
+
+static bool read_bounds(const json_t *args, FutPrunePolicy *ret, GError **error)
+{
+    uint64_t keep = 0, hourly = 0, daily = 0, max_bytes = 0, min_free = FUT_SNAPPER_MIN_FREE;
+
+    if (!read_bound(args, "keep", 1, COUNT_MAX, &keep, error) ||
+        !read_bound(args, "hourly", 1, COUNT_MAX, &hourly, error) ||
+        !read_bound(args, "daily", 1, COUNT_MAX, &daily, error) ||
+        !read_bound(args, "max_bytes", 1, JSON_BYTES_MAX, &max_bytes, error) ||
+        !read_bound(args, "min_free", 0, JSON_BYTES_MAX, &min_free, error)) {
+        return false;
+    }
+    if (keep == 0 && hourly == 0 && daily == 0) {
+        keep = KEEP_DEFAULT;
+        hourly = HOURLY_DEFAULT;
+        daily = DAILY_DEFAULT;
+    }
+    *ret = (FutPrunePolicy){ .keep = (unsigned)keep,
+                             .hourly = (unsigned)hourly,
+                             .daily = (unsigned)daily,
+                             .max_bytes = max_bytes,
+                             .min_free = min_free };
+    return true;
+}
+
 json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error)
 {
     FutSnapPolicy policy;
+    FutPrunePolicy bounds;
 
-    if (!read_policy(args, &policy, error)) {
+    if (!read_policy(args, &policy, error) || !read_bounds(args, &bounds, error)) {
         return NULL;
     }
     g_mutex_lock(&snapper->lock);
@@ -140,6 +190,9 @@ json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error)
     g_free(snapper->auto_store);
     snapper->auto_store = copy;
     remember_store(snapper, copy);
+    snapper->bounds = bounds;
+    snapper->removed = 0;
+    snapper->short_of_room = false;
     snapper->automatic = true;
     snapper->end_wanted = false;
     fut_snap_clock_init(&snapper->clock, &policy);
@@ -198,12 +251,22 @@ static json_t *auto_json(const FutSnapper *snapper)
 {
     const FutSnapPolicy *policy = &snapper->clock.policy;
 
-    return json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "store", snapper->auto_store, "by",
-                     policy->by == FUT_SNAP_BY_CPU ? "cpu" : "dirty", "min_s",
-                     (double)policy->min_ns / 1e9, "max_s", (double)policy->max_ns / 1e9, "cost",
-                     policy->cost, "busy", snapper->clock.busy, "cost_ms",
-                     snapper->clock.cost_ns / 1e6, "interval_s",
-                     (double)fut_snap_clock_interval(&snapper->clock) / 1e9);
+    const FutPrunePolicy *bounds = &snapper->bounds;
+    json_t *result =
+        json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "store", snapper->auto_store, "by",
+                  policy->by == FUT_SNAP_BY_CPU ? "cpu" : "dirty", "min_s",
+                  (double)policy->min_ns / 1e9, "max_s", (double)policy->max_ns / 1e9, "cost",
+                  policy->cost, "busy", snapper->clock.busy, "cost_ms",
+                  snapper->clock.cost_ns / 1e6, "interval_s",
+                  (double)fut_snap_clock_interval(&snapper->clock) / 1e9);
+    json_t *more =
+        json_pack("{s:i, s:i, s:i, s:I, s:I, s:I, s:b}", "keep", (int)bounds->keep, "hourly",
+                  (int)bounds->hourly, "daily", (int)bounds->daily, "max_bytes",
+                  (json_int_t)bounds->max_bytes, "min_free", (json_int_t)bounds->min_free,
+                  "removed", (json_int_t)snapper->removed, "short_of_room", snapper->short_of_room);
+    json_object_update(result, more);
+    json_decref(more);
+    return result;
 }
 
 json_t *fut_snapper_status(FutSnapper *snapper)

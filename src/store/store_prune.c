@@ -75,28 +75,37 @@ static bool byte_bound(const Prune *p, uint64_t *ret, GError **error)
     return true;
 }
 
-/* From the newest to the oldest: what fits stays, of what the policy lets stay. All that stays is marked. */
+/* Stays whatever the bounds say. */
+static bool has_to_stay(const Prune *p, guint i)
+{
+    return fut_prune_is_newest(p->all, i) || !fut_prune_may_go(p->all->pdata[i], p->policy);
+}
+
+/* First what has to stay; then, from the newest to the oldest, what fits of what the policy lets stay. All that stays is marked. */
 static bool choose(Prune *p, FutMarks *marks, GError **error)
 {
     FutRecordReader *reader = fut_record_reader_new(&p->set);
     uint64_t sum = 0, more;
-    bool full = false, good = byte_bound(p, &p->bound, error);
+    bool good = byte_bound(p, &p->bound, error);
 
     fut_prune_thin(p->all, p->policy, p->stays);
     for (guint i = p->all->len; good && i-- > 0;) {
-        bool newest = fut_prune_is_newest(p->all, i);
-        p->stays[i] = newest || (p->stays[i] && !full);
-        if (!p->stays[i]) {
+        if (has_to_stay(p, i)) {
+            good = fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
+            sum += more;
+        }
+    }
+    p->report->short_of_room = sum > p->bound;
+    for (guint i = p->all->len; good && i-- > 0;) {
+        if (has_to_stay(p, i) || !p->stays[i]) {
             continue;
         }
-        good = fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
-        sum += more;
-        /* The one that goes beyond the bound does not fit; its marks stay until the next prune. */
-        if (sum > p->bound) {
-            full = true;
-            p->report->short_of_room = p->report->short_of_room || newest;
-            p->stays[i] = newest;
+        if (sum <= p->bound) {
+            good = fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
+            sum += more;
         }
+        /* The one that goes beyond the bound does not fit; its marks stay until the next prune. */
+        p->stays[i] = sum <= p->bound;
     }
     fut_record_reader_free(reader);
     return good;

@@ -11,7 +11,7 @@ typedef struct {
     uint64_t bytes_after;
     unsigned files_before, files_after;
     uint64_t written;   /* bytes, by joining */
-    bool short_of_room; /* a bound is exceeded though only the newest of each VM is left */
+    bool short_of_room; /* a bound is exceeded though only what has to stay is left */
 } FutPruneReport;
 
 /* May be NULL; called now and then with what is done and what there is to do. False: stop here (nothing is lost by that). */

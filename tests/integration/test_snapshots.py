@@ -193,3 +193,31 @@ def test_command_and_schedule(lab):
     assert f"snapshot {status['last']['id']}, what changed since" in host.futago("snapshot", "status", vm.name).stdout
     last = snapshots.take(vm, store)
     assert last["id"] == status["last"]["id"] + 1 and last["parent"] == 0, "nothing is followed any more after the schedule's end"
+
+
+def listed(host, store):
+    return json.loads(host.futago("snapshot", "list", store, "--json").stdout)
+
+
+def test_schedule_keeps_its_store_within_bounds(lab):
+    """The newest of the schedule's own stay; others' stay too; below the floor it takes none and says so."""
+    host = lab.hosts[0]
+    vm = primary(host)
+    load.dirty(lab.client, 4, 50)
+    with small_folder(host, 1024) as store:
+        first = snapshots.take(vm, store)
+        host.futago("snapshot", "auto", vm.name, "--min", "100ms", "--max", "300ms", "--keep", "2")
+
+        def schedule():
+            return vm.call("snapshot-status")["auto"]
+        wait_for("old ones are removed", lambda: schedule()["removed"] >= 3, 60)
+        assert f"{vm.name}: by schedule into {store}" in host.futago("snapshot", "status", vm.name).stdout
+        host.futago("snapshot", "auto", vm.name, "--min", "100ms", "--max", "300ms", "--min-free", "2G")
+        wait_for("the floor is told", lambda: schedule()["short_of_room"], 60)
+        wait_for("none is taken any more", lambda: "have to stay" in vm.call("snapshot-status")["last"].get("error", ""), 60)
+        host.futago("snapshot", "auto", vm.name, "--stop")
+        wait_for("the schedule ends", lambda: not vm.call("snapshot-status")["running"], 20)
+        left = listed(host, store)
+        assert [one["id"] for one in left][0] == first["id"], left
+        assert [one["reason"] for one in left] == ["by hand", "by schedule"], "below the floor only the newest stays, and what is not ours"
+        assert all(state == "same" or state == "unhashed" for _, _, state in snapshots.look(store))

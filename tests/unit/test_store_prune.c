@@ -109,7 +109,7 @@ static void expect_whole(World *w)
 
 static void expect_stays(FutPrunePolicy policy, const char *wanted)
 {
-    /* One VM every 20 minutes from 00:00, "b" once at 00:30. */
+    /* "web" every 20 minutes from 00:00, each second one by schedule; "b" once at 00:40. */
     g_autoptr(GPtrArray) all =
         g_ptr_array_new_with_free_func((GDestroyNotify)fut_snapshot_info_free);
     bool stays[10];
@@ -117,6 +117,8 @@ static void expect_stays(FutPrunePolicy policy, const char *wanted)
     for (uint64_t i = 0; i < 10; i++) {
         FutSnapshotInfo *info = image_info(0, (24 * 100 * HOUR_US) + i * HOUR_US / 3);
         info->id = i + 1;
+        g_free(info->reason);
+        info->reason = g_strdup(i % 2 ? "by schedule" : "by hand");
         if (i == 2) {
             g_free(info->vm);
             info->vm = g_strdup("b");
@@ -138,6 +140,11 @@ static void test_policy(void)
     expect_stays((FutPrunePolicy){ .hourly = 9 }, ".xx..x..xx");
     expect_stays((FutPrunePolicy){ .daily = 3 }, "..x......x");
     expect_stays((FutPrunePolicy){ .keep = 2, .hourly = 3 }, "..x..x..xx");
+    expect_stays((FutPrunePolicy){ .keep = 2, .vm = "b" }, "xxxxxxxxxx");
+    expect_stays((FutPrunePolicy){ .keep = 2, .vm = "web" }, "..x.....xx");
+    expect_stays((FutPrunePolicy){ .keep = 2, .vm = "web", .reason = "by schedule" }, "x.x.x.xxxx");
+    expect_stays((FutPrunePolicy){ .keep = 1, .reason = "by hand" }, ".xxx.x.xxx");
+    expect_stays((FutPrunePolicy){ .hourly = 1, .reason = "another" }, "xxxxxxxxxx");
 }
 
 /* -- pruning -- */
@@ -194,6 +201,12 @@ static void test_max_bytes(World *w, gconstpointer data)
     fut_prune_report_done(&report);
     report = prune(w, (FutPrunePolicy){ .min_free = 1ull << 60 });
     g_assert_true(report.short_of_room);
+    fut_prune_report_done(&report);
+    /* What may not go stays, and is whole. */
+    take(w, 20, 21 * HOUR_US);
+    report = prune(w, (FutPrunePolicy){ .max_bytes = 1, .reason = "another" });
+    g_assert_true(report.short_of_room);
+    g_assert_cmpuint(report.removed->len, ==, 0);
     fut_prune_report_done(&report);
     image_expect(w->store, w->last, w->image);
     expect_whole(w);
