@@ -93,6 +93,10 @@ static bool read_again(FutStore *store, GError **error)
         return fail_identity(store, FUT_ERR_STATE, "is another store's by now: open it again",
                              error);
     }
+    if (store->next_pack != store->spare_end) {
+        /* Another process has taken numbers since. Ours lie below its files' now: what is joined or given up goes by the order of numbers. */
+        store->spare_pack = store->spare_end = 0;
+    }
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include <glib/gstdio.h>
 
 #include "store_fixture.h"
+#include "store_prune.h"
 
 typedef struct {
     char *folder;
@@ -204,6 +205,36 @@ static void test_lock(World *w, gconstpointer data)
     fut_snapshot_abort(writer);
 }
 
+/* Two VMs keep one store open. What one of them gives up, and what joining does, costs the other nothing. */
+static void test_two_writers(World *w, gconstpointer data)
+{
+    g_autoptr(FutStore) other = fut_store_open(w->folder, FUT_STORE_WRITE, NULL);
+    g_autoptr(FutSnapshotInfo) info = image_info(0, 5);
+    g_autofree Image *theirs = g_memdup2(w->image, sizeof(Image));
+    FutPruneReport report;
+    uint64_t mine, id = 0;
+
+    take(w, 0);
+    for (unsigned n = 0; n < 8; n++) {
+        image_set(theirs, RAM, n, 7000 + n);
+        id = image_take(other, theirs, NULL, 0, 10 + n, NULL);
+        g_assert_cmpuint(id, >, 0);
+    }
+    image_set(w->image, RAM, 9, 8000);
+    FutSnapshotWriter *writer = fut_store_begin(w->store, info, 0, 0, NULL);
+    g_assert_true(image_put(writer, w->image, NULL, NULL));
+    fut_snapshot_abort(writer);
+    image_expect(other, id, theirs);
+
+    g_assert_true(
+        fut_store_prune(other, &(FutPrunePolicy){ 0 }, false, 0, NULL, NULL, &report, NULL));
+    g_assert_cmpuint(report.files_after, <, report.files_before);
+    fut_prune_report_done(&report);
+    mine = take(w, 0);
+    image_expect(w->store, mine, w->image);
+    image_expect(other, id, theirs);
+}
+
 static void expect_found(World *w, const char *which, uint64_t id)
 {
     GError *error = NULL;
@@ -254,6 +285,7 @@ int main(int argc, char **argv)
     g_test_add("/store/abort", World, NULL, set_up, test_abort, tear_down);
     g_test_add("/store/refusals", World, NULL, set_up, test_refusals, tear_down);
     g_test_add("/store/lock", World, NULL, set_up, test_lock, tear_down);
+    g_test_add("/store/two-writers", World, NULL, set_up, test_two_writers, tear_down);
     g_test_add("/store/find", World, NULL, set_up, test_find, tear_down);
     return g_test_run();
 }
