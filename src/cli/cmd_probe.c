@@ -184,6 +184,9 @@ static void print_record(const json_t *record)
         printf(" %s=", label);
         print_value(value);
     }
+    if (fut_cli_value(record, "skipped") > 0) {
+        printf(" (%.0f hits before it left no record: too many)", fut_cli_value(record, "skipped"));
+    }
     printf("\n");
 }
 

@@ -145,6 +145,9 @@ static json_t *record_json(const FutProbeRecord *record)
     json_object_set_new(message, "guest_time", json_real((double)record->guest_time_ns / 1e9));
     json_object_set_new(message, "vcpu", json_integer(record->vcpu));
     json_object_set_new(message, "fields", fields);
+    if (record->skipped > 0) {
+        json_object_set_new(message, "skipped", json_integer((json_int_t)record->skipped));
+    }
     if (probe->keys->has_consequences) {
         g_autofree char *cause = fut_probe_says(probe, record->values);
         json_object_set_new(message, "severity",

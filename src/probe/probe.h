@@ -73,7 +73,8 @@ typedef struct {
     atomic_uint_fast64_t records; /* that passed the filter and were recorded */
     atomic_uint_fast64_t skipped; /* not looked at or not recorded: there were too many */
     atomic_uint_fast64_t window_ns, window_spent_ns;
-    FutRate rate; /* of records; the ring's lock */
+    FutRate rate;          /* of records; the ring's lock */
+    uint64_t skipped_told; /* of `skipped`, by a record; the ring's lock */
 } FutProbe;
 
 /*
@@ -92,6 +93,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutProbe, fut_probe_unref)
  * counted as skipped. Any thread; now_ns of fut_now_ns().
  */
 bool fut_probe_is_too_hot(FutProbe *probe, uint64_t now_ns);
+/* What a hit has taken by the clock; beyond a millisecond it was not the probe that took it, and is not counted. */
 void fut_probe_spent(FutProbe *probe, uint64_t ns);
 /* Does the hit pass the filter? Then its fields are in ret_values. Any thread. */
 bool fut_probe_evaluate(const FutProbe *probe, const FutProbeHit *hit,

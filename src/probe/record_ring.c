@@ -48,7 +48,7 @@ int fut_record_ring_share(FutRecordRing *ring, GError **error)
 bool fut_record_ring_put(FutRecordRing *ring, FutProbe *probe, const FutProbeHit *hit,
                          const FutProbeValue *values, uint64_t now_ns)
 {
-    uint64_t kept_back;
+    uint64_t kept_back, skipped;
     FutProbe *dropped = NULL;
 
     g_mutex_lock(&ring->lock);
@@ -61,6 +61,9 @@ bool fut_record_ring_put(FutRecordRing *ring, FutProbe *probe, const FutProbeHit
         record->host_time_us = g_get_real_time();
         record->guest_time_ns = hit->guest_time_ns;
         record->vcpu = hit->vcpu;
+        skipped = atomic_load(&probe->skipped);
+        record->skipped = skipped - probe->skipped_told;
+        probe->skipped_told = skipped;
         memcpy(record->values, values, probe->field_count * sizeof(*values));
         if (ring->share) {
             fut_record_share_put(ring->share, record);

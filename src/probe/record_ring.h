@@ -13,6 +13,8 @@ typedef struct {
     int64_t host_time_us; /* since 1970 */
     uint64_t guest_time_ns;
     unsigned vcpu;
+    uint64_t
+        skipped; /* hits of its probe since the record before it that left none: there were too many */
     FutProbeValue values[FUT_PROBE_FIELDS_MAX]; /* the probe's fields */
 } FutProbeRecord;
 

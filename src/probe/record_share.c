@@ -20,7 +20,7 @@
 
 G_STATIC_ASSERT(sizeof(struct futago_records_head) == 64);
 G_STATIC_ASSERT(sizeof(struct futago_record_field) == 112);
-G_STATIC_ASSERT(sizeof(struct futago_record) == 1888 && sizeof(struct futago_record) <= SLOT_BYTES);
+G_STATIC_ASSERT(sizeof(struct futago_record) == 1896 && sizeof(struct futago_record) <= SLOT_BYTES);
 G_STATIC_ASSERT(offsetof(struct futago_record, fields) == 96);
 G_STATIC_ASSERT(FUTAGO_RECORD_FIELDS == FUT_PROBE_FIELDS_MAX);
 G_STATIC_ASSERT((int)FUTAGO_FIELD_TEXT == (int)FUT_VALUE_TEXT &&
@@ -99,6 +99,7 @@ static void fill(struct futago_record *slot, const FutProbeRecord *record)
     slot->guest_time_ns = record->guest_time_ns;
     slot->vcpu = record->vcpu;
     slot->field_count = probe->field_count;
+    slot->skipped = record->skipped;
     g_strlcpy(slot->probe, probe->name ? probe->name : "", sizeof(slot->probe));
     for (unsigned i = 0; i < probe->field_count; i++) {
         const FutProbeValue *value = &record->values[i];

@@ -364,14 +364,29 @@ static void test_too_hot(void)
     uint64_t now_ns = 1000 * FUT_NS_PER_S;
 
     g_assert_false(fut_probe_is_too_hot(&probe, now_ns));
-    fut_probe_spent(&probe, 9 * FUT_NS_PER_MS);
+    for (unsigned i = 0; i < 9; i++) {
+        fut_probe_spent(&probe, FUT_NS_PER_MS);
+    }
     g_assert_false(fut_probe_is_too_hot(&probe, now_ns + FUT_NS_PER_MS));
-    fut_probe_spent(&probe, 2 * FUT_NS_PER_MS);
+    fut_probe_spent(&probe, FUT_NS_PER_MS);
+    fut_probe_spent(&probe, FUT_NS_PER_MS);
     g_assert_true(fut_probe_is_too_hot(&probe, now_ns + 2 * FUT_NS_PER_MS));
     g_assert_true(fut_probe_is_too_hot(&probe, now_ns + 99 * FUT_NS_PER_MS));
     g_assert_cmpuint(probe.skipped, ==, 2);
     g_assert_false(fut_probe_is_too_hot(&probe, now_ns + 101 * FUT_NS_PER_MS));
     g_assert_cmpuint(probe.skipped, ==, 2);
+}
+
+/* The host took the processor away in the middle of a hit: the next one is looked at nevertheless. */
+static void test_taken_away(void)
+{
+    FutProbe probe = { 0 };
+    uint64_t now_ns = 1000 * FUT_NS_PER_S;
+
+    g_assert_false(fut_probe_is_too_hot(&probe, now_ns));
+    fut_probe_spent(&probe, 60 * FUT_NS_PER_MS);
+    g_assert_false(fut_probe_is_too_hot(&probe, now_ns + 61 * FUT_NS_PER_MS));
+    g_assert_cmpuint(probe.skipped, ==, 0);
 }
 
 int main(int argc, char **argv)
@@ -387,5 +402,6 @@ int main(int argc, char **argv)
     g_test_add_func("/probe/user-table", test_user_table);
     g_test_add_func("/probe/hostile-types", test_hostile_types);
     g_test_add_func("/probe/too-hot", test_too_hot);
+    g_test_add_func("/probe/taken-away", test_taken_away);
     return g_test_run();
 }

@@ -84,6 +84,39 @@ static void test_rate(void)
     fut_probe_unref(other);
 }
 
+/* Who reads learns of every hit that left no record, with the next one of that probe. */
+static void test_skipped(void)
+{
+    g_autoptr(FutRecordRing) ring = fut_record_ring_new();
+    FutProbe *probe = new_probe(3), *other = new_probe(G_MAXUINT);
+    FutProbeRecord record;
+    uint64_t place = 0, lost, told = 0, records = 0, now_ns = FUT_NS_PER_S;
+
+    for (unsigned i = 0; i < 1000; i++, now_ns += FUT_NS_PER_MS / 7) {
+        put(ring, probe, i, now_ns);
+        g_assert_true(put(ring, other, i, now_ns));
+        if (i % 10 == 0) {
+            atomic_fetch_add(&probe->skipped, 2); /* as fut_probe_is_too_hot() does */
+        }
+        while (next(ring, &place, &record, &lost)) {
+            g_assert_cmpuint(lost, ==, 0);
+            g_assert_true(record.probe == probe || record.skipped == 0);
+            told += record.skipped;
+            records += record.probe == probe;
+        }
+    }
+    now_ns += FUT_NS_PER_S;
+    g_assert_true(put(ring, probe, 0, now_ns));
+    g_assert_true(next(ring, &place, &record, &lost));
+    told += record.skipped;
+    records++;
+    g_assert_cmpuint(told, ==, probe->skipped);
+    g_assert_cmpuint(records, ==, probe->records);
+    g_assert_cmpuint(told + records, ==, 1001 + 2 * 100);
+    fut_probe_unref(probe);
+    fut_probe_unref(other);
+}
+
 typedef struct {
     FutRecordRing *ring;
     FutProbe *probe;
@@ -140,6 +173,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/record-ring/order-and-loss", test_order_and_loss);
     g_test_add_func("/record-ring/rate", test_rate);
+    g_test_add_func("/record-ring/skipped", test_skipped);
     g_test_add_func("/record-ring/writers", test_writers);
     return g_test_run();
 }

@@ -92,6 +92,7 @@ static void put(FutRecordShare *share, uint64_t sequence)
                               .host_time_us = (int64_t)sequence * 3,
                               .guest_time_ns = 5,
                               .vcpu = 2,
+                              .skipped = 9,
                               .values = { { FUT_VALUE_SIGNED, ~sequence, "" },
                                           { FUT_VALUE_TEXT, 0, "nginx" } } };
 
@@ -112,6 +113,7 @@ static void test_layout(void)
     g_assert_cmpint(record.host_time_us, ==, 0);
     g_assert_cmpuint(record.guest_time_ns, ==, 5);
     g_assert_cmpuint(record.vcpu, ==, 2);
+    g_assert_cmpuint(record.skipped, ==, 9);
     g_assert_cmpuint(record.field_count, ==, 2);
     g_assert_cmpstr(record.fields[0].label, ==, "number");
     g_assert_cmpuint(record.fields[0].kind, ==, FUTAGO_FIELD_SIGNED);
