@@ -147,8 +147,10 @@ static const FutEngineHost service_host = {
 static void watch_wake(void *opaque)
 {
     FutService *service = opaque;
-    fut_wake_fd(service->react_wake_fd);
+
+    /* Who watches goes first: on a busy host the thread that is woken may take the processor at once. */
     fut_wake_fd(service->control_wake_fd);
+    fut_wake_fd(service->react_wake_fd);
 }
 
 /* -- events -- */
