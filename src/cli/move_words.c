@@ -113,9 +113,8 @@ char *fut_move_option(GPtrArray *words, const char *key)
 char *fut_move_plugin(GPtrArray *words, char *const *own)
 {
     static const char *const of_place[] = {
-        "file", "role",     "node",     "to",     "listen",
-        "tls",  "tls_name", "insecure", "moving", "force_generation",
-        NULL
+        "file",     "role",    "node",          "to",     "listen",           "tls", "tls_name",
+        "insecure", "restore", "restore_force", "moving", "force_generation", NULL
     };
     g_autoptr(GArray) pairs = module_pairs(words);
     GString *out = g_string_new(NULL);

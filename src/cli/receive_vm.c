@@ -109,7 +109,20 @@ static char *bytes_of(const json_t *text)
     return bytes && !memchr(bytes, 0, length) ? g_strndup((char *)bytes, length) : NULL;
 }
 
-static bool take_disk(FutIncoming *incoming, size_t i, const json_t *asked, const char *uri_form,
+static char *source_uri(const FutReceiver *receiver, const char *host, unsigned port)
+{
+    const char *user = receiver->tls_name ? receiver->tls_name : "futago";
+    g_autofree char *at = strchr(host, ':') ? g_strdup_printf("[%s]", host) : g_strdup(host);
+
+    if (!receiver->tls) {
+        return g_strdup_printf("nbd://%s:%u/", at, port);
+    }
+    g_autofree char *escaped_user = g_uri_escape_string(user, NULL, FALSE);
+    g_autofree char *file = g_uri_escape_string(receiver->tls + strlen("psk:"), "/", FALSE);
+    return g_strdup_printf("nbds://%s@%s:%u/?tls-psk-file=%s", escaped_user, at, port, file);
+}
+
+static bool take_disk(FutIncoming *incoming, size_t i, const json_t *asked, const char *their_host,
                       uint64_t *bytes, GError **error)
 {
     FutMoveDisk *move = &incoming->moves[i];
@@ -130,9 +143,7 @@ static bool take_disk(FutIncoming *incoming, size_t i, const json_t *asked, cons
     disk->cache = g_strdup_printf("%s/%s.img", incoming->receiver->images, disk->control);
     disk->bitmap = g_strdup_printf("%s.bitmap", disk->cache);
     disk->log = g_strdup_printf("%s/%s.log", incoming->receiver->images, disk->control);
-    g_autofree char *port_text = g_strdup_printf("%d", (int)port);
-    g_auto(GStrv) pieces = g_strsplit(uri_form, "PORT", 2);
-    g_autofree char *uri = g_strjoinv(port_text, pieces);
+    g_autofree char *uri = source_uri(incoming->receiver, their_host, (unsigned)port);
     g_autofree char *plugin = fut_process_find("../nbdkit/nbdkit-futago-plugin.so", "futago");
     char *words[] = { "nbdkit",
                       "--foreground",
@@ -153,24 +164,9 @@ static bool take_disk(FutIncoming *incoming, size_t i, const json_t *asked, cons
     return fut_control_name_check(disk->control, error);
 }
 
-/* With PORT in it. */
-static char *source_uri(const FutReceiver *receiver, const char *host)
-{
-    const char *user = receiver->tls_name ? receiver->tls_name : "futago";
-    g_autofree char *at = strchr(host, ':') ? g_strdup_printf("[%s]", host) : g_strdup(host);
-
-    if (!receiver->tls) {
-        return g_strdup_printf("nbd://%s:PORT/", at);
-    }
-    g_autofree char *escaped_user = g_uri_escape_string(user, NULL, FALSE);
-    g_autofree char *file = g_uri_escape_string(receiver->tls + strlen("psk:"), "/", FALSE);
-    return g_strdup_printf("nbds://%s@%s:PORT/?tls-psk-file=%s", escaped_user, at, file);
-}
-
 static bool take_disks(FutIncoming *incoming, const json_t *asked, const char *their_host,
                        uint64_t *bytes, GError **error)
 {
-    g_autofree char *uri = source_uri(incoming->receiver, their_host);
     size_t count = json_array_size(asked);
 
     if (count > FUT_RECEIVE_DISKS_MAX) {
@@ -180,7 +176,7 @@ static bool take_disks(FutIncoming *incoming, const json_t *asked, const char *t
     incoming->disks = g_new0(Disk, count);
     incoming->count = count;
     for (size_t i = 0; i < count; i++) {
-        if (!take_disk(incoming, i, json_array_get(asked, i), uri, bytes, error)) {
+        if (!take_disk(incoming, i, json_array_get(asked, i), their_host, bytes, error)) {
             return false;
         }
     }

@@ -94,7 +94,8 @@ static void test_plugin(void)
     const char *const list[] = {
         "qemu", "-plugin",
         "file=/lib/futago.so,role=primary,name=vm,node=a,arbiter=file:/x,,y,"
-        "to=tcp:b:1,tls=psk:/k,insecure=on,timeout_ms=700,force_generation=on",
+        "to=tcp:b:1,tls=psk:/k,insecure=on,timeout_ms=700,force_generation=on,restore=/s@1,"
+        "restore_force=on",
         NULL
     };
     const char *const own[] = { "file=/n/futago.so", "role=backup", "tls=psk:/a,b", NULL };
