@@ -77,7 +77,7 @@ static json_t *do_protect(Conversation *with, const json_t *args, GError **error
 static json_t *do_abandon(Conversation *with, const json_t *args, GError **error)
 {
     if (with->incoming && !fut_incoming_abandon(with->incoming)) {
-        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "the VM runs here already");
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "the VM runs here already, or may");
         return NULL;
     }
     return json_object();

@@ -53,6 +53,16 @@ static void on_switch(int number)
 
 /* -- one VM's process -- */
 
+/* Whoever reads what we say does not wait for its end. */
+static void leave_terminal(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++) {
+        dup2(null, fd);
+    }
+}
+
 static bool begin(Relocation *all, Moving *one, GError **error)
 {
     int pipe_fds[2];
@@ -67,6 +77,7 @@ static bool begin(Relocation *all, Moving *one, GError **error)
         setsid(); /* it has to finish what it has begun, whatever becomes of the terminal */
         signal(SIGINT, SIG_IGN);
         signal(SIGHUP, SIG_IGN);
+        leave_terminal();
         close(pipe_fds[0]);
         for (size_t i = 0; i < all->count; i++) {
             if (all->vms[i].fd >= 0) {
@@ -183,13 +194,14 @@ static bool begin_more(Relocation *all, GError **error)
     return true;
 }
 
-/* What has not been switched stays; what has, finishes without us. */
+/* What has not been switched stays; what has, finishes without us. One that has just begun may not listen yet: it is told again. */
 static void cancel(Relocation *all)
 {
     for (size_t i = 0; i < all->count; i++) {
         const Moving *one = &all->vms[i];
-        if (one->pid &&
-            (phase_is(one, "preparing") || phase_is(one, "memory") || phase_is(one, "held"))) {
+        if (one->pid && one->fd >= 0 &&
+            (!one->last || phase_is(one, "preparing") || phase_is(one, "memory") ||
+             phase_is(one, "held"))) {
             kill(one->pid, SIGTERM);
         }
     }
@@ -224,8 +236,6 @@ static bool all_over(const Relocation *all)
 
 static bool look_on(Relocation *all, GError **error)
 {
-    bool cancelling = false;
-
     while (!all_over(all)) {
         g_autofree struct pollfd *at = g_new0(struct pollfd, all->count + 1);
         if (!begin_more(all, error)) {
@@ -244,8 +254,7 @@ static bool look_on(Relocation *all, GError **error)
             }
         }
         let_switch(all, at[all->count].revents & POLLIN);
-        if (interrupted && !cancelling) {
-            cancelling = true;
+        if (interrupted) {
             cancel(all);
         }
         if (!all->json && isatty(STDOUT_FILENO)) {

@@ -25,6 +25,10 @@
 /* Ports of QEMUs that wait: the next ones after that of `futago receive`. */
 #define PORTS 200
 #define ANSWER_MS 2000
+/* No sum of a VM's disks wraps. */
+#define LENGTH_MAX (INT64_MAX / FUT_RECEIVE_DISKS_MAX)
+/* A disk's server that ends again and again. */
+#define RESTART_NS (2 * FUT_NS_PER_S)
 
 typedef struct {
     char *control; /* name of its control socket */
@@ -32,6 +36,7 @@ typedef struct {
     GStrv server; /* command line */
     pid_t pid;
     bool made; /* the files are ours */
+    uint64_t begun_ns;
 } Disk;
 
 struct FutIncoming {
@@ -41,6 +46,7 @@ struct FutIncoming {
     Disk *disks;        /* [count] */
     size_t count;
     pid_t qemu;
+    bool waiting; /* its QEMU waits for the VM, or has it */
     bool ran, awake, abandoned, complete;
     uint64_t lonely_ns; /* since when the source's futago is gone; 0: it is there */
 };
@@ -60,14 +66,14 @@ static json_t *ask(FutControlClient *take_client, const char *verb, GError **err
     return client ? fut_control_call(client, verb, NULL, ANSWER_MS, error) : NULL;
 }
 
-static json_t *ask_vm(const char *vm, const char *verb)
+static json_t *ask_vm(const char *vm, const char *verb, GError **error)
 {
-    return ask(fut_control_connect(vm, NULL), verb, NULL);
+    return ask(fut_control_connect(vm, error), verb, error);
 }
 
-static json_t *ask_disk(const char *disk, const char *verb)
+static json_t *ask_disk(const char *disk, const char *verb, GError **error)
 {
-    return ask(fut_control_connect_disk(disk, NULL), verb, NULL);
+    return ask(fut_control_connect_disk(disk, error), verb, error);
 }
 
 static char *disk_name(const char *vm, size_t number)
@@ -75,19 +81,37 @@ static char *disk_name(const char *vm, size_t number)
     return g_strdup_printf("%s-%zu", vm, number);
 }
 
+/* Null: there is no such thing here. Empty: it does not answer, which says nothing. */
+static json_t *told(json_t *take_status, const GError *fault)
+{
+    bool silent = fault && !g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE) &&
+                  !g_error_matches(fault, FUT_ERROR, FUT_ERR_ARG);
+
+    return take_status ? take_status : silent ? json_object() : json_null();
+}
+
+static json_t *disk_status(const char *vm, size_t number)
+{
+    g_autofree char *name = disk_name(vm, number);
+    g_autoptr(GError) fault = NULL;
+    json_t *status = ask_disk(name, "status", &fault);
+
+    return told(status, fault);
+}
+
 json_t *fut_incoming_status(const char *vm)
 {
-    json_t *status = ask_vm(vm, "status"), *disks = json_array();
+    g_autoptr(GError) fault = NULL;
+    json_t *status = ask_vm(vm, "status", &fault), *disks = json_array(), *disk = NULL;
 
-    for (size_t i = 0; i < FUT_RECEIVE_DISKS_MAX; i++) {
-        g_autofree char *name = disk_name(vm, i);
-        json_t *disk = ask_disk(name, "status");
-        if (!disk) {
-            break;
+    /* Behind one that is silent nobody is asked: whoever wants to know does not wait for ever. */
+    for (size_t i = 0; i < FUT_RECEIVE_DISKS_MAX && (!disk || json_object_size(disk) > 0); i++) {
+        disk = disk_status(vm, i);
+        if (!json_is_null(disk)) {
+            json_array_append_new(disks, disk);
         }
-        json_array_append_new(disks, disk);
     }
-    return json_pack("{s:o, s:o}", "vm", status ? status : json_null(), "disks", disks);
+    return json_pack("{s:o, s:o}", "vm", told(status, fault), "disks", disks);
 }
 
 /* -- what is asked for -- */
@@ -133,7 +157,7 @@ static bool take_disk(FutIncoming *incoming, size_t i, const json_t *asked, cons
     g_autofree char *rundir = fut_control_rundir();
 
     move->image = bytes_of(json_object_get(asked, "image"));
-    if (!name || !move->image || length <= 0 || port <= 0 || port > 65535) {
+    if (!name || !move->image || length <= 0 || length > LENGTH_MAX || port <= 0 || port > 65535) {
         return bad("a disk without name, image, length or port", error);
     }
     *bytes += (uint64_t)length;
@@ -242,10 +266,11 @@ static bool start_server(Disk *disk, GError **error)
 {
     uint64_t deadline_ns = fut_now_ns() + START_MS * FUT_NS_PER_MS;
 
+    disk->begun_ns = fut_now_ns();
     unlink(disk->socket);
     disk->pid = fut_process_start(disk->server, disk->log, -1, error);
     while (disk->pid && fut_process_runs(disk->pid) && fut_now_ns() < deadline_ns) {
-        json_t *status = ask_disk(disk->control, "status");
+        json_t *status = ask_disk(disk->control, "status", NULL);
         json_decref(status);
         if (status && access(disk->socket, F_OK) == 0) {
             return true;
@@ -335,7 +360,7 @@ static bool await_qemu(FutIncoming *incoming, GError **error)
     uint64_t deadline_ns = fut_now_ns() + START_MS * FUT_NS_PER_MS;
 
     while (fut_process_runs(incoming->qemu) && fut_now_ns() < deadline_ns) {
-        json_t *status = ask_vm(incoming->vm, "status");
+        json_t *status = ask_vm(incoming->vm, "status", NULL);
         json_decref(status);
         if (status) {
             return true;
@@ -371,6 +396,7 @@ static bool start_qemu(FutIncoming *incoming, GPtrArray *words, const char *our_
     if (!incoming->qemu || !await_qemu(incoming, error)) {
         return false;
     }
+    incoming->waiting = true;
     *ret_to = g_steal_pointer(&to);
     return true;
 }
@@ -451,20 +477,39 @@ FutIncoming *fut_incoming_new(const FutReceiver *receiver, const json_t *args,
 
 /* -- end -- */
 
+/* "" when it does not say. Caller frees. */
+static char *state_of(const Disk *disk)
+{
+    json_t *status = disk->pid ? ask_disk(disk->control, "status", NULL) : NULL;
+    char *state = g_strdup(fut_cli_text(status, "state"));
+
+    json_decref(status);
+    return state;
+}
+
+/* The guest has written there, or was seen to run. */
+static bool is_awake(const Disk *disk)
+{
+    g_autofree char *state = state_of(disk);
+
+    return *state && strcmp(state, "asleep") != 0;
+}
+
 /* Nothing that the guest wrote is in there. */
 static bool is_untouched(const Disk *disk)
 {
-    json_t *status = disk->pid ? ask_disk(disk->control, "status") : NULL;
-    bool untouched = status ? strcmp(fut_cli_text(status, "state"), "asleep") == 0 : disk->pid == 0;
+    g_autofree char *state = state_of(disk);
 
-    json_decref(status);
-    return untouched;
+    return disk->pid == 0 || strcmp(state, "asleep") == 0;
 }
 
 static void put_away(FutIncoming *incoming, Disk *disk)
 {
     bool untouched = !incoming->ran && disk->made && is_untouched(disk);
 
+    if (!disk->made) {
+        return; /* what has its name belongs to another VM */
+    }
     fut_process_end(disk->pid, SERVER_END_MS);
     disk->pid = 0;
     unlink(disk->socket);
@@ -475,11 +520,13 @@ static void put_away(FutIncoming *incoming, Disk *disk)
     }
 }
 
-/* It may have come at the last moment. */
-static bool is_here(const FutIncoming *incoming)
+/* It has come at the last moment, or is coming. Who does not answer may run it. */
+static bool may_be_here(const FutIncoming *incoming)
 {
-    json_t *status = ask_vm(incoming->vm, "status");
-    bool here = strcmp(fut_cli_text(status, "role"), "primary") == 0;
+    json_t *status = ask_vm(incoming->vm, "status", NULL);
+    const char *state = fut_cli_text(status, "state");
+    bool here = !status || strcmp(fut_cli_text(status, "role"), "primary") == 0 ||
+                strcmp(state, "claiming") == 0 || strcmp(state, "taking") == 0;
 
     json_decref(status);
     return here;
@@ -488,7 +535,7 @@ static bool is_here(const FutIncoming *incoming)
 static void end_all(FutIncoming *incoming)
 {
     if (fut_process_runs(incoming->qemu)) {
-        json_decref(ask_vm(incoming->vm, "stop"));
+        json_decref(ask_vm(incoming->vm, "stop", NULL));
         uint64_t deadline_ns = fut_now_ns() + QEMU_END_MS * FUT_NS_PER_MS;
         while (fut_process_runs(incoming->qemu) && fut_now_ns() < deadline_ns) {
             g_usleep(LOOK_EVERY_US);
@@ -504,7 +551,7 @@ static void end_all(FutIncoming *incoming)
 
 bool fut_incoming_abandon(FutIncoming *incoming)
 {
-    if (fut_process_runs(incoming->qemu) && is_here(incoming)) {
+    if (incoming->waiting && fut_process_runs(incoming->qemu) && may_be_here(incoming)) {
         return false;
     }
     end_all(incoming);
@@ -541,7 +588,7 @@ static void wake_disks(FutIncoming *incoming)
     bool awake = true;
 
     for (size_t i = 0; i < incoming->count; i++) {
-        json_t *status = ask_disk(incoming->disks[i].control, "wake");
+        json_t *status = ask_disk(incoming->disks[i].control, "wake", NULL);
         awake = awake && status;
         json_decref(status);
     }
@@ -553,9 +600,8 @@ static bool disks_complete(const FutIncoming *incoming)
     bool complete = true;
 
     for (size_t i = 0; i < incoming->count && complete; i++) {
-        json_t *status = ask_disk(incoming->disks[i].control, "status");
-        complete = strcmp(fut_cli_text(status, "state"), "complete") == 0;
-        json_decref(status);
+        g_autofree char *state = state_of(&incoming->disks[i]);
+        complete = strcmp(state, "complete") == 0;
     }
     return complete;
 }
@@ -566,7 +612,7 @@ static void keep_servers(FutIncoming *incoming)
     for (size_t i = 0; i < incoming->count; i++) {
         Disk *disk = &incoming->disks[i];
         g_autoptr(GError) error = NULL;
-        if (fut_process_runs(disk->pid)) {
+        if (fut_process_runs(disk->pid) || fut_now_ns() - disk->begun_ns < RESTART_NS) {
             continue;
         }
         say(incoming, "a disk's server has ended: started anew");
@@ -600,6 +646,9 @@ static bool tick_ended(FutIncoming *incoming)
         incoming->qemu = 0;
         say(incoming, "has ended here");
     }
+    for (size_t i = 0; i < incoming->count && !incoming->ran; i++) {
+        incoming->ran = is_awake(&incoming->disks[i]); /* for less than we take to look */
+    }
     incoming->complete = incoming->ran && disks_complete(incoming);
     if (incoming->complete || !incoming->ran) {
         end_all(incoming);
@@ -625,7 +674,7 @@ bool fut_incoming_tick(FutIncoming *incoming, bool connected)
     if (!fut_process_runs(incoming->qemu)) {
         return tick_ended(incoming);
     }
-    json_t *status = ask_vm(incoming->vm, "status");
+    json_t *status = ask_vm(incoming->vm, "status", NULL);
     bool here = strcmp(fut_cli_text(status, "role"), "primary") == 0;
     if (here && !incoming->ran) {
         say(incoming, "runs here");

@@ -34,14 +34,15 @@ FutIncoming *fut_incoming_new(const FutReceiver *receiver, const json_t *args,
                               GError **error);
 /* Looks after it; call now and then. `connected`: the source's futago can be spoken to. False: it is over, and all was put away. */
 bool fut_incoming_tick(FutIncoming *incoming, bool connected);
-/* The source says that the VM stays there. False: it runs here, and goes on. */
+/* The source says that the VM stays there. False: it runs here or may be about to, and goes on. */
 bool fut_incoming_abandon(FutIncoming *incoming);
 /* It ran here, has ended, and all of its disks had come. */
 bool fut_incoming_complete(const FutIncoming *incoming);
 void fut_incoming_free(FutIncoming *incoming);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutIncoming, fut_incoming_free)
 
-/* "vm" (its status, or null) and "disks" (theirs) of any VM of this host. */
+/* "vm" (its status; null: it is not here; empty: it does not answer) and "disks" (theirs, up to one that is not there or does not answer) of any VM
+ * of this host. */
 json_t *fut_incoming_status(const char *vm);
 
 /* Whoever is in here keeps others of this folder out. -1 on error; close it. */

@@ -26,6 +26,8 @@
 #define AWAY_NS (8 * FUT_NS_PER_S)
 /* A hand-over that is not decided by then is told of as unknown. */
 #define UNKNOWN_NS (45 * FUT_NS_PER_S)
+/* A VM that has ended there, and no server of its disks: one that died has been started anew by then. */
+#define GONE_NS (60 * FUT_NS_PER_S)
 
 typedef struct {
     const FutRelocate *how;
@@ -37,8 +39,10 @@ typedef struct {
     FutExport *disks; /* [count] */
     size_t count;
     GPtrArray *words;
-    char *twin; /* where the VM's twin was before */
-    bool prepared;
+    char *twin;    /* where the VM's twin was before */
+    bool prepared; /* the receiver waits for the VM */
+    bool parted;   /* from its twin */
+    bool bound;    /* to the receiver's QEMU: from here on it may be handed over, by whomever */
 } Move;
 
 static volatile sig_atomic_t cancelled, told_to_switch;
@@ -113,6 +117,15 @@ static bool is_primary(const json_t *status)
     return strcmp(fut_cli_text(status, "role"), "primary") == 0;
 }
 
+/* A hand-over is under way or done, whoever ordered it. */
+static bool is_handing(const json_t *status)
+{
+    static const char *const states[] = { "handing", "asking", "fenced", NULL };
+
+    return is_primary(status) && json_is_true(json_object_get(status, "moving")) &&
+           g_strv_contains(states, fut_cli_text(status, "state"));
+}
+
 static bool check_cancelled(GError **error)
 {
     if (cancelled) {
@@ -127,7 +140,8 @@ static bool await_alone(const Move *move, GError **error)
 
     for (;;) {
         json_t *status = ask(move, "status", NULL, error);
-        bool alone = status && state_is(status, "alone"), late = fut_now_ns() > deadline_ns;
+        bool alone = status && state_is(status, "alone");
+        bool late = fut_now_ns() > deadline_ns || is_handing(status);
         if (status && !alone && late) {
             g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT,
                         "the VM is still bound to a twin (state %s): %s",
@@ -324,7 +338,8 @@ static bool check_receiver(Move *move, GError **error)
 }
 
 /* One look. The VM's module calls again by itself when the link breaks; what does not get better is a fault. */
-static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there, GError **error)
+static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there, bool *ret_handing,
+                         GError **error)
 {
     json_t *status = ask(move, "status", NULL, error);
     uint64_t now_ns = fut_now_ns();
@@ -334,6 +349,7 @@ static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there,
     }
     bool away = state_is(status, "connecting") || state_is(status, "alone");
     const char *reason = fut_cli_text(status, "reason");
+    *ret_handing = is_handing(status);
     *ret_there = state_is(status, "protected");
     *linked_ns = away ? *linked_ns : now_ns;
     bool fault = now_ns - *linked_ns > AWAY_NS;
@@ -351,13 +367,19 @@ static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there,
 static bool copy_memory(Move *move, const char *to, GError **error)
 {
     uint64_t linked_ns = fut_now_ns();
-    bool there = false;
+    bool there = false, handing = false;
 
+    move->bound = true;
     if (!order(move, "protect", json_pack("{s:s, s:b}", "to", to, "move", true), error)) {
         return false;
     }
-    while (look_at_copy(move, &linked_ns, &there, error) && check_receiver(move, error) &&
-           check_cancelled(error)) {
+    while (look_at_copy(move, &linked_ns, &there, &handing, error)) {
+        if (handing) {
+            return true;
+        }
+        if (!check_receiver(move, error) || !check_cancelled(error)) {
+            return false;
+        }
         if (there && (told_to_switch || !move->how->hold)) {
             return true;
         }
@@ -465,8 +487,13 @@ static bool switch_over(Move *move, GError **error)
         !g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE)) {
         return true; /* an answer that did not come does not say that it was not heard */
     }
-    g_propagate_error(error, g_steal_pointer(&fault));
-    return false;
+    json_t *status = ask(move, "status", NULL, NULL);
+    bool handing = is_handing(status); /* somebody else was faster */
+    json_decref(status);
+    if (!handing) {
+        g_propagate_error(error, g_steal_pointer(&fault));
+    }
+    return handing;
 }
 
 /* -- after it -- */
@@ -494,21 +521,23 @@ static bool all_complete(const json_t *disks, double *ret_share, double *ret_rat
     return complete;
 }
 
-/* False: the VM ended there before they were. */
+/* False: the VM ended there before they were seen to be complete. */
 static bool follow_disks(Move *move)
 {
+    uint64_t there_ns = fut_now_ns();
+
     for (;;) {
         json_t *said = ask_receiver(move);
         const json_t *disks = json_object_get(said, "disks");
         double share = 0, rate = 0;
-        const char *text = "the other host does not answer";
+        const char *text = said ? "" : "the other host does not answer";
         bool known = said && json_array_size(disks) == move->count;
         bool complete = (known && all_complete(disks, &share, &rate, &text)) ||
                         json_is_true(json_object_get(said, "complete"));
-        bool gone = said && !known && !complete && json_is_null(json_object_get(said, "vm"));
-        if (!gone) {
-            tell_phase(move, "disks", complete ? 1 : share, rate, text);
-        }
+        bool missing = said && !known && json_is_null(json_object_get(said, "vm"));
+        there_ns = missing ? there_ns : fut_now_ns();
+        bool gone = fut_now_ns() - there_ns > GONE_NS;
+        tell_phase(move, "disks", complete ? 1 : share, rate, text);
         json_decref(said);
         if (complete || gone) {
             return complete;
@@ -534,65 +563,63 @@ static void finish(Move *move)
     sync_disks(move);
     if (move->how->protect_to) {
         json_t *args = json_pack("{s:s, s:s}", "vm", move->vm, "to", move->how->protect_to);
-        json_decref(move->talk ? fut_talk_call(move->talk, "protect", args, CALL_MS, &error)
-                               : NULL);
+        bool called = move->talk || call_receiver(move, &error);
+        json_decref(called
+                        ? fut_talk_call(move->talk, "protect", json_incref(args), CALL_MS, &error)
+                        : NULL);
+        json_decref(args);
     }
     bool complete = follow_disks(move);
     stop_exports(move);
     order(move, "stop", NULL, NULL);
     g_autofree char *text =
-        g_strdup_printf("%s%s%s%s",
-                        complete ? "" : "it has ended there, its disks are not complete; ",
-                        error ? "it is not protected there: " : "",
-                        error ? error->message : "everything is there", twin);
+        g_strdup_printf("%s%s%s%s%s", error ? "it is not protected there: " : "",
+                        error ? error->message : "", error ? "; " : "",
+                        complete ? "everything is there"
+                                 : "it has ended there, and its disks were not seen to be "
+                                   "complete: what they lack is in the images here",
+                        twin);
     tell_end(move, complete ? "moved" : "ended", text);
 }
 
 /* -- before it -- */
 
-static bool has_ended(const Move *move)
+/* Back to where it was, as far as that can be told. False: it is, or may have been, handed over: nothing of it may end here before that is
+ * decided. */
+static bool stay(Move *move, const char *why)
 {
     g_autoptr(GError) fault = NULL;
 
-    json_decref(ask(move, "status", NULL, &fault));
-    return g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
-}
-
-static void undo(Move *move)
-{
-    bool ended = has_ended(move);
-
-    if (!ended) {
+    if (move->parted) {
         order(move, "unprotect", NULL, NULL);
         await_alone(move, NULL);
+    }
+    json_t *status = ask(move, "status", NULL, &fault);
+    bool runs = is_staying(status), ended = g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
+
+    json_decref(status);
+    if (move->bound && !runs && !ended) {
+        return false;
     }
     if (move->prepared && move->talk) {
         json_decref(fut_talk_call(move->talk, "abandon", NULL, ABANDON_MS, NULL));
     }
     stop_exports(move);
-    if (!ended && move->twin && *move->twin) {
+    if (runs && move->parted && move->twin && *move->twin) {
         order(move, "protect", json_pack("{s:s}", "to", move->twin), NULL);
     }
-}
-
-/* The state to which it was brought back, as the VM itself tells it. */
-static void stay(Move *move, const char *why)
-{
-    undo(move);
-    json_t *status = ask(move, "status", NULL, NULL);
-    bool runs = is_staying(status), ended = !runs && has_ended(move);
     const char *more =
         runs    ? ""
         : ended ? "; its QEMU has ended here, its disks are whole here"
                 : "; what became of it is not known: look with futago status on both hosts";
     g_autofree char *text = g_strconcat(why, more, NULL);
-
-    json_decref(status);
     tell_end(move, ended ? "ended" : runs ? "stayed" : "unknown", text);
+    return true;
 }
 
-static bool leave_twin(const Move *move, GError **error)
+static bool leave_twin(Move *move, GError **error)
 {
+    move->parted = true;
     order(move, "unprotect", NULL, NULL); /* refused where there is none */
     return await_alone(move, error);
 }
@@ -603,22 +630,22 @@ static void move_vm(Move *move)
     g_autofree char *to = NULL;
 
     tell_phase(move, "preparing", 0, 0, "");
-    if (!prepare(move, &to, &error) || !leave_twin(move, &error) ||
-        !copy_memory(move, to, &error) || !switch_over(move, &error)) {
-        stay(move, error->message);
-        return;
-    }
+    bool ordered = prepare(move, &to, &error) && leave_twin(move, &error) &&
+                   copy_memory(move, to, &error) && switch_over(move, &error);
+    const char *why = ordered ? NULL : error->message;
     signal(SIGTERM, SIG_IGN);
-    switch (await_outcome(move)) {
-    case OUTCOME_MOVED:
-        finish(move);
-        break;
-    case OUTCOME_STAYED:
-        stay(move, "it could not be handed over: see futago events");
-        break;
-    default:
-        stay(move, "it ended while it was handed over");
-        break;
+    while (!why || !stay(move, why)) {
+        switch (await_outcome(move)) {
+        case OUTCOME_MOVED:
+            finish(move);
+            return;
+        case OUTCOME_STAYED:
+            why = "it could not be handed over: see futago events";
+            break;
+        default:
+            why = "it ended while it was handed over";
+            break;
+        }
     }
 }
 

@@ -10,11 +10,12 @@ import threading
 
 import pytest
 from lab import load
+from lab.ctl import ControlError
 from lab.disks import Disk, DiskUser, Writer, image, make_images
 from lab.machine import Machine
 from lab.process import wait_for
-from lab.relocation import (Arrived, arbiter_away, arbiter_locked, at_work, command_of, disk_call, image_files, images, outcome, read, receiver,
-                            start_relocating, switch, told, wait_disk, wait_phase)
+from lab.relocation import (Arrived, Caller, arbiter_away, arbiter_locked, at_work, command_of, disk_call, image_files, images, outcome, read,
+                            receiver, start_relocating, switch, told, wait_disk, wait_phase)
 from lab.vm import FutagoVm, address, pair, primary, standby
 from test_disk_guest import make_root
 
@@ -89,6 +90,9 @@ def test_order_of_writes(lab):
 
     # An ordinary VM at its new place: it gets a twin, and outlives its host.
     arrived = Arrived(there)
+    with pytest.raises(ControlError, match="is on that host already"):
+        Caller(here, there).prepare("vm")
+    assert os.path.exists(os.path.join(there.rundir, "disks", "vm-0.nbd")), "the VM that is there has lost its disk's server"
     make_images(third, ONE_DISK.disks)
     twin = standby(third, ONE_DISK, options=PATIENT)
     arrived.protect(address(third))
@@ -167,7 +171,7 @@ def clear_up(host):
 
 
 def test_failures_after_the_switch(lab):
-    """The old QEMU, who looks on, and the disk's server die; the VM goes on and its disk comes."""
+    """Somebody else has ordered the hand-over; the old QEMU, who looks on, and the disk's server die; the VM goes on and its disk comes."""
     here, there = lab.hosts[:2]
     vm = vm_with_disk(lab)
     receiver(there, here)
@@ -176,7 +180,9 @@ def test_failures_after_the_switch(lab):
     moving = start_relocating(here, there, "vm", "--hold")
     wait_phase(moving, "held")
     disk_call(there, "vm-0", "pause")
-    switch(moving)
+    movers = set(at_work("relocate")) - {moving.pid}
+    assert movers and all(os.readlink(f"/proc/{pid}/fd/1") == "/dev/null" for pid in movers), "who reads us would wait for them"
+    vm.call("failover")
     wait_phase(moving, "disks")
     vm.kill_qemu()
     moving.kill()
