@@ -114,13 +114,15 @@ static void print_probes(const json_t *result)
     if (*kernel) {
         printf("%s\n", kernel);
     }
-    printf("%-20s %-24s %12s %10s %10s\n", "PROBE", "FUNCTION", "HITS", "RECORDS", "SKIPPED");
+    printf("%-20s %-24s %12s %10s %10s %10s\n", "PROBE", "FUNCTION", "HITS", "RECORDS", "SKIPPED",
+           "MISSED");
     json_array_foreach(probes, i, probe)
     {
         bool stale = json_is_true(json_object_get(probe, "stale"));
-        printf("%-20s %-24s %12.0f %10.0f %10.0f%s\n", fut_cli_text(probe, "name"),
+        printf("%-20s %-24s %12.0f %10.0f %10.0f %10.0f%s\n", fut_cli_text(probe, "name"),
                fut_cli_text(probe, "function"), fut_cli_value(probe, "hits"),
                fut_cli_value(probe, "records"), fut_cli_value(probe, "skipped"),
+               fut_cli_value(probe, "missed"),
                stale ? "  stale: the guest has started anew, add it again" : "");
     }
 }

@@ -187,11 +187,10 @@ typedef struct {
     /* -- probes in the guest's kernel; all or none; the control thread without the big lock -- */
     /* The first vCPU as it is now; the memory may be read by any thread from then on. FUT_ERR_UNSUPPORTED where there can be no probes. */
     bool (*guest_look)(FutVmm *vmm, FutGuestLook *ret, GError **error);
-    /* From its return on each vCPU that comes to this instruction calls fut_watch_hit() before it. `physical` is where it is in the guest's
-     * memory, which is not written. Numbers are below FUT_PROBES_MAX. FUT_ERR_STATE when the VMM ends. */
-    bool (*probe_insert)(FutVmm *vmm, unsigned number, uint64_t address, uint64_t physical,
-                         GError **error);
-    /* From its return on no vCPU is in fut_watch_hit() with that number. False: the VMM ends, and that cannot be said. */
+    /* From its return on each vCPU that comes to the probe's instruction calls fut_watch_hit() before it. The guest's memory is not written. Numbers
+     * are below FUT_PROBES_MAX. FUT_ERR_STATE when the VMM ends; FUT_ERR_BUSY: no room for one more; FUT_ERR_UNSUPPORTED. */
+    bool (*probe_insert)(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error);
+    /* From its return on no vCPU is in fut_watch_hit() or fut_watch_returned() with that number. False: the VMM ends, and that cannot be said. */
     bool (*probe_remove)(FutVmm *vmm, unsigned number);
 } FutVmmOps;
 
@@ -284,8 +283,14 @@ unsigned fut_engine_state_check_every(const FutEngine *engine);
 FutTracker fut_engine_tracker(const FutEngine *engine);
 /* From dirty_collect(): compare the queue with a look at all of memory at every n-th. 0 = never. */
 unsigned fut_engine_tracker_check_every(const FutEngine *engine);
-/* A vCPU is at a probe's instruction: its thread, the guest's other vCPUs run on. No big lock. */
-void fut_watch_hit(FutWatch *watch, unsigned number, const FutProbeHit *hit);
+/*
+ * A vCPU is at a probe's instruction: its thread, the guest's other vCPUs run on; the big lock may be held. Returns an address, or 0: from then
+ * on, until the probe is removed, each vCPU that comes there calls fut_watch_returned(), this one's return included; if that cannot
+ * be, fut_watch_unreturned() follows.
+ */
+uint64_t fut_watch_hit(FutWatch *watch, unsigned number, const FutProbeHit *hit);
+void fut_watch_returned(FutWatch *watch, unsigned number, const FutProbeHit *hit);
+void fut_watch_unreturned(FutWatch *watch, unsigned number, const FutProbeHit *hit);
 /* The VMM is about to exit on its own (guest powered off, quit): tells the backup to stand down. The guest is stopped. */
 void fut_engine_exiting(FutEngine *engine);
 /* Before that, until it says true: writes of the guest that are held back reach the image, now that there is to be no twin. */

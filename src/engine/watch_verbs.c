@@ -85,6 +85,7 @@ static json_t *describe(FutWatch *watch, const FutProbe *probe)
     json_object_set_new(result, "hits", json_integer((json_int_t)atomic_load(&probe->hits)));
     json_object_set_new(result, "records", json_integer((json_int_t)atomic_load(&probe->records)));
     json_object_set_new(result, "skipped", json_integer((json_int_t)atomic_load(&probe->skipped)));
+    json_object_set_new(result, "missed", json_integer((json_int_t)atomic_load(&probe->missed)));
     return result;
 }
 

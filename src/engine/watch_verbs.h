@@ -3,7 +3,7 @@
  * Probes as JSON, for the control socket.
  *   probe-add     {"probe": TEXT, "name": NAME, "filter": FILTER} (the last two may be missing)
  *                 -> {"name", "function", "address", "kernel"}
- *   probe-list    -> {"kernel", "probes": [{"name", "probe", "filter", "function", "address", "stale", "hits", "records", "skipped"}]}
+ *   probe-list    -> {"kernel", "probes": [{"name", "probe", "filter", "function", "address", "stale", "hits", "records", "skipped", "missed"}]}
  *   probe-remove  {"name": NAME} -> {}
  *   a record      {"event": "PROBE", "probe": NAME, "sequence": N, "time": SECONDS_SINCE_1970, "guest_time": SECONDS, "vcpu": N, "fields": {...}}
  *                 and with consequences "severity", "scope", "cause"

@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 #include <string.h>
 
+#include "alike.h"
 #include "fut_error.h"
 
 /* Typedefs and qualifiers in a row, and unnamed structs in each other. */
@@ -139,6 +140,16 @@ bool fut_guest_types_parameter(const FutGuestTypes *types, const char *function,
     return false;
 }
 
+bool fut_guest_types_returned(const FutGuestTypes *types, const char *function, FutShape *ret)
+{
+    const struct btf_type *proto = prototype(types, function);
+
+    if (proto) {
+        shape_of(types, proto->type, ret);
+    }
+    return proto && proto->type != 0;
+}
+
 char *fut_guest_types_parameters(const FutGuestTypes *types, const char *function)
 {
     const struct btf_type *proto = prototype(types, function);
@@ -150,6 +161,42 @@ char *fut_guest_types_parameters(const FutGuestTypes *types, const char *functio
         g_string_append_printf(names, "%s%s", *name && i > 0 ? ", " : "", name);
     }
     return names ? g_string_free(names, FALSE) : NULL;
+}
+
+const char *fut_guest_types_name(const FutGuestTypes *types, const FutShape *shape)
+{
+    const struct btf_type *type = shape->type ? btf__type_by_id(types->btf, shape->type) : NULL;
+
+    return type ? name_at(types, type->name_off) : "";
+}
+
+static void add_like(const FutGuestTypes *types, uint32_t number, int depth, FutAlike *alike)
+{
+    const struct btf_type *type = plain_type(types, &number);
+
+    if (!type || !btf_is_composite(type) || depth > DEPTH_MAX) {
+        return;
+    }
+    const struct btf_member *members = btf_members(type);
+    for (unsigned i = 0; i < btf_vlen(type); i++) {
+        const char *own = name_at(types, members[i].name_off);
+        if (*own) {
+            fut_alike_add(alike, own);
+        } else {
+            add_like(types, members[i].type, depth + 1, alike);
+        }
+    }
+}
+
+char *fut_guest_types_like(const FutGuestTypes *types, const FutShape *of, const char *word)
+{
+    FutAlike alike;
+
+    fut_alike_init(&alike, word);
+    if (of->type != 0) {
+        add_like(types, of->type, 0, &alike);
+    }
+    return fut_alike_join(&alike);
 }
 
 /* `offset` is that of the struct within the outermost one. */

@@ -37,8 +37,14 @@ bool fut_guest_types_pointer_to(const FutGuestTypes *types, const char *name, Fu
 /* Parameter NAME of FUNCTION: its number and shape. False: no such parameter; or FUNCTION is unknown. */
 bool fut_guest_types_parameter(const FutGuestTypes *types, const char *function, const char *name,
                                unsigned *ret_number, FutShape *ret);
+/* What FUNCTION returns. False: nothing, or FUNCTION is unknown. */
+bool fut_guest_types_returned(const FutGuestTypes *types, const char *function, FutShape *ret);
 /* The parameters' names, "sig, info, t"; NULL: FUNCTION is unknown. Caller frees. */
 char *fut_guest_types_parameters(const FutGuestTypes *types, const char *function);
+/* The name of the struct (or of that which a pointer points to); "" if it has none. Borrowed. */
+const char *fut_guest_types_name(const FutGuestTypes *types, const FutShape *shape);
+/* Members whose names are like `word`, at most three, "a, b, c"; "" if there are none. Caller frees. */
+char *fut_guest_types_like(const FutGuestTypes *types, const FutShape *of, const char *word);
 /*
  * Member NAME of the struct (or that a pointer points to), members of unnamed members included: its
  * offset in bytes and shape. False: there is none, or it is a bit field.

@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "alike.h"
 #include "byteorder.h"
 #include "fut_error.h"
 
@@ -288,24 +289,25 @@ bool fut_kallsyms_find(const FutKallsyms *symbols, const char *name, FutSymbol *
     return false;
 }
 
-static int by_length(gconstpointer left, gconstpointer right)
+bool fut_kallsyms_at(const FutKallsyms *symbols, size_t number, FutSymbol *ret)
 {
-    return (int)strlen(*(char *const *)left) - (int)strlen(*(char *const *)right);
+    if (number >= symbols->count) {
+        return false;
+    }
+    const Entry *entry = &symbols->entries[number];
+    *ret = (FutSymbol){ entry->address, entry->type, name_of(symbols, number) };
+    return true;
 }
 
 char *fut_kallsyms_like(const FutKallsyms *symbols, const char *word)
 {
-    g_autoptr(GPtrArray) alike = g_ptr_array_new();
+    FutAlike alike;
 
+    fut_alike_init(&alike, word);
     for (size_t i = 0; i < symbols->count; i++) {
-        const char *name = name_of(symbols, i);
-        bool code = symbols->entries[i].type == 't' || symbols->entries[i].type == 'T';
-        if (code && (strstr(name, word) || (strlen(name) > 5 && strstr(word, name)))) {
-            g_ptr_array_add(alike, (gpointer)name);
+        if (symbols->entries[i].type == 't' || symbols->entries[i].type == 'T') {
+            fut_alike_add(&alike, name_of(symbols, i));
         }
     }
-    g_ptr_array_sort(alike, by_length);
-    g_ptr_array_set_size(alike, MIN(alike->len, 3));
-    g_ptr_array_add(alike, NULL);
-    return g_strjoinv(", ", (char **)alike->pdata);
+    return fut_alike_join(&alike);
 }

@@ -31,7 +31,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutKallsyms, fut_kallsyms_free)
 size_t fut_kallsyms_count(const FutKallsyms *symbols);
 /* The first of that name; false: there is none. The name is borrowed. */
 bool fut_kallsyms_find(const FutKallsyms *symbols, const char *name, FutSymbol *ret);
-/* Functions whose names contain `word`, or `word` theirs, the shortest first: at most three, "a, b, c"; "" if there are none. Caller frees. */
+/* By number, in the table's order; false: there are not so many. */
+bool fut_kallsyms_at(const FutKallsyms *symbols, size_t number, FutSymbol *ret);
+/* Functions whose names are like `word` (alike.h): at most three, "a, b, c"; "" if there are none. Caller frees. */
 char *fut_kallsyms_like(const FutKallsyms *symbols, const char *word);
 
 #endif

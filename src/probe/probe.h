@@ -10,16 +10,34 @@
 
 #include "fut_rate.h"
 #include "guest_kernel.h"
+#include "open_calls.h"
 #include "probe_keys.h"
 #include "probe_text.h"
 
 #define FUT_PROBE_ARGUMENTS 6u
 
-/* The vCPU at the function's first instruction (System V ABI: arguments are in rdi, rsi, rdx, rcx, r8, r9). */
+/* As x86 numbers them; r8 to r15 follow. */
+enum {
+    FUT_RAX,
+    FUT_RCX,
+    FUT_RDX,
+    FUT_RBX,
+    FUT_RSP,
+    FUT_RBP,
+    FUT_RSI,
+    FUT_RDI,
+    FUT_REGISTERS = 16
+};
+/* Of the function's arguments (System V ABI). */
+extern const uint8_t fut_probe_argument_registers[FUT_PROBE_ARGUMENTS];
+
+/* The vCPU at a probed function's first instruction, or at the one to which it has returned. */
 typedef struct {
-    uint64_t arguments[FUT_PROBE_ARGUMENTS];
-    uint64_t gs_base;       /* the kernel's */
-    uint64_t syscall_entry; /* MSR LSTAR */
+    uint64_t registers[FUT_REGISTERS];
+    uint64_t instruction;                    /* where it is */
+    uint64_t arguments[FUT_PROBE_ARGUMENTS]; /* at a return: what they were at the entry */
+    uint64_t gs_base;                        /* the kernel's */
+    uint64_t syscall_entry;                  /* MSR LSTAR */
     FutGuestMemory memory;
     uint64_t guest_time_ns; /* how long the guest has run */
     unsigned vcpu;
@@ -39,9 +57,16 @@ typedef struct {
     char text[FUT_PROBE_STRING_MAX];
 } FutProbeValue;
 
-/* How a value is fetched: from a register or the current task, through `steps` pointers. */
+typedef enum {
+    FUT_FROM_REGISTER,
+    FUT_FROM_ENTRY, /* an argument, as it was when the function was entered */
+    FUT_FROM_TASK   /* the current task */
+} FutProbeSource;
+
+/* How a value is fetched: from its source, through `steps` pointers. */
 typedef struct {
-    unsigned argument; /* FUT_PROBE_ARGUMENTS: the current task */
+    FutProbeSource source;
+    unsigned number; /* of the register or the argument */
     unsigned steps;
     uint32_t offsets
         [FUT_PROBE_MEMBERS_MAX]; /* added, then what stands there is read; the last is the value */
@@ -62,6 +87,7 @@ typedef struct {
     FutProbeKeys *keys;                    /* owned: what its records mean */
     uint64_t address, physical;            /* of the function */
     uint64_t syscall_entry;                /* of the kernel it is for */
+    FutOpenCalls *calls; /* owned: those that have not returned yet; NULL: it is of entries */
     uint64_t current_task;
     FutProbeCondition conditions[FUT_PROBE_CONDITIONS_MAX];
     unsigned condition_count;
@@ -72,6 +98,7 @@ typedef struct {
     atomic_uint_fast64_t hits;    /* all */
     atomic_uint_fast64_t records; /* that passed the filter and were recorded */
     atomic_uint_fast64_t skipped; /* not looked at or not recorded: there were too many */
+    atomic_uint_fast64_t missed;  /* calls whose return was not seen, and will not be */
     atomic_uint_fast64_t window_ns, window_spent_ns;
     FutRate rate;          /* of records; the ring's lock */
     uint64_t skipped_told; /* of `skipped`, by a record; the ring's lock */
@@ -95,6 +122,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutProbe, fut_probe_unref)
 bool fut_probe_is_too_hot(FutProbe *probe, uint64_t now_ns);
 /* What a hit has taken by the clock; beyond a millisecond it was not the probe that took it, and is not counted. */
 void fut_probe_spent(FutProbe *probe, uint64_t ns);
+/*
+ * A function whose returns are probed is entered: notes the call, and returns the address to which it will return. 0: that is
+ * unknown, or no kernel code; counted as missed. Any thread.
+ */
+uint64_t fut_probe_enter(FutProbe *probe, const FutProbeHit *hit);
+/* The return from that entry will not be seen: counted as missed. */
+void fut_probe_give_up(FutProbe *probe, const FutProbeHit *entry);
+/* A vCPU is where a call may return to. True: it has returned from one that was noted, whose arguments are in hit->arguments now. */
+bool fut_probe_leave(FutProbe *probe, FutProbeHit *hit);
 /* Does the hit pass the filter? Then its fields are in ret_values. Any thread. */
 bool fut_probe_evaluate(const FutProbe *probe, const FutProbeHit *hit,
                         FutProbeValue ret_values[FUT_PROBE_FIELDS_MAX]);

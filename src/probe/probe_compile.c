@@ -4,6 +4,7 @@
 
 #include "fut_error.h"
 #include "probe.h"
+#include "probe_place.h"
 
 /* Records of one probe: so many at once, then one in each of these. */
 #define RECORDS_BURST 200
@@ -12,6 +13,7 @@
 typedef struct {
     const FutGuestKernel *kernel;
     const char *function;
+    bool is_return;
     GError **error;
 } Compiler;
 
@@ -21,9 +23,10 @@ static bool fail_name(const Compiler *compiler, const char *name)
     g_autofree char *known = types ? fut_guest_types_parameters(types, compiler->function) : NULL;
 
     if (!types) {
-        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
-                    "probe: '%s': this kernel has no types (BTF): only arg0 to arg5 can be used",
-                    name);
+        g_set_error(
+            compiler->error, FUT_ERROR, FUT_ERR_ARG,
+            "probe: '%s': this kernel has no types (BTF): only arg0 to arg5, retval and registers can be used",
+            name);
     } else if (!known) {
         g_set_error(
             compiler->error, FUT_ERROR, FUT_ERR_ARG,
@@ -39,6 +42,7 @@ static bool fail_name(const Compiler *compiler, const char *name)
 
 static bool is_argument(const char *name, unsigned *ret)
 {
+    /* As bpftrace counts them: from 0. */
     if (strlen(name) != 4 || !g_str_has_prefix(name, "arg") || name[3] < '0' ||
         name[3] >= '0' + (int)FUT_PROBE_ARGUMENTS) {
         return false;
@@ -62,6 +66,28 @@ static const char *task_member(const char *name)
     return NULL;
 }
 
+static bool fail_member(const Compiler *compiler, const FutShape *shape, const char *name)
+{
+    const FutGuestTypes *types = compiler->kernel->types;
+
+    if (shape->type == 0) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: there is no member '%s' there: what stands before it is no struct",
+                    name);
+        return false;
+    }
+    g_autofree char *alike = fut_guest_types_like(types, shape, name);
+    const char *owner = fut_guest_types_name(types, shape);
+    /* A bit field has that very name. */
+    bool is_own =
+        g_str_has_prefix(alike, name) && (alike[strlen(name)] == ',' || !alike[strlen(name)]);
+    g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                "probe: there is no member '%s' in struct %s, or it is a bit field%s%s", name,
+                *owner ? owner : "(without a name)", *alike && !is_own ? ": it has " : "",
+                *alike && !is_own ? alike : "");
+    return false;
+}
+
 static bool add_member(const Compiler *compiler, const char *name, FutShape *shape,
                        FutProbeFetch *fetch)
 {
@@ -70,9 +96,7 @@ static bool add_member(const Compiler *compiler, const char *name, FutShape *sha
 
     if (shape->type == 0 ||
         !fut_guest_types_member(compiler->kernel->types, shape, name, &offset, &member)) {
-        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
-                    "probe: there is no member '%s' there, or it is a bit field", name);
-        return false;
+        return fail_member(compiler, shape, name);
     }
     if (shape->kind == FUT_SHAPE_STRUCT) {
         fetch->offsets[fetch->steps - 1] += offset;
@@ -87,23 +111,85 @@ static bool add_member(const Compiler *compiler, const char *name, FutShape *sha
     return true;
 }
 
-/* The first name: a parameter goes before what the language knows. */
+static void fetch_argument(const Compiler *compiler, unsigned argument, FutProbeFetch *fetch)
+{
+    fetch->source = compiler->is_return ? FUT_FROM_ENTRY : FUT_FROM_REGISTER;
+    fetch->number = compiler->is_return ? argument : fut_probe_argument_registers[argument];
+}
+
+static bool is_register(const char *name, unsigned *ret)
+{
+    static const char *const names[FUT_REGISTERS] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+                                                      "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+                                                      "r12", "r13", "r14", "r15" };
+
+    for (unsigned i = 0; i < FUT_REGISTERS; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the function has returned: by its type, or as a number where types are not known. */
+static bool begin_returned(const Compiler *compiler, FutShape *ret_shape, FutProbeFetch *fetch)
+{
+    const FutGuestTypes *types = compiler->kernel->types;
+
+    *fetch = (FutProbeFetch){ .source = FUT_FROM_REGISTER, .number = FUT_RAX };
+    if (!compiler->is_return) {
+        g_set_error_literal(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                            "probe: 'retval' is known when the function has returned: write "
+                            "kretprobe: in place of kprobe:");
+        return false;
+    }
+    if (!types || !fut_guest_types_returned(types, compiler->function, ret_shape)) {
+        g_autofree char *known =
+            types ? fut_guest_types_parameters(types, compiler->function) : NULL;
+        *ret_shape = (FutShape){ FUT_SHAPE_SIGNED, 0, sizeof(uint64_t) };
+        if (known) {
+            g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                        "probe: %s() returns nothing: leave 'retval' out", compiler->function);
+        }
+        return !known;
+    }
+    if (ret_shape->kind == FUT_SHAPE_STRUCT) {
+        *ret_shape = (FutShape){ FUT_SHAPE_UNSIGNED, 0, sizeof(uint64_t) };
+    }
+    return true;
+}
+
+/* The first name: a parameter goes before what the language knows, but for what was returned. */
 static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *ret_shape,
                         FutProbeFetch *fetch)
 {
     const FutGuestKernel *kernel = compiler->kernel;
     const char *member = task_member(name);
+    unsigned number;
 
-    if (kernel->types && fut_guest_types_parameter(kernel->types, compiler->function, name,
-                                                   &fetch->argument, ret_shape)) {
-        if (fetch->argument < FUT_PROBE_ARGUMENTS && ret_shape->kind != FUT_SHAPE_STRUCT) {
+    if (strcmp(name, "retval") == 0 &&
+        (compiler->is_return || !kernel->types ||
+         !fut_guest_types_parameter(kernel->types, compiler->function, name, &number, ret_shape))) {
+        return begin_returned(compiler, ret_shape, fetch);
+    }
+    if (kernel->types &&
+        fut_guest_types_parameter(kernel->types, compiler->function, name, &number, ret_shape)) {
+        if (number < FUT_PROBE_ARGUMENTS && ret_shape->kind != FUT_SHAPE_STRUCT) {
+            fetch_argument(compiler, number, fetch);
             return true;
         }
         g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
                     "probe: '%s' is not passed in a register: it cannot be read", name);
         return false;
     }
-    if (is_argument(name, &fetch->argument)) {
+    bool argument = is_argument(name, &number);
+    if (argument || is_register(name, &number)) {
+        if (argument) {
+            fetch_argument(compiler, number, fetch);
+        } else {
+            *fetch = (FutProbeFetch){ .source = FUT_FROM_REGISTER, .number = number };
+        }
         *ret_shape = (FutShape){ FUT_SHAPE_UNSIGNED, 0, sizeof(uint64_t) };
         return true;
     }
@@ -111,7 +197,7 @@ static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *re
         !fut_guest_types_pointer_to(kernel->types, "task_struct", ret_shape)) {
         return fail_name(compiler, name);
     }
-    fetch->argument = FUT_PROBE_ARGUMENTS;
+    fetch->source = FUT_FROM_TASK;
     return !member || add_member(compiler, member, ret_shape, fetch);
 }
 
@@ -159,50 +245,13 @@ static bool compile_condition(const Compiler *compiler, const FutProbeConditionT
     return true;
 }
 
-/* The memory of what runs at boot only is given away when the kernel is up. */
-static bool is_gone(const FutGuestKernel *kernel, uint64_t address)
-{
-    FutSymbol begin, end;
-
-    return fut_kallsyms_find(kernel->symbols, "_sinittext", &begin) &&
-           fut_kallsyms_find(kernel->symbols, "_einittext", &end) && address >= begin.address &&
-           address < end.address;
-}
-
-static bool find_function(const Compiler *compiler, FutProbe *probe)
-{
-    FutSymbol symbol;
-
-    if (!fut_kallsyms_find(compiler->kernel->symbols, compiler->function, &symbol)) {
-        g_autofree char *alike = fut_kallsyms_like(compiler->kernel->symbols, compiler->function);
-        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
-                    "probe: the guest's kernel has no function '%s'%s%s", compiler->function,
-                    *alike ? ": it has " : "", alike);
-        return false;
-    }
-    if (symbol.type != 't' && symbol.type != 'T') {
-        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG, "probe: '%s' is not a function",
-                    compiler->function);
-        return false;
-    }
-    probe->address = symbol.address;
-    if (is_gone(compiler->kernel, symbol.address) ||
-        !fut_guest_translate(&compiler->kernel->memory, symbol.address, &probe->physical)) {
-        g_set_error(
-            compiler->error, FUT_ERROR, FUT_ERR_ARG,
-            "probe: '%s' is not in memory (any more): functions that run at boot only are dropped",
-            compiler->function);
-        return false;
-    }
-    return true;
-}
-
 static bool compile(FutProbe *probe, const FutGuestKernel *kernel, const FutProbeText *text,
                     GError **error)
 {
-    Compiler compiler = { kernel, text->function, error };
+    Compiler compiler = { kernel, text->function, text->is_return, error };
 
-    if (!find_function(&compiler, probe)) {
+    if (!fut_probe_place_find(kernel, text->function, text->is_return, &probe->address,
+                              &probe->physical, error)) {
         return false;
     }
     for (; probe->condition_count < text->condition_count; probe->condition_count++) {
@@ -236,6 +285,7 @@ static FutProbe *new_one(const FutGuestKernel *kernel, const char *name, const c
     probe->function = g_strdup(parsed->function);
     probe->syscall_entry = kernel->syscall_entry;
     probe->current_task = kernel->current_task;
+    probe->calls = parsed->is_return ? fut_open_calls_new() : NULL;
     probe->rate = (FutRate)FUT_RATE_INIT(RECORDS_BURST, RECORD_EVERY_NS);
     return compile(probe, kernel, parsed, error) ? g_steal_pointer(&probe) : NULL;
 }
@@ -288,6 +338,7 @@ static void probe_clear(gpointer data)
     g_free(probe->filter);
     g_free(probe->function);
     fut_probe_keys_free(probe->keys);
+    fut_open_calls_free(probe->calls);
     for (unsigned i = 0; i < probe->field_count; i++) {
         g_free(probe->labels[i]);
     }

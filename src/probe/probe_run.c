@@ -6,6 +6,9 @@
 #include "fut_clock.h"
 #include "probe.h"
 
+const uint8_t fut_probe_argument_registers[FUT_PROBE_ARGUMENTS] = { FUT_RDI, FUT_RSI, FUT_RDX,
+                                                                    FUT_RCX, 8,       9 };
+
 /* Of each window, all vCPUs together, this much may be spent on one probe. */
 #define WINDOW_NS (100 * FUT_NS_PER_MS)
 #define WINDOW_SPEND_NS (10 * FUT_NS_PER_MS)
@@ -43,6 +46,40 @@ static bool read_word(const FutProbeHit *hit, uint64_t address, uint64_t *ret)
     return true;
 }
 
+/* At the entry the return address is on top of the stack; when the function has returned, the stack ends above it. */
+uint64_t fut_probe_enter(FutProbe *probe, const FutProbeHit *hit)
+{
+    uint64_t stack = hit->registers[FUT_RSP], back, arguments[FUT_PROBE_ARGUMENTS];
+
+    for (unsigned i = 0; i < FUT_PROBE_ARGUMENTS; i++) {
+        arguments[i] = hit->registers[fut_probe_argument_registers[i]];
+    }
+    if (!read_word(hit, stack, &back) || (int64_t)back >= 0) {
+        atomic_fetch_add(&probe->missed, 1);
+        return 0;
+    }
+    if (fut_open_calls_put(probe->calls, stack + sizeof(back), back, arguments)) {
+        atomic_fetch_add(&probe->missed, 1);
+    }
+    return back;
+}
+
+void fut_probe_give_up(FutProbe *probe, const FutProbeHit *entry)
+{
+    uint64_t stack = entry->registers[FUT_RSP], back, unused[FUT_PROBE_ARGUMENTS];
+
+    if (read_word(entry, stack, &back) &&
+        fut_open_calls_take(probe->calls, stack + sizeof(back), back, unused)) {
+        atomic_fetch_add(&probe->missed, 1);
+    }
+}
+
+bool fut_probe_leave(FutProbe *probe, FutProbeHit *hit)
+{
+    return fut_open_calls_take(probe->calls, hit->registers[FUT_RSP], hit->instruction,
+                               hit->arguments);
+}
+
 static uint64_t sized(const FutProbeFetch *fetch, uint64_t word)
 {
     unsigned unused = 64 - 8 * fetch->length;
@@ -72,14 +109,29 @@ static void take_word(const FutProbeFetch *fetch, const FutProbeHit *hit, uint64
                                                    : FUT_VALUE_UNSIGNED;
 }
 
+static bool fetch_source(const FutProbe *probe, const FutProbeFetch *fetch, const FutProbeHit *hit,
+                         uint64_t *ret)
+{
+    switch (fetch->source) {
+    case FUT_FROM_REGISTER:
+        *ret = hit->registers[fetch->number];
+        return true;
+    case FUT_FROM_ENTRY:
+        *ret = hit->arguments[fetch->number];
+        return true;
+    case FUT_FROM_TASK:
+        return read_word(hit, hit->gs_base + probe->current_task, ret);
+    }
+    g_assert_not_reached();
+}
+
 static void fetch_value(const FutProbe *probe, const FutProbeFetch *fetch, const FutProbeHit *hit,
                         FutProbeValue *ret)
 {
-    bool current = fetch->argument == FUT_PROBE_ARGUMENTS;
-    uint64_t word = current ? 0 : hit->arguments[fetch->argument];
+    uint64_t word;
 
     ret->kind = FUT_VALUE_NONE;
-    if (current && !read_word(hit, hit->gs_base + probe->current_task, &word)) {
+    if (!fetch_source(probe, fetch, hit, &word)) {
         return;
     }
     for (unsigned i = 0; i + 1 < fetch->steps; i++) {

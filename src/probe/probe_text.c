@@ -79,7 +79,8 @@ static char *value_label(const FutProbeValueText *value)
 /* What is read so far stays in *ret, for its owner to free. */
 static bool parse_value(Parser *parser, FutProbeValueText *ret)
 {
-    const char *expected = "a parameter's name, arg0 to arg5, comm, pid, tid or curtask";
+    const char *expected =
+        "a parameter's name, arg0 to arg5, retval, comm, pid, tid, curtask or a register";
 
     do {
         if (ret->count == G_N_ELEMENTS(ret->names)) {
@@ -259,8 +260,9 @@ static bool parse_end(Parser *parser, const char *expected)
 
 static bool parse_probe(Parser *parser, FutProbeText *probe)
 {
-    if (!take(parser, "kprobe:")) {
-        return fail(parser, "kprobe:FUNCTION");
+    probe->is_return = take(parser, "kretprobe:");
+    if (!probe->is_return && !take(parser, "kprobe:")) {
+        return fail(parser, "kprobe:FUNCTION or kretprobe:FUNCTION");
     }
     probe->function = take_name(parser);
     if (!probe->function) {

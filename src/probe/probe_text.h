@@ -2,11 +2,13 @@
 /*
  * What a person writes to say what a probe is to see, close to bpftrace's one-liners:
  *
- *   kprobe:FUNCTION [/FILTER/] [{ FIELD, FIELD... }]
+ *   kprobe:FUNCTION [/FILTER/] [{ FIELD, FIELD... }]      when the function is entered
+ *   kretprobe:FUNCTION [/FILTER/] [{ FIELD, FIELD... }]   when it has returned
  *
  *   FIELD   [LABEL=]VALUE
  *   FILTER  VALUE OP CONSTANT, joined by && and || (&& binds closer)
- *   VALUE   a parameter of FUNCTION, arg0..arg5, comm, pid, tid or curtask, then ->MEMBER or .MEMBER, repeated
+ *   VALUE   a parameter of FUNCTION, arg0..arg5, retval (of a kretprobe), comm, pid, tid or curtask, a register (rax, rdi...),
+ *           then ->MEMBER or .MEMBER, repeated
  *   OP      == != < <= > >= &
  *   CONSTANT  a number (decimal or 0x...), a signal's name (SIGSEGV) or "text"
  *
@@ -52,6 +54,7 @@ typedef struct {
 /* A parsed probe; all strings owned. */
 typedef struct {
     char *function;
+    bool is_return; /* kretprobe */
     FutProbeConditionText conditions[FUT_PROBE_CONDITIONS_MAX];
     unsigned condition_count;
     FutProbeValueText fields[FUT_PROBE_FIELDS_MAX];

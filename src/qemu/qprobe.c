@@ -1,38 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Probes in the guest's kernel under TCG. The guest's memory is not touched: when QEMU translates a block of code that begins at a
- * probed address, a call of ours goes before its first instruction (QEMU's plugin interface). A function's first instruction
- * always begins a block, because calls end one; there all registers are in the CPU's structure, as nothing of the block has run. What was
- * translated before a probe came or went is thrown away while no vCPU executes.
- *
- * QEMU asks us about each block it translates only while there is a probe.
- */
-#include "qvmm.h"
+/* Probes in the guest's kernel: looking at a vCPU, and the choice of the way. */
+#include "qprobe.h"
 
 #include "fut_error.h"
 
-typedef struct {
-    uint64_t address; /* atomic; 0: none */
-    uint64_t physical;
-    unsigned number;
-} FutQprobe;
-
-/* One QEMU process is one VM, and QEMU's plugin calls carry nothing of ours. */
-static struct {
-    qemu_plugin_id_t id;
-    FutQvmm *qvmm;
-    FutQprobe probes[FUT_PROBES_MAX];
-    unsigned count;           /* control thread */
-    const FutQprobe *changed; /* for the stopped call */
-} traced;
-
 void fut_qprobe_init(FutQvmm *qvmm, qemu_plugin_id_t id)
 {
-    traced.id = id;
-    traced.qvmm = qvmm;
-    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        traced.probes[i].number = i;
-    }
+    fut_qprobe_tcg_init(qvmm, id);
 }
 
 /* Guest memory may be anything: what is no RAM is left alone, since reading a device may change it. */
@@ -51,7 +25,7 @@ static bool read_physical(void *opaque, uint64_t physical, void *ret, size_t len
     return true;
 }
 
-static FutGuestMemory memory_of(const CPUX86State *env)
+FutGuestMemory fut_qprobe_memory(const CPUX86State *env)
 {
     return (FutGuestMemory){
         .read = read_physical,
@@ -60,69 +34,25 @@ static FutGuestMemory memory_of(const CPUX86State *env)
     };
 }
 
-/* The vCPU's thread; no BQL. */
-static void reached(unsigned int vcpu, void *data)
+FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction)
 {
-    const FutQprobe *probe = data;
-    CPUX86State *env = &X86_CPU(current_cpu)->env;
+    const CPUX86State *env = &X86_CPU(cpu)->env;
     uint64_t gs = env->segs[R_GS].base;
     FutProbeHit hit = {
-        .arguments = { env->regs[R_EDI], env->regs[R_ESI], env->regs[R_EDX], env->regs[R_ECX],
-                       env->regs[8], env->regs[9] },
+        .instruction = instruction,
         /* Right after an interrupt the kernel has not put its own base in place yet. */
         .gs_base = (int64_t)gs < 0 ? gs : env->kernelgsbase,
         .syscall_entry = env->lstar,
-        .memory = memory_of(env),
+        .memory = fut_qprobe_memory(env),
         .guest_time_ns = (uint64_t)qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
-        .vcpu = vcpu,
+        .vcpu = (unsigned)cpu->cpu_index,
     };
 
-    if ((env->hflags & HF_CPL_MASK) == 0) {
-        fut_watch_hit(traced.qvmm->vmm.watch, probe->number, &hit);
+    QEMU_BUILD_BUG_ON((int)R_ESP != (int)FUT_RSP || (int)R_EDI != (int)FUT_RDI);
+    for (unsigned i = 0; i < FUT_REGISTERS; i++) {
+        hit.registers[i] = env->regs[i];
     }
-}
-
-/* QEMU translates a block; any vCPU's thread. */
-static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
-{
-    uint64_t address = qemu_plugin_tb_vaddr(tb);
-
-    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        if (qatomic_read(&traced.probes[i].address) == address && address != 0) {
-            qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), reached,
-                                                   QEMU_PLUGIN_CB_R_REGS, &traced.probes[i]);
-        }
-    }
-}
-
-/* BQL held, no vCPU executes. */
-static void forget_code(FutQvmm *qvmm)
-{
-    fut_qemu_forget_code(first_cpu, traced.changed->physical);
-}
-
-static void do_nothing(CPUState *cpu, run_on_cpu_data data)
-{
-}
-
-/* vCPUs take note of it one by one, as work of theirs: when ours is done, so is that. */
-static void ask_about_blocks(bool wanted)
-{
-    CPUState *cpu;
-    bool taken = fut_qvmm_lock();
-
-    qemu_plugin_register_vcpu_tb_trans_cb(traced.id, wanted ? translated : NULL);
-    CPU_FOREACH (cpu) {
-        run_on_cpu(cpu, do_nothing, RUN_ON_CPU_NULL);
-    }
-    fut_qvmm_unlock(taken);
-}
-
-static bool change(FutQvmm *qvmm, FutQprobe *probe, uint64_t address)
-{
-    qatomic_set(&probe->address, address);
-    traced.changed = probe;
-    return fut_qstop_call(qvmm, forget_code);
+    return hit;
 }
 
 bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error)
@@ -135,39 +65,17 @@ bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error)
     /* This registers the thread with RCU, too. */
     bool taken = fut_qvmm_lock();
     const CPUX86State *env = &X86_CPU(first_cpu)->env;
-    *ret = (FutGuestLook){ .syscall_entry = env->lstar, .memory = memory_of(env) };
+    *ret = (FutGuestLook){ .syscall_entry = env->lstar, .memory = fut_qprobe_memory(env) };
     fut_qvmm_unlock(taken);
     return true;
 }
 
-bool fut_qprobe_insert(FutVmm *vmm, unsigned number, uint64_t address, uint64_t physical,
-                       GError **error)
+bool fut_qprobe_insert(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error)
 {
-    FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
-    FutQprobe *probe = &traced.probes[number];
-
-    if (traced.count == 0) {
-        ask_about_blocks(true);
-    }
-    probe->physical = physical;
-    if (!change(qvmm, probe, address)) {
-        qatomic_set(&probe->address, 0);
-        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "the VM is about to end");
-        return false;
-    }
-    traced.count++;
-    return true;
+    return fut_qprobe_tcg_insert(container_of(vmm, FutQvmm, vmm), number, probe, error);
 }
 
 bool fut_qprobe_remove(FutVmm *vmm, unsigned number)
 {
-    FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
-
-    if (!change(qvmm, &traced.probes[number], 0)) {
-        return false;
-    }
-    if (--traced.count == 0) {
-        ask_about_blocks(false);
-    }
-    return true;
+    return fut_qprobe_tcg_remove(container_of(vmm, FutQvmm, vmm), number);
 }

@@ -260,8 +260,7 @@ void fut_qpanic_seen(FutQvmm *qvmm);
 /* The machine is complete, the guest not started. */
 void fut_qprobe_init(FutQvmm *qvmm, qemu_plugin_id_t id);
 bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error);
-bool fut_qprobe_insert(FutVmm *vmm, unsigned number, uint64_t address, uint64_t physical,
-                       GError **error);
+bool fut_qprobe_insert(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error);
 bool fut_qprobe_remove(FutVmm *vmm, unsigned number);
 
 /* -- qlife.c -- */

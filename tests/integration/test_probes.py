@@ -100,6 +100,12 @@ def test_words(lab):
     assert "bit field" in refused("add", "vm", "kprobe:__send_signal_locked { t->in_execve }")
     assert "is a text" in refused("add", "vm", "kprobe:__send_signal_locked /t->comm == 3/")
     assert "not a function" in refused("add", "vm", "kprobe:linux_banner")
+    assert "__send_signal_locked" in refused("add", "vm", "kprobe:__send_singal_locked")
+    assert "it has comm" in refused("add", "vm", "kprobe:__send_signal_locked { t->com }")
+    assert "retval" in refused("add", "vm", "kprobe:__send_signal_locked { retval }")
+    assert "returns nothing" in refused("add", "vm", "kretprobe:schedule { retval }")
+    assert "kernel is entered" in refused("add", "vm", "kprobe:entry_SYSCALL_64")
+    assert "not called" in refused("add", "vm", "kretprobe:__x86_indirect_thunk_rax")
     assert "not in memory" in refused("add", "vm", "kprobe:start_kernel")
     assert "at character 34" in refused("add", "vm", "kprobe:__send_signal_locked /sig = 3/")
     assert "man futago-probe" in refused("add", "vm", "no-such-probe")
@@ -134,14 +140,42 @@ def test_hot_probe(lab):
     assert sequences == list(range(lost, hot["records"])), (lost, hot)
 
 
+def test_returns(lab):
+    """What functions return is seen with the arguments they had, on whichever of four processors, and what is not seen is counted."""
+    vm = primary(lab.hosts[0], Machine(vcpus=4))
+    vm.host.futago("probe", "add", "vm", "kretprobe:__x64_sys_kill { retval, comm, number=arg0 }", "--name", "kill")
+    vm.host.futago("probe", "add", "vm", "kretprobe:__x64_sys_getppid { retval, comm }", "--name", "parent")
+    vm.host.futago("probe", "add", "vm", "kretprobe:schedule /pid == 0x7fffffff/", "--name", "often")
+    vm.host.futago("probe", "add", "vm", "kretprobe:do_exit", "--name", "never")
+    watch = Watch(vm)
+    crash(lab, "KILL victim 15")
+    fields = watch.next()["fields"]
+    assert fields["retval"] == 0 and fields["comm"] == "guestd", fields
+    threads = load.Connection(lab.client, 7006)
+    assert threads.order("WORK 4 8").startswith("OK")
+    crash(lab, "GETPPID 20000")
+    wait_for("calls that sleep", lambda: listed(vm, "often")["hits"] > 1000)
+    assert threads.order("REST").startswith("OK")
+    parent = listed(vm, "parent")
+    assert parent["hits"] == 20000 and parent["missed"] == 0, parent
+    assert 0 < parent["records"] and parent["records"] + parent["skipped"] == 20000, parent
+    crash(lab, "EXIT gentle")
+    never = listed(vm, "never")
+    assert never["hits"] > 0 and never["records"] == 0, never
+    for name in ("kill", "parent", "often", "never"):
+        vm.host.futago("probe", "remove", "vm", name)
+    load.Connection(lab.client, load.ECHO).echo()
+
+
 def come_and_go(lab, vm, times):
     """Probes come and go at functions that all vCPUs run through, while they do."""
     threads = load.Connection(lab.client, 7006)
     assert threads.order("WORK 4 8").startswith("OK")
+    kinds = ("kprobe", "kretprobe")
     busy = ("__x64_sys_getppid", "schedule", "__x64_sys_futex", "handle_mm_fault", "try_to_wake_up", "tick_sched_timer")
     for number in range(times):
         control = vm.control(30)
-        name = control.call("probe-add", probe=f"kprobe:{busy[number % len(busy)]} {{ comm, pid }}")["name"]
+        name = control.call("probe-add", probe=f"{kinds[number // 2 % 2]}:{busy[number % len(busy)]} {{ comm, pid }}")["name"]
         if number % 3 == 0:
             control.call("probe-add", probe=f"kprobe:{busy[number % len(busy)]} /pid != 1/", name="second")
             control.call("probe-remove", name="second")

@@ -113,11 +113,15 @@ static void guest_init(Guest *guest, bool since_6_4, bool types)
     put_image(guest, since_6_4, types);
     put_tasks(guest);
     guest->look = (FutGuestLook){ KERNEL_BASE + 0x300000, memory };
-    guest->hit =
-        (FutProbeHit){ .arguments = { 0xf0000000b, AREA + 0x100, AREA + 0x300, 7, 0x1ff, 0xffff },
-                       .gs_base = GS_BASE,
-                       .syscall_entry = guest->look.syscall_entry,
-                       .memory = memory };
+    guest->hit = (FutProbeHit){ .registers = { [FUT_RDI] = 0xf0000000b,
+                                               [FUT_RSI] = AREA + 0x100,
+                                               [FUT_RDX] = AREA + 0x300,
+                                               [FUT_RCX] = 7,
+                                               [8] = 0x1ff,
+                                               [9] = 0xffff },
+                                .gs_base = GS_BASE,
+                                .syscall_entry = guest->look.syscall_entry,
+                                .memory = memory };
     g_autoptr(GError) error = NULL;
     guest->kernel = fut_guest_kernel_read(&guest->look, &error);
     g_assert_no_error(error);
@@ -195,6 +199,52 @@ static void test_fields(void)
     guest_done(&guest);
 }
 
+static bool leaves(const Guest *guest, FutProbe *probe, FutProbeHit *hit)
+{
+    uint64_t stack = hit->registers[FUT_RSP], back = fut_probe_enter(probe, &guest->hit);
+
+    g_assert_cmphex(back, ==, KERNEL_BASE + 0x777);
+    hit->instruction = back;
+    hit->registers[FUT_RSP] = stack + 8;
+    bool left = fut_probe_leave(probe, hit);
+    hit->registers[FUT_RSP] = stack;
+    return left;
+}
+
+/* The function has returned -2, as an int; its arguments are those of its entry. */
+static void test_returns(void)
+{
+    Guest guest;
+    FutProbeValue v[FUT_PROBE_FIELDS_MAX];
+
+    guest_init(&guest, false, true);
+    guest.hit.registers[FUT_RSP] = AREA + 0x800;
+    fut_put_le64(guest.fixture.ram + AREA_PHYSICAL + 0x800, KERNEL_BASE + 0x777);
+    g_autoptr(FutProbe) probe =
+        made(&guest, "kretprobe:__send_signal_locked /retval < 0/ { retval, sig, t->comm, rbx }");
+    FutProbeHit hit = guest.hit;
+    memset(hit.registers, 0, sizeof(hit.registers));
+    hit.registers[FUT_RAX] = 0xfffffffe;
+    hit.registers[FUT_RBX] = 5;
+    hit.registers[FUT_RSP] = AREA + 0x800;
+    g_assert_true(leaves(&guest, probe, &hit));
+    g_assert_true(fut_probe_evaluate(probe, &hit, v));
+    g_assert_cmpint((gint64)v[0].number, ==, -2);
+    g_assert_cmpint((gint64)v[1].number, ==, 11);
+    g_assert_cmpstr(v[2].text, ==, "child");
+    g_assert_cmpuint(v[3].number, ==, 5);
+    g_assert_false(fut_probe_leave(probe, &hit));
+    g_assert_cmpuint(atomic_load(&probe->missed), ==, 0);
+
+    /* Returns to nowhere; from no stack. */
+    fut_put_le64(guest.fixture.ram + AREA_PHYSICAL + 0x800, 0x777);
+    g_assert_cmphex(fut_probe_enter(probe, &guest.hit), ==, 0);
+    guest.hit.registers[FUT_RSP] = 0x10;
+    g_assert_cmphex(fut_probe_enter(probe, &guest.hit), ==, 0);
+    g_assert_cmpuint(atomic_load(&probe->missed), ==, 2);
+    guest_done(&guest);
+}
+
 static void test_filters(void)
 {
     static const struct {
@@ -252,6 +302,11 @@ static void test_wrong(void)
         { "kprobe:__send_signal_locked /sig == \"x\"/", "is a number" },
         { "kprobe:__send_signal_locked /comm == 5/", "is a text" },
         { "kprobe:function_99 { sig }", "use arg0 to arg5" },
+        { "kprobe:__send_signal_lokced", "it has __send_signal_locked" },
+        { "kprobe:__send_signal_locked { t->com }",
+          "in struct task_struct, or it is a bit field: it has comm" },
+        { "kprobe:__send_signal_locked { retval }", "write kretprobe:" },
+        { "kretprobe:__send_signal_locked { retval->pid }", "no member 'pid' there" },
     };
     Guest guest;
 
@@ -395,6 +450,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/probe/kernel/6.1", GINT_TO_POINTER(false), test_kernel);
     g_test_add_data_func("/probe/kernel/since-6.4", GINT_TO_POINTER(true), test_kernel);
     g_test_add_func("/probe/fields", test_fields);
+    g_test_add_func("/probe/returns", test_returns);
     g_test_add_func("/probe/filters", test_filters);
     g_test_add_func("/probe/wrong", test_wrong);
     g_test_add_func("/probe/no-types", test_no_types);

@@ -46,7 +46,9 @@ static void test_short(void)
     g_autoptr(FutProbeText) probe = parsed(" kprobe:panic ");
     g_autoptr(FutProbeText) numbers = parsed("kprobe:f /a < -5 && b >= 18446744073709551615/");
 
+    g_autoptr(FutProbeText) leaving = parsed("kretprobe:f { retval }");
     g_assert_cmpstr(probe->function, ==, "panic");
+    g_assert_true(leaving->is_return && !probe->is_return);
     g_assert_cmpuint(probe->condition_count + probe->field_count, ==, 0);
     g_assert_cmpint(numbers->conditions[0].number, ==, -5);
     g_assert_cmphex((guint64)numbers->conditions[1].number, ==, UINT64_MAX);
@@ -57,8 +59,9 @@ static void test_wrong(void)
     static const struct {
         const char *text, *says;
     } cases[] = {
-        { "", "at character 1: expected kprobe:FUNCTION, not the end" },
-        { "uprobe:f", "at character 1: expected kprobe:FUNCTION, not 'uprobe:f'" },
+        { "", "at character 1: expected kprobe:FUNCTION or kretprobe:FUNCTION, not the end" },
+        { "uprobe:f", "or kretprobe:FUNCTION, not 'uprobe:f'" },
+        { "kretprobe:", "at character 11: expected a function's name" },
         { "kprobe:", "at character 8: expected a function's name" },
         { "kprobe:5", "at character 8: expected a function's name" },
         { "kprobe:f g", "at character 10: expected /FILTER/" },

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Probes in QEMU: what is common (qprobe.c), and the ways to bring a vCPU to call us where one stands (qprobe_tcg.c).
+ */
+#ifndef FUT_QPROBE_H
+#define FUT_QPROBE_H
+
+#include "qvmm.h"
+
+/* The guest's memory as this vCPU sees it; its registers are in `env`. */
+FutGuestMemory fut_qprobe_memory(const CPUX86State *env);
+/* A vCPU, as it stands at `instruction`. Its thread. */
+FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction);
+
+/* -- qprobe_tcg.c; the control thread, without the BQL -- */
+void fut_qprobe_tcg_init(FutQvmm *qvmm, qemu_plugin_id_t id);
+bool fut_qprobe_tcg_insert(FutQvmm *qvmm, unsigned number, const FutProbe *probe, GError **error);
+bool fut_qprobe_tcg_remove(FutQvmm *qvmm, unsigned number);
+
+#endif
