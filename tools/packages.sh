@@ -7,7 +7,7 @@ PACKAGES=(
     libglib2.0-dev libjansson-dev libxxhash-dev           # libraries
     libgnutls28-dev                                       # TLS of the link between the hosts
     libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
-    libbpf-dev                                            # reads the types of a guest's kernel
+    libbpf-dev libelf-dev                                 # read the types of a guest's kernel, and a file of its symbols
     liblz4-dev libzstd-dev                                # what is sent over slow links is compressed
     liburing-dev                                          # is inside QEMU's own structures
     nbdkit-plugin-dev libnbd-dev                          # the relocating disk

@@ -45,7 +45,7 @@ _futago_options() {
     health) echo "--json --clear --clear-probe --help" ;;
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
     snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
-    probe) echo "--name --filter --severity --on --json --help" ;;
+    probe) echo "--name --filter --severity --on --symbols --wait --disabled --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     restore) echo "--name --vm --trust --force --arbiter --node --force-generation --print --help" ;;
     relocate) echo "--to --parallel --protect-to --hold --no-wait --json --help" ;;
@@ -76,7 +76,7 @@ _futago() {
     probe:--severity) mapfile -t COMPREPLY < <(compgen -W "info warning error critical" -- "$word") ;;
     probe:--on) mapfile -t COMPREPLY < <(compgen -W "report failover failover-anyway snapshot stop command:/ ask:/" -- "$word") ;;
     probe:--filter | health:--clear-probe) ;;
-    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove watch suggest)" -- "$word") ;;
+    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove enable disable watch suggest)" -- "$word") ;;
     probe:*)
         if [[ $word == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options probe)" -- "$word")

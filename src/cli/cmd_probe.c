@@ -66,7 +66,8 @@ static char *whole_text(const char *word, const char *severity, const char *on, 
 }
 
 typedef struct {
-    char *name, *filter, *severity, *on; /* NULL: not said; owned */
+    char *name, *filter, *severity, *on, *symbols; /* NULL: not said; owned */
+    gboolean wait, disabled;
 } Wanted;
 
 static void wanted_clear(Wanted *wanted)
@@ -75,35 +76,68 @@ static void wanted_clear(Wanted *wanted)
     g_free(wanted->filter);
     g_free(wanted->severity);
     g_free(wanted->on);
+    g_free(wanted->symbols);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Wanted, wanted_clear)
+
+static void print_added(const char *vm, const json_t *result)
+{
+    if (strcmp(fut_cli_text(result, "state"), "waiting") == 0) {
+        printf("%s: probe %s at %s waits: %s\n", vm, fut_cli_text(result, "name"),
+               fut_cli_text(result, "function"), fut_cli_text(result, "reason"));
+        return;
+    }
+    printf("%s: probe %s at %s (%s)\n", vm, fut_cli_text(result, "name"),
+           fut_cli_text(result, "function"), fut_cli_text(result, "address"));
+}
 
 static bool add(const char *vm, const char *word, const Wanted *wanted, bool as_json,
                 GError **error)
 {
-    const char *name = wanted->name, *filter = wanted->filter;
     g_autofree char *text = whole_text(word, wanted->severity, wanted->on, error);
     /* A shipped probe bears its own name, not its function's. */
-    const char *own = name ? name : strpbrk(word, ":/") ? NULL : word;
+    const char *own = wanted->name ? wanted->name : strpbrk(word, ":/") ? NULL : word;
+    /* The module may be in another folder. */
+    g_autofree char *symbols =
+        wanted->symbols ? g_canonicalize_filename(wanted->symbols, NULL) : NULL;
     g_autoptr(FutControlClient) client = text ? fut_control_connect(vm, error) : NULL;
 
     if (!client) {
         return false;
     }
-    json_t *args = json_pack("{s:s, s:s*, s:s*}", "probe", text, "name", own, "filter", filter);
+    json_t *args = json_pack("{s:s, s:s*, s:s*, s:s*, s:b, s:b}", "probe", text, "name", own,
+                             "filter", wanted->filter, "symbols", symbols, "wait", wanted->wait,
+                             "disabled", wanted->disabled);
     if (!args) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "the probe is not UTF-8");
         return false;
     }
     json_t *result = fut_control_call(client, "probe-add", args, ANSWER_MS, error);
     if (result && !as_json) {
-        printf("%s: probe %s at %s (%s)\n", vm, fut_cli_text(result, "name"),
-               fut_cli_text(result, "function"), fut_cli_text(result, "address"));
+        print_added(vm, result);
     }
     return print_result(result, as_json);
 }
 
 /* -- list, remove -- */
+
+/* What is to be known of a probe that sees nothing. */
+static const char *remark(const json_t *probe)
+{
+    static char line[512];
+    const char *state = fut_cli_text(probe, "state");
+
+    if (strcmp(state, "stale") == 0) {
+        return json_is_true(json_object_get(probe, "wait"))
+                   ? ""
+                   : ": the guest has started anew, add it again";
+    }
+    if (strcmp(state, "waiting") == 0) {
+        g_snprintf(line, sizeof(line), ": %s", fut_cli_text(probe, "reason"));
+        return line;
+    }
+    return "";
+}
 
 static void print_probes(const json_t *result)
 {
@@ -118,12 +152,12 @@ static void print_probes(const json_t *result)
            "MISSED");
     json_array_foreach(probes, i, probe)
     {
-        bool stale = json_is_true(json_object_get(probe, "stale"));
-        printf("%-20s %-24s %12.0f %10.0f %10.0f %10.0f%s\n", fut_cli_text(probe, "name"),
+        const char *state = fut_cli_text(probe, "state");
+        printf("%-20s %-24s %12.0f %10.0f %10.0f %10.0f%s%s%s\n", fut_cli_text(probe, "name"),
                fut_cli_text(probe, "function"), fut_cli_value(probe, "hits"),
                fut_cli_value(probe, "records"), fut_cli_value(probe, "skipped"),
-               fut_cli_value(probe, "missed"),
-               stale ? "  stale: the guest has started anew, add it again" : "");
+               fut_cli_value(probe, "missed"), strcmp(state, "in") == 0 ? "" : "  ",
+               strcmp(state, "in") == 0 ? "" : state, remark(probe));
     }
 }
 
@@ -138,14 +172,15 @@ static bool list(const char *vm, bool as_json, GError **error)
     return print_result(result, as_json);
 }
 
-static bool remove_probe(const char *vm, const char *name, GError **error)
+/* remove, enable, disable */
+static bool change(const char *vm, const char *deed, const char *name, GError **error)
 {
     g_autoptr(FutControlClient) client = fut_control_connect(vm, error);
+    g_autofree char *verb = g_strconcat("probe-", deed, NULL);
 
-    return client &&
-           print_result(fut_control_call(client, "probe-remove", json_pack("{s:s}", "name", name),
-                                         ANSWER_MS, error),
-                        false);
+    return client && print_result(fut_control_call(client, verb, json_pack("{s:s}", "name", name),
+                                                   ANSWER_MS, error),
+                                  false);
 }
 
 /* -- watch -- */
@@ -261,7 +296,7 @@ static bool suggest(const char *symptom, bool as_json, GError **error)
 
 static bool check_words(int argc, char **argv, int wanted, GError **error)
 {
-    static const char *const deeds[] = { "add", "list", "remove", "watch" };
+    static const char *const deeds[] = { "add", "list", "remove", "enable", "disable", "watch" };
 
     for (size_t i = 0; argc > 1 && i < G_N_ELEMENTS(deeds); i++) {
         if (strcmp(argv[1], deeds[i]) == 0) {
@@ -275,7 +310,7 @@ static bool check_words(int argc, char **argv, int wanted, GError **error)
         }
     }
     g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                "probe%s%s%s: say add, list, remove or watch, and the VM's name",
+                "probe%s%s%s: say add, list, remove, enable, disable or watch, and the VM's name",
                 argc > 1 ? " '" : "", argc > 1 ? argv[1] : "", argc > 1 ? "'" : "");
     return false;
 }
@@ -293,6 +328,12 @@ static bool run(int argc, char **argv, GError **error)
           "add: info, warning, error or critical", "LEVEL" },
         { "on", 0, 0, G_OPTION_ARG_STRING, &wanted.on,
           "add: what to do: report, command:/PATH, ask:/PATH, failover, ...", "ACTION,..." },
+        { "symbols", 0, 0, G_OPTION_ARG_FILENAME, &wanted.symbols,
+          "add: System.map or vmlinux of a kernel that has no symbols in its memory", "FILE" },
+        { "wait", 0, 0, G_OPTION_ARG_NONE, &wanted.wait,
+          "add: until the guest's kernel is up, and after each start of the guest", NULL },
+        { "disabled", 0, 0, G_OPTION_ARG_NONE, &wanted.disabled, "add: see nothing until enabled",
+          NULL },
         { "json", 0, 0, G_OPTION_ARG_NONE, &as_json, "One JSON object a line", NULL },
         { 0 },
     };
@@ -305,21 +346,23 @@ static bool run(int argc, char **argv, GError **error)
         g_autofree char *symptom = g_strjoinv(" ", argv + 2);
         return suggest(symptom, as_json, error);
     }
-    bool two_words = strcmp(deed, "add") == 0 || strcmp(deed, "remove") == 0;
-    if (!check_words(argc, argv, two_words ? 4 : 3, error)) {
+    bool alone = strcmp(deed, "list") == 0 || strcmp(deed, "watch") == 0;
+    if (!check_words(argc, argv, alone ? 3 : 4, error)) {
         return false;
     }
-    if ((wanted.name || wanted.filter || wanted.severity || wanted.on) &&
-        strcmp(deed, "add") != 0) {
+    bool adds = strcmp(deed, "add") == 0;
+    if (!adds && (wanted.name || wanted.filter || wanted.severity || wanted.on || wanted.symbols ||
+                  wanted.wait || wanted.disabled)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                    "--name, --filter, --severity and --on go with probe add only");
+                    "--name, --filter, --severity, --on, --symbols, --wait and --disabled go with "
+                    "probe add only");
         return false;
     }
-    if (strcmp(deed, "add") == 0) {
+    if (adds) {
         return add(argv[2], argv[3], &wanted, as_json, error);
     }
-    if (strcmp(deed, "remove") == 0) {
-        return remove_probe(argv[2], argv[3], error);
+    if (!alone) {
+        return change(argv[2], deed, argv[3], error);
     }
     return strcmp(deed, "list") == 0 ? list(argv[2], as_json, error)
                                      : watch(argv[2], as_json, error);
@@ -327,7 +370,9 @@ static bool run(int argc, char **argv, GError **error)
 
 const FutCommand fut_cmd_probe = {
     .name = "probe",
-    .usage = "add VM PROBE | list VM | remove VM NAME | watch VM | suggest SYMPTOM",
+    .usage =
+        "add VM PROBE | list VM | remove VM NAME | enable VM NAME | disable VM NAME | watch VM | "
+        "suggest SYMPTOM",
     .summary = "Look into a guest's kernel while it runs",
     .run = run,
 };

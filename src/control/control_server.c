@@ -149,7 +149,7 @@ static bool serve_client(FutControlServer *server, Client *client, short events)
     return true;
 }
 
-void fut_control_server_round(FutControlServer *server)
+void fut_control_server_round(FutControlServer *server, int timeout_ms)
 {
     struct pollfd fds[2 + CLIENTS_MAX];
     guint count = server->clients->len;
@@ -160,7 +160,7 @@ void fut_control_server_round(FutControlServer *server)
         fds[2 + i] = (struct pollfd){ client->fd,
                                       (short)(POLLIN | (client->out->len > 0 ? POLLOUT : 0)), 0 };
     }
-    if (poll(fds, 2 + count, -1) < 0) {
+    if (poll(fds, 2 + count, timeout_ms) < 0) {
         g_assert(errno == EINTR);
         return;
     }

@@ -20,7 +20,7 @@ FutControlServer *fut_control_server_new(int listen_fd, int wake_fd, const FutCo
                                          void *opaque);
 void fut_control_server_free(FutControlServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutControlServer, fut_control_server_free)
-/* Waits for clients or the eventfd, and serves. */
-void fut_control_server_round(FutControlServer *server);
+/* Waits for clients or the eventfd, at most so long (-1: for ever), and serves. */
+void fut_control_server_round(FutControlServer *server, int timeout_ms);
 
 #endif

@@ -8,6 +8,7 @@
 #include "health_verbs.h"
 #include "service_internal.h"
 #include "snapper.h"
+#include "watch_service.h"
 #include "watch_verbs.h"
 
 /* What a client may follow. */
@@ -154,7 +155,24 @@ static json_t *verb_probe_add(FutService *service, unsigned *follow, json_t *arg
     if (text && (!keys || !fut_react_check(service->react, keys, error))) {
         return NULL;
     }
-    return fut_watch_verb_add(service->watch, args, error);
+    return fut_watch_service_check(service, error) ? fut_watch_verb_add(service->watch, args, error)
+                                                   : NULL;
+}
+
+static json_t *verb_probe_enable(FutService *service, unsigned *follow, json_t *args,
+                                 GError **error)
+{
+    return fut_watch_service_check(service, error)
+               ? fut_watch_verb_enable(service->watch, args, true, error)
+               : NULL;
+}
+
+static json_t *verb_probe_disable(FutService *service, unsigned *follow, json_t *args,
+                                  GError **error)
+{
+    return fut_watch_service_check(service, error)
+               ? fut_watch_verb_enable(service->watch, args, false, error)
+               : NULL;
 }
 
 static json_t *verb_probe_list(FutService *service, unsigned *follow, json_t *args, GError **error)
@@ -165,7 +183,9 @@ static json_t *verb_probe_list(FutService *service, unsigned *follow, json_t *ar
 static json_t *verb_probe_remove(FutService *service, unsigned *follow, json_t *args,
                                  GError **error)
 {
-    return fut_watch_verb_remove(service->watch, args, error);
+    return fut_watch_service_check(service, error)
+               ? fut_watch_verb_remove(service->watch, args, error)
+               : NULL;
 }
 
 static json_t *verb_probe_watch(FutService *service, unsigned *follow, json_t *args, GError **error)
@@ -235,6 +255,8 @@ static const struct {
     { "probe-add", verb_probe_add },
     { "probe-list", verb_probe_list },
     { "probe-remove", verb_probe_remove },
+    { "probe-enable", verb_probe_enable },
+    { "probe-disable", verb_probe_disable },
     { "probe-watch", verb_probe_watch },
     { "health", verb_health },
     { "health-clear", verb_health_clear },
@@ -298,7 +320,7 @@ void *fut_control_thread(void *opaque)
     FutControlServer *server =
         fut_control_server_new(service->control_fd, service->control_wake_fd, &ops, service);
     for (;;) {
-        fut_control_server_round(server);
+        fut_control_server_round(server, fut_watch_service_round(service));
     }
     return NULL;
 }

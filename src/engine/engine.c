@@ -77,6 +77,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     if (config->role == FUT_ROLE_BACKUP && !fut_standby_open(engine, NULL)) {
         g_error("futago: no address space for a standby");
     }
+    fut_probes_init(engine);
     fut_disks_open(engine);
     fut_shared_open(engine);
     fut_series_init(engine);
@@ -90,6 +91,7 @@ void fut_engine_free(FutEngine *engine)
         return;
     }
     fut_packets_clear(&engine->held);
+    fut_probes_done(engine);
     fut_disks_close(engine);
     fut_disk_queue_clear(&engine->shared.writes);
     fut_standby_close(engine);

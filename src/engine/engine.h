@@ -79,6 +79,7 @@ typedef struct {
     void (*report)(void *opaque, const char *id, const char *text);
     /* Monotonic time. Every now_ns and every time of vmm.h that is handed in comes from this clock. */
     uint64_t (*now_ns)(void *opaque);
+    void (*probes)(void *opaque); /* fut_engine_take_probes() has something new. Optional */
     /* -- disks only -- */
     size_t (*pending)(void *opaque); /* bytes that wait for the link */
     void (*disk)(void *opaque);      /* call fut_engine_disk_step() until it says false */
@@ -124,6 +125,12 @@ bool fut_engine_protect(FutEngine *engine, GError **error);
 bool fut_engine_move(FutEngine *engine, GError **error);
 bool fut_engine_unprotect(FutEngine *engine, GError **error);
 bool fut_engine_failover(FutEngine *engine, GError **error);
+
+/* -- probes in the guest's kernel, encoded (probe_definition.h); the control thread -- */
+/* Those there are now: a backup is told, now and whenever it comes. */
+void fut_engine_set_probes(FutEngine *engine, const uint8_t *body, size_t length);
+/* Backup: what the primary has sent, if that is new since the last call, in place of what `out` holds. Nothing in it: forget them. */
+bool fut_engine_take_probes(FutEngine *engine, FutBuf *out);
 
 /* -- sight -- */
 /* When the steps of a takeover were done, on the engine's clock in ns; 0 before. */

@@ -60,6 +60,14 @@ typedef struct {
 
 #define FUT_FLIGHTS_MAX 64
 
+/* The newest set of probes, on both hosts. Its lock is held while it is sent, so that an old one never comes after a new one. */
+typedef struct {
+    GMutex lock;
+    FutBuf body;
+    bool open; /* primary: a session is on that they are sent in */
+    bool news; /* backup: not taken yet */
+} FutSharedProbes;
+
 struct FutEngine {
     FutVmm *vmm;
     FutEngineConfig config;
@@ -91,6 +99,7 @@ struct FutEngine {
     FutDisks disks;
     FutShared shared;
     FutSeries series;
+    FutSharedProbes probes;
     uint64_t nonce;                     /* of the newest link */
     FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;
@@ -134,6 +143,17 @@ bool fut_primary_may_cut(const FutEngine *engine);
 void fut_primary_let_go(FutEngine *engine);
 /* With the lock held: is a checkpoint due? Marks it requested if so; the caller then calls cut_request() without the lock. */
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns);
+
+/* twin_probes.c */
+void fut_probes_init(FutEngine *engine);
+void fut_probes_done(FutEngine *engine);
+/* Primary: a session begins; a session is over. */
+void fut_probes_open(FutEngine *engine);
+void fut_probes_close(FutEngine *engine);
+/* Backup: a PROBES, checked and then kept; the image is gone and they with it. */
+bool fut_probes_check(const FutFrame *frame, GError **error);
+void fut_probes_keep(FutEngine *engine, const FutFrame *frame);
+void fut_probes_discard(FutEngine *engine);
 
 /* standby.c */
 bool fut_standby_open(FutEngine *engine, GError **error);

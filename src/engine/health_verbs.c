@@ -39,7 +39,7 @@ static unsigned probes_in(const FutWatch *watch)
     unsigned count = 0;
 
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        count += fut_watch_probe(watch, i) != NULL;
+        count += fut_watch_at(watch, i) != NULL;
     }
     return count;
 }

@@ -34,6 +34,7 @@ void fut_primary_broken(FutEngine *engine, GError *take_error)
 void fut_primary_start_copy(FutEngine *engine)
 {
     GError *error = NULL;
+    fut_probes_open(engine);
     if (!fut_capture_open(&engine->capture, &error) ||
         !engine->vmm->ops->dirty_start(engine->vmm, FUT_FOR_PAIR, &error)) {
         fut_capture_close(&engine->capture);
@@ -60,6 +61,7 @@ void fut_primary_start_copy(FutEngine *engine)
 
 void fut_primary_stop_copy(FutEngine *engine)
 {
+    fut_probes_close(engine);
     g_mutex_lock(&engine->lock);
     engine->copy.active = false;
     g_mutex_unlock(&engine->lock);

@@ -124,6 +124,12 @@ static void host_resident(void *opaque, const uint8_t *at, uint64_t pages, uint6
     fut_guard_resident(at, pages, bits);
 }
 
+static void host_probes(void *opaque)
+{
+    FutService *service = opaque;
+    fut_wake_fd(service->control_wake_fd);
+}
+
 static const FutEngineHost service_host = {
     .send = host_send,
     .session = host_session,
@@ -142,6 +148,7 @@ static const FutEngineHost service_host = {
     .guard_close = host_guard_close,
     .guard = host_guard,
     .resident = host_resident,
+    .probes = host_probes,
 };
 
 static void watch_wake(void *opaque)

@@ -115,6 +115,7 @@ struct FutService {
     FutReact *react;
     int react_wake_fd;
     char *records_path; /* of the records that other programs can map; NULL: there are none */
+    bool watch_backup;  /* control thread; it was a backup in the round before */
     FutSnapper *snapper;
 };
 

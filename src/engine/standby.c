@@ -121,6 +121,8 @@ bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error)
         return check_checkpoint(engine, frame, error);
     case FUT_MSG_DISK:
         return fut_disks_check(engine, frame, error);
+    case FUT_MSG_PROBES:
+        return fut_probes_check(frame, error);
     case FUT_MSG_INBOUND:
         return fut_inbound_decode(frame->body, frame->length, &inbound, error);
     default:
@@ -188,6 +190,9 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
         break;
     case FUT_MSG_INBOUND:
         keep_inbound(engine, frame);
+        break;
+    case FUT_MSG_PROBES:
+        fut_probes_keep(engine, frame);
         break;
     case FUT_MSG_DISK:
         fut_disks_keep(engine, frame);
@@ -266,6 +271,7 @@ void fut_standby_discard(FutEngine *engine)
 {
     FutStandby *standby = &engine->standby;
     fut_disks_discard(engine);
+    fut_probes_discard(engine);
     fut_buf_clear(&standby->parts);
     fut_buf_clear(&standby->outputs);
     standby->last = NULL;

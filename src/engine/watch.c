@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Probes: putting them in and out, and what happens at a hit. */
+/* Probes: putting them in and out. */
 #include "watch.h"
 
 #include <string.h>
 
-#include "fut_clock.h"
 #include "fut_error.h"
+#include "watch_internal.h"
 
 /* The page tables that lead to the kernel may go while they are read: the process they belong to ended. */
 #define READ_TRIES 3
-
-struct FutWatch {
-    FutVmm *vmm;
-    void (*wake)(void *opaque);
-    void *opaque;
-    FutGuestKernel *kernel;
-    /* Written by the control thread, read by vCPUs: set before the probe is put in, cleared after it was taken out. */
-    FutProbe *_Atomic probes[FUT_PROBES_MAX];
-    FutRecordRing *ring;
-};
+/* Between two looks: at a guest that does not boot yet, and at one whose kernel is no Linux, or the same as before. */
+#define BOOT_POLL_MS 50
+#define KERNEL_POLL_MS 500
 
 FutWatch *fut_watch_new(FutVmm *vmm, void (*wake)(void *opaque), void *opaque)
 {
@@ -31,9 +24,23 @@ FutWatch *fut_watch_new(FutVmm *vmm, void (*wake)(void *opaque), void *opaque)
     return watch;
 }
 
+static void clear_entry(FutWatch *watch, unsigned number)
+{
+    FutWatched *watched = &watch->watched[number];
+
+    fut_probe_unref(watched->probe);
+    fut_probe_definition_free(watched->definition);
+    g_free(watched->reason);
+    *watched = (FutWatched){ 0 };
+}
+
 void fut_watch_free(FutWatch *watch)
 {
     if (watch) {
+        for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+            g_assert(!watch->watched[i].in);
+            clear_entry(watch, i);
+        }
         fut_record_ring_free(watch->ring);
         fut_guest_kernel_free(watch->kernel);
         g_free(watch);
@@ -50,20 +57,43 @@ static bool check_supported(const FutWatch *watch, GError **error)
     return true;
 }
 
-static bool read_kernel(FutWatch *watch, GError **error)
+/* -- the kernel -- */
+
+/* The vCPU as it is; on a backup, whose vCPUs have no state yet, as the primary says. */
+static bool look_at(const FutWatch *watch, FutGuestLook *ret, GError **error)
+{
+    if (!watch->vmm->ops->guest_look(watch->vmm, ret, error)) {
+        return false;
+    }
+    if (ret->syscall_entry == 0 && watch->hint.syscall_entry != 0) {
+        ret->syscall_entry = watch->hint.syscall_entry;
+        ret->memory.cr3 = watch->hint.table;
+        ret->memory.five_levels = watch->hint.five_levels;
+    }
+    return true;
+}
+
+/* Is the kernel that was read the one that runs, and are its symbols those that are wanted? */
+static bool is_read(const FutWatch *watch, const FutGuestLook *look, const char *symbols)
+{
+    return watch->kernel && watch->kernel->syscall_entry == look->syscall_entry &&
+           (!symbols || g_strcmp0(symbols, watch->kernel->symbol_file) == 0);
+}
+
+static bool read_kernel(FutWatch *watch, const char *symbols, GError **error)
 {
     g_autoptr(GError) fault = NULL;
     FutGuestLook look;
 
     for (int i = 0; i < READ_TRIES; i++) {
         g_clear_error(&fault);
-        if (!watch->vmm->ops->guest_look(watch->vmm, &look, error)) {
+        if (!look_at(watch, &look, error)) {
             return false;
         }
-        if (watch->kernel && watch->kernel->syscall_entry == look.syscall_entry) {
+        if (is_read(watch, &look, symbols)) {
             return true;
         }
-        FutGuestKernel *kernel = fut_guest_kernel_read(&look, &fault);
+        FutGuestKernel *kernel = fut_guest_kernel_read(&look, symbols, &fault);
         if (kernel) {
             fut_guest_kernel_free(watch->kernel);
             watch->kernel = kernel;
@@ -74,22 +104,94 @@ static bool read_kernel(FutWatch *watch, GError **error)
     return false;
 }
 
+/* -- one probe -- */
+
+static bool put_in(FutWatch *watch, unsigned number, GError **error)
+{
+    FutWatched *watched = &watch->watched[number];
+    FutVmm *vmm = watch->vmm;
+
+    /* A vCPU may come by before probe_insert() returns. */
+    atomic_store(&watch->probes[number], watched->probe);
+    if (!vmm->ops->probe_insert(vmm, number, watched->probe, error)) {
+        atomic_store(&watch->probes[number], NULL);
+        return false;
+    }
+    watched->in = true;
+    return true;
+}
+
+static bool take_out(FutWatch *watch, unsigned number, GError **error)
+{
+    FutWatched *watched = &watch->watched[number];
+
+    if (watched->in && !watch->vmm->ops->probe_remove(watch->vmm, number)) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "the VM is about to end");
+        return false;
+    }
+    atomic_store(&watch->probes[number], NULL);
+    watched->in = false;
+    return true;
+}
+
+/* Makes it ready for the kernel that runs, and puts it in. */
+static bool resolve(FutWatch *watch, unsigned number, bool *ret_kernel, GError **error)
+{
+    FutWatched *watched = &watch->watched[number];
+    const FutProbeDefinition *wanted = watched->definition;
+
+    *ret_kernel = read_kernel(watch, wanted->symbols, error);
+    if (!*ret_kernel) {
+        return false;
+    }
+    watched->probe =
+        fut_probe_new(watch->kernel, wanted->name, wanted->text, wanted->filter, error);
+    if (!watched->probe) {
+        return false;
+    }
+    if (!wanted->disabled && !put_in(watch, number, error)) {
+        fut_probe_unref(g_steal_pointer(&watched->probe));
+        return false;
+    }
+    g_clear_pointer(&watched->reason, g_free);
+    return true;
+}
+
+static void let_wait(FutWatched *watched, const GError *why)
+{
+    g_free(watched->reason);
+    watched->reason = g_strdup(why->message);
+}
+
+/* -- all of them -- */
+
 static int find(const FutWatch *watch, const char *name)
 {
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        const FutProbe *probe = fut_watch_probe(watch, i);
-        if (probe && strcmp(probe->name, name) == 0) {
+        const FutWatched *watched = fut_watch_at(watch, i);
+        if (watched && strcmp(watched->definition->name, name) == 0) {
             return (int)i;
         }
     }
     return -1;
 }
 
+static int find_or_fail(const FutWatch *watch, const char *name, GError **error)
+{
+    int number = find(watch, name);
+
+    if (number < 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "there is no probe '%s': futago probe list shows those that are in", name);
+    }
+    return number;
+}
+
 /* -1: none is free. */
 static int free_number(const FutWatch *watch)
 {
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        if (!fut_watch_probe(watch, i)) {
+        if (!fut_watch_at(watch, i)) {
             return (int)i;
         }
     }
@@ -97,13 +199,13 @@ static int free_number(const FutWatch *watch)
 }
 
 /* Its number, or -1 with an error. */
-static int room_for(const FutWatch *watch, const FutProbe *probe, GError **error)
+static int room_for(const FutWatch *watch, const char *name, GError **error)
 {
-    if (find(watch, probe->name) >= 0) {
+    if (find(watch, name) >= 0) {
         g_set_error(
             error, FUT_ERROR, FUT_ERR_BUSY,
             "there is a probe '%s' already: remove it, or give this one another name (--name)",
-            probe->name);
+            name);
         return -1;
     }
     int number = free_number(watch);
@@ -114,61 +216,89 @@ static int room_for(const FutWatch *watch, const FutProbe *probe, GError **error
     return number;
 }
 
-const FutProbe *fut_watch_add(FutWatch *watch, const char *name, const char *text,
-                              const char *filter, GError **error)
+const FutWatched *fut_watch_add(FutWatch *watch, const FutProbeDefinition *from, GError **error)
 {
-    FutVmm *vmm = watch->vmm;
+    g_autoptr(FutProbeDefinition) definition =
+        check_supported(watch, error) ? fut_probe_definition_new(from, error) : NULL;
+    FutGuestLook unused;
 
-    if (!check_supported(watch, error) || !read_kernel(watch, error)) {
+    /* Where no probe can ever be put in there is nothing to wait for. */
+    if (!definition || !watch->vmm->ops->guest_look(watch->vmm, &unused, error)) {
         return NULL;
     }
-    g_autoptr(FutProbe) probe = fut_probe_new(watch->kernel, name, text, filter, error);
-    int number = probe ? room_for(watch, probe, error) : -1;
+    int number = room_for(watch, definition->name, error);
     if (number < 0) {
         return NULL;
     }
-    /* A vCPU may come by before probe_insert() returns. */
-    atomic_store(&watch->probes[number], probe);
-    if (!vmm->ops->probe_insert(vmm, (unsigned)number, probe, error)) {
-        atomic_store(&watch->probes[number], NULL);
-        return NULL;
+    g_autoptr(GError) fault = NULL;
+    FutWatched *watched = &watch->watched[number];
+    bool kernel;
+    watched->definition = g_steal_pointer(&definition);
+    if (!resolve(watch, (unsigned)number, &kernel, &fault)) {
+        if (kernel || !from->wait) {
+            clear_entry(watch, (unsigned)number);
+            g_propagate_error(error, g_steal_pointer(&fault));
+            return NULL;
+        }
+        let_wait(watched, fault);
     }
-    return g_steal_pointer(&probe);
+    watch->changed = true;
+    return watched;
 }
 
 bool fut_watch_remove(FutWatch *watch, const char *name, GError **error)
 {
-    int number = find(watch, name);
+    int number = find_or_fail(watch, name, error);
 
-    if (number < 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                    "there is no probe '%s': futago probe list shows those that are in", name);
+    if (number < 0 || !take_out(watch, (unsigned)number, error)) {
         return false;
     }
-    if (!watch->vmm->ops->probe_remove(watch->vmm, (unsigned)number)) {
-        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "the VM is about to end");
-        return false;
-    }
-    fut_probe_unref(atomic_exchange(&watch->probes[number], NULL));
+    clear_entry(watch, (unsigned)number);
+    watch->changed = true;
     return true;
 }
 
-const FutProbe *fut_watch_probe(const FutWatch *watch, unsigned number)
+bool fut_watch_enable(FutWatch *watch, const char *name, bool enabled, GError **error)
 {
-    return atomic_load(&watch->probes[number]);
+    int number = find_or_fail(watch, name, error);
+
+    if (number < 0) {
+        return false;
+    }
+    FutWatched *watched = &watch->watched[number];
+    bool done = !enabled                         ? take_out(watch, (unsigned)number, error)
+                : watched->probe && !watched->in ? put_in(watch, (unsigned)number, error)
+                                                 : true;
+    if (done) {
+        watched->definition->disabled = !enabled;
+        watch->changed = true;
+    }
+    return done;
+}
+
+const FutWatched *fut_watch_at(const FutWatch *watch, unsigned number)
+{
+    const FutWatched *watched = &watch->watched[number];
+
+    return watched->definition ? watched : NULL;
+}
+
+FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched)
+{
+    FutGuestLook look;
+
+    if (!watched->probe) {
+        return watched->definition->disabled ? FUT_WATCHED_DISABLED : FUT_WATCHED_WAITING;
+    }
+    if (!look_at(watch, &look, NULL) || look.syscall_entry != watched->probe->syscall_entry) {
+        return FUT_WATCHED_STALE;
+    }
+    return watched->in ? FUT_WATCHED_IN : FUT_WATCHED_DISABLED;
 }
 
 const FutGuestKernel *fut_watch_kernel(const FutWatch *watch)
 {
     return watch->kernel;
-}
-
-bool fut_watch_is_stale(const FutWatch *watch, const FutProbe *probe)
-{
-    FutGuestLook look;
-
-    return !watch->vmm->ops->guest_look(watch->vmm, &look, NULL) ||
-           look.syscall_entry != probe->syscall_entry;
 }
 
 int fut_watch_share(FutWatch *watch, GError **error)
@@ -181,63 +311,108 @@ bool fut_watch_next(FutWatch *watch, uint64_t *place, FutProbeRecord *ret, uint6
     return fut_record_ring_next(watch->ring, place, ret, ret_lost);
 }
 
-/* NULL: there is none, or it is not for the kernel that runs: after a restart something else may stand at that address. */
-static FutProbe *probe_of(FutWatch *watch, unsigned number, const FutProbeHit *hit)
+/* -- those that wait -- */
+
+/* The guest runs another kernel now: one that may wait is made ready for that. */
+static void drop_stale(FutWatch *watch, unsigned number, const FutGuestLook *look)
 {
-    FutProbe *probe = atomic_load(&watch->probes[number]);
+    FutWatched *watched = &watch->watched[number];
 
-    return probe && hit->syscall_entry == probe->syscall_entry ? probe : NULL;
-}
-
-static void look(FutWatch *watch, FutProbe *probe, const FutProbeHit *hit, uint64_t now_ns)
-{
-    FutProbeValue values[FUT_PROBE_FIELDS_MAX];
-
-    if (fut_probe_evaluate(probe, hit, values) &&
-        fut_record_ring_put(watch->ring, probe, hit, values, now_ns)) {
-        watch->wake(watch->opaque);
+    if (watched->definition && watched->definition->wait && watched->probe &&
+        look->syscall_entry != watched->probe->syscall_entry && take_out(watch, number, NULL)) {
+        fut_probe_unref(g_steal_pointer(&watched->probe));
+        watched->reason = g_strdup("the guest starts anew");
     }
 }
 
-uint64_t fut_watch_hit(FutWatch *watch, unsigned number, const FutProbeHit *hit)
+static void try_again(FutWatch *watch, unsigned number)
 {
-    FutProbe *probe = probe_of(watch, number, hit);
-    uint64_t begin_ns = fut_now_ns(), back = 0;
+    g_autoptr(GError) fault = NULL;
+    bool kernel;
 
-    if (!probe) {
-        return 0;
-    }
-    atomic_fetch_add(&probe->hits, 1);
-    if (fut_probe_is_too_hot(probe, begin_ns)) {
-        return 0;
-    }
-    if (probe->calls) {
-        back = fut_probe_enter(probe, hit);
+    if (resolve(watch, number, &kernel, &fault)) {
+        watch->changed = true;
     } else {
-        look(watch, probe, hit, begin_ns);
+        let_wait(&watch->watched[number], fault);
     }
-    fut_probe_spent(probe, fut_now_ns() - begin_ns);
-    return back;
 }
 
-void fut_watch_returned(FutWatch *watch, unsigned number, const FutProbeHit *hit)
+int fut_watch_tend(FutWatch *watch, bool image)
 {
-    FutProbe *probe = probe_of(watch, number, hit);
-    FutProbeHit whole = *hit;
-    uint64_t begin_ns = fut_now_ns();
+    FutGuestLook look;
+    int again_ms = -1;
 
-    if (!probe || !fut_probe_leave(probe, &whole) || fut_probe_is_too_hot(probe, begin_ns)) {
-        return;
+    if (!watch->vmm->ops->guest_look || !look_at(watch, &look, NULL)) {
+        return -1;
     }
-    look(watch, probe, &whole, begin_ns);
-    fut_probe_spent(probe, fut_now_ns() - begin_ns);
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        const FutWatched *watched = fut_watch_at(watch, i);
+        if (!watched) {
+            continue;
+        }
+        drop_stale(watch, i, &look);
+        if (!watched->probe && image && look.syscall_entry != 0) {
+            try_again(watch, i);
+        }
+        if (!watched->probe || watched->definition->wait) {
+            int own_ms = look.syscall_entry == 0 || !image ? BOOT_POLL_MS : KERNEL_POLL_MS;
+            again_ms = again_ms < 0 ? own_ms : MIN(again_ms, own_ms);
+        }
+    }
+    return again_ms;
 }
 
-void fut_watch_unreturned(FutWatch *watch, unsigned number, const FutProbeHit *hit)
-{
-    FutProbe *probe = probe_of(watch, number, hit);
+/* -- the pair -- */
 
-    if (probe) {
-        fut_probe_give_up(probe, hit);
+void fut_watch_touch(FutWatch *watch)
+{
+    watch->changed = true;
+}
+
+bool fut_watch_changed(FutWatch *watch, FutBuf *out)
+{
+    g_autoptr(FutProbeSet) set = fut_probe_set_new();
+
+    if (!watch->changed) {
+        return false;
+    }
+    watch->changed = false;
+    if (watch->kernel) {
+        set->syscall_entry = watch->kernel->syscall_entry;
+        set->table = watch->kernel->memory.cr3;
+        set->five_levels = watch->kernel->memory.five_levels;
+    }
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        const FutWatched *watched = fut_watch_at(watch, i);
+        if (watched) {
+            /* They are copied when they are encoded. */
+            g_ptr_array_add(set->definitions, watched->definition);
+        }
+    }
+    fut_probe_set_encode(out, set);
+    g_ptr_array_set_free_func(set->definitions, NULL);
+    return true;
+}
+
+void fut_watch_replace(FutWatch *watch, FutProbeSet *take_set)
+{
+    g_autoptr(FutProbeSet) set = take_set;
+
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        if (take_out(watch, i, NULL)) {
+            clear_entry(watch, i);
+        }
+    }
+    fut_guest_kernel_free(g_steal_pointer(&watch->kernel));
+    watch->hint.syscall_entry = set->syscall_entry;
+    watch->hint.table = set->table;
+    watch->hint.five_levels = set->five_levels;
+    while (set->definitions->len > 0) {
+        int number = free_number(watch);
+        g_autoptr(FutProbeDefinition) definition = g_ptr_array_steal_index(set->definitions, 0);
+        if (number >= 0) {
+            watch->watched[number].reason = g_strdup("the image of the guest is not complete");
+            watch->watched[number].definition = g_steal_pointer(&definition);
+        }
     }
 }

@@ -31,6 +31,29 @@ static const char *mandatory_argument(const json_t *args, const char *key, GErro
     return text;
 }
 
+static const char *state_name(const FutWatch *watch, const FutWatched *watched)
+{
+    static const char *const names[] = { "in", "disabled", "waiting", "stale" };
+
+    return names[fut_watch_state(watch, watched)];
+}
+
+static json_t *describe_added(const FutWatch *watch, const FutWatched *watched)
+{
+    json_t *result = json_object();
+
+    json_object_set_new(result, "name", json_string(watched->definition->name));
+    json_object_set_new(result, "function", json_string(watched->definition->function));
+    json_object_set_new(result, "state", json_string(state_name(watch, watched)));
+    if (watched->probe) {
+        json_object_set_new(result, "address", hex(watched->probe->address));
+        json_object_set_new(result, "kernel", json_string(fut_watch_kernel(watch)->banner));
+    } else {
+        json_object_set_new(result, "reason", json_string(watched->reason));
+    }
+    return result;
+}
+
 json_t *fut_watch_verb_add(FutWatch *watch, const json_t *args, GError **error)
 {
     const char *text = mandatory_argument(args, "probe", error);
@@ -39,16 +62,17 @@ json_t *fut_watch_verb_add(FutWatch *watch, const json_t *args, GError **error)
     if (!text || (name && !fut_control_name_check(name, error))) {
         return NULL;
     }
-    const FutProbe *probe = fut_watch_add(watch, name, text, text_argument(args, "filter"), error);
-    if (!probe) {
-        return NULL;
-    }
-    json_t *result = json_object();
-    json_object_set_new(result, "name", json_string(probe->name));
-    json_object_set_new(result, "function", json_string(probe->function));
-    json_object_set_new(result, "address", hex(probe->address));
-    json_object_set_new(result, "kernel", json_string(fut_watch_kernel(watch)->banner));
-    return result;
+    FutProbeDefinition definition = {
+        .name = (char *)name,
+        .text = (char *)text,
+        .filter = (char *)text_argument(args, "filter"),
+        .symbols = (char *)text_argument(args, "symbols"),
+        .wait = json_is_true(json_object_get(args, "wait")),
+        .disabled = json_is_true(json_object_get(args, "disabled")),
+    };
+    const FutWatched *watched = fut_watch_add(watch, &definition, error);
+
+    return watched ? describe_added(watch, watched) : NULL;
 }
 
 /* For people, and short, so that all probes fit into one answer: no comments, one blank in place of several, cut. */
@@ -72,16 +96,26 @@ static json_t *one_line(const char *text)
     return json_string(line->str);
 }
 
-static json_t *describe(FutWatch *watch, const FutProbe *probe)
+static json_t *describe(const FutWatch *watch, const FutWatched *watched)
 {
+    static const FutProbe none;
+    const FutProbeDefinition *wanted = watched->definition;
+    const FutProbe *probe = watched->probe ? watched->probe : &none;
     json_t *result = json_object();
 
-    json_object_set_new(result, "name", json_string(probe->name));
-    json_object_set_new(result, "probe", one_line(probe->text));
-    json_object_set_new(result, "filter", one_line(probe->filter ? probe->filter : ""));
-    json_object_set_new(result, "function", json_string(probe->function));
-    json_object_set_new(result, "address", hex(probe->address));
-    json_object_set_new(result, "stale", json_boolean(fut_watch_is_stale(watch, probe)));
+    json_object_set_new(result, "name", json_string(wanted->name));
+    json_object_set_new(result, "probe", one_line(wanted->text));
+    json_object_set_new(result, "filter", one_line(wanted->filter ? wanted->filter : ""));
+    json_object_set_new(result, "function", json_string(wanted->function));
+    json_object_set_new(result, "state", json_string(state_name(watch, watched)));
+    json_object_set_new(result, "wait", json_boolean(wanted->wait));
+    json_object_set_new(result, "stale",
+                        json_boolean(fut_watch_state(watch, watched) == FUT_WATCHED_STALE));
+    if (watched->probe) {
+        json_object_set_new(result, "address", hex(probe->address));
+    } else {
+        json_object_set_new(result, "reason", json_string(watched->reason ? watched->reason : ""));
+    }
     json_object_set_new(result, "hits", json_integer((json_int_t)atomic_load(&probe->hits)));
     json_object_set_new(result, "records", json_integer((json_int_t)atomic_load(&probe->records)));
     json_object_set_new(result, "skipped", json_integer((json_int_t)atomic_load(&probe->skipped)));
@@ -95,9 +129,9 @@ json_t *fut_watch_verb_list(FutWatch *watch)
     json_t *result = json_object(), *probes = json_array();
 
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        const FutProbe *probe = fut_watch_probe(watch, i);
-        if (probe) {
-            json_array_append_new(probes, describe(watch, probe));
+        const FutWatched *watched = fut_watch_at(watch, i);
+        if (watched) {
+            json_array_append_new(probes, describe(watch, watched));
         }
     }
     json_object_set_new(result, "kernel", json_string(kernel ? kernel->banner : ""));
@@ -110,6 +144,13 @@ json_t *fut_watch_verb_remove(FutWatch *watch, const json_t *args, GError **erro
     const char *name = mandatory_argument(args, "name", error);
 
     return name && fut_watch_remove(watch, name, error) ? json_object() : NULL;
+}
+
+json_t *fut_watch_verb_enable(FutWatch *watch, const json_t *args, bool enabled, GError **error)
+{
+    const char *name = mandatory_argument(args, "name", error);
+
+    return name && fut_watch_enable(watch, name, enabled, error) ? json_object() : NULL;
 }
 
 static json_t *value_json(const FutProbeValue *value)

@@ -193,7 +193,7 @@ static void *control_main(void *opaque)
         fut_control_server_new(control->listen_fd, control->wake_fd, &ops, control);
 
     while (!__atomic_load_n(&control->stopping, __ATOMIC_ACQUIRE)) {
-        fut_control_server_round(server);
+        fut_control_server_round(server, -1);
     }
     return NULL;
 }

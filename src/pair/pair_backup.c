@@ -480,6 +480,11 @@ static void taking_taken(FutPair *pair, const FutPairInput *in)
     fut_pair_report(pair, FUT_REPORT_TAKEN, NULL, NULL, pair->generation);
 }
 
+/* The driver keeps them, and has checked them. They may come amid a hand-over. */
+static void take_probes(FutPair *pair, const FutPairInput *in)
+{
+}
+
 const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
     [FUT_STATE_WAITING] = {
         [EV_LINK_UP] = await_hello,
@@ -491,6 +496,7 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_EPOCH_PART] = take_part,
         [EV_CHECKPOINT] = take_checkpoint,
         [EV_INBOUND] = take_inbound,
+        [EV_PROBES] = take_probes,
         [EV_DISK] = take_disk,
         [EV_DISK_BASE] = take_disk_base,
         [EV_IMAGE_BAD] = image_bad,
@@ -500,6 +506,7 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_EPOCH_PART] = take_part,
         [EV_CHECKPOINT] = take_checkpoint,
         [EV_INBOUND] = take_inbound,
+        [EV_PROBES] = take_probes,
         [EV_DISK] = take_disk,
         [EV_IMAGE_BAD] = image_bad,
         [EV_LOST] = standby_lost,
@@ -510,11 +517,13 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_LINK_UP] = await_hello,
         [EV_HELLO] = take_hello,
         [EV_INBOUND] = take_inbound,
+        [EV_PROBES] = take_probes,
         [EV_ANSWER] = claiming_answer,
         [EV_TIMER] = fut_pair_ask_again,
     },
     [FUT_STATE_TAKING] = {
         [EV_INBOUND] = take_inbound,
+        [EV_PROBES] = take_probes,
         [EV_TAKEN] = taking_taken,
     },
 };

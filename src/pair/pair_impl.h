@@ -43,6 +43,7 @@ typedef enum {
     EV_INBOUND,
     EV_DISK,
     EV_DISK_BASE,
+    EV_PROBES,
     EV_WELCOME,
     EV_BARRIER_DONE,
     EV_ACK,

@@ -21,6 +21,7 @@
 #define FUT_WIRE_LINE_MAX 1023         /* one machine line */
 #define FUT_WIRE_HELLO_MAX (1u << 20)  /* whole HELLO, all machine lines */
 #define FUT_WIRE_PACKET_MAX (128u << 10)
+#define FUT_WIRE_PROBES_MAX (512u << 10)
 /* Key of the machine line that says which arbiter a host asks. */
 #define FUT_WIRE_ARBITER_KEY "arbiter"
 
@@ -35,6 +36,8 @@ typedef enum {
     FUT_MSG_DISK = 7, /* FutDiskHead, data of a write: what happened to a disk (wire_disk.h) */
     /* FutDiskBase: whose image the primary thinks the backup has; before all else of a copy */
     FUT_MSG_DISK_BASE = 8,
+    /* all probes of the guest's kernel, in place of those before (probe_definition.h) */
+    FUT_MSG_PROBES = 9,
     /* backup -> primary */
     /* FutWelcome: last message in session 0; both use its session from here on */
     FUT_MSG_WELCOME = 16,

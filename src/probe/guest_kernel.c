@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fut_error.h"
+#include "symbol_file.h"
 
 /* x86-64 Linux maps its image between these, at a multiple of 2 MiB (Documentation/arch/x86/x86_64/mm.rst). */
 #define IMAGE_LOWEST UINT64_C(0xffffffff80000000)
@@ -106,35 +107,113 @@ static void read_banner(FutGuestKernel *kernel)
     }
 }
 
-FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, GError **error)
+/* The kernel's own table, which stays as long as it runs: the one in use may go with its process. */
+static void use_own_table(FutGuestKernel *kernel)
 {
-    if (look->syscall_entry < IMAGE_LOWEST) {
+    static const char *const names[] = { "init_top_pgt", "swapper_pg_dir" };
+    FutGuestMemory memory = kernel->memory;
+    FutSymbol symbol;
+    uint64_t here, there;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (fut_kallsyms_find(kernel->symbols, names[i], &symbol) &&
+            fut_guest_translate(&kernel->memory, symbol.address, &memory.cr3) &&
+            fut_guest_translate(&memory, kernel->syscall_entry, &here) &&
+            fut_guest_translate(&kernel->memory, kernel->syscall_entry, &there) && here == there) {
+            kernel->memory = memory;
+            return;
+        }
+    }
+}
+
+static bool check_look(const FutGuestLook *look, GError **error)
+{
+    if (look->syscall_entry == 0) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE,
-                            "no Linux kernel is up in the guest: wait until it has booted");
+                            "no Linux kernel is up in the guest: wait until it has booted "
+                            "(futago probe add --wait does)");
+        return false;
+    }
+    if (look->syscall_entry < IMAGE_LOWEST) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "the guest does not run Linux (x86-64): its kernel is entered at 0x%" G_GINT64_MODIFIER
+            "x, where Linux never is; probes need Linux",
+            look->syscall_entry);
+        return false;
+    }
+    return true;
+}
+
+/* Symbols of a file are moved to where this boot has put the kernel: the system-call entry tells. */
+static FutKallsyms *symbols_of_file(const FutGuestLook *look, const char *path, GError **error)
+{
+    g_autoptr(FutKallsyms) symbols = fut_symbol_file_read(path, error);
+    FutSymbol entry;
+
+    if (!symbols) {
+        return NULL;
+    }
+    if (!fut_kallsyms_find(symbols, "entry_SYSCALL_64", &entry) ||
+        (look->syscall_entry - entry.address) % IMAGE_ALIGN != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "symbols %s: they are of another kernel than the guest runs", path);
+        return NULL;
+    }
+    fut_kallsyms_move(symbols, look->syscall_entry - entry.address);
+    return g_steal_pointer(&symbols);
+}
+
+static bool is_linux_banner(const FutGuestKernel *kernel)
+{
+    return g_str_has_prefix(kernel->banner, "Linux version ");
+}
+
+static bool read_symbols(FutGuestKernel *kernel, const FutGuestLook *look, const uint8_t *image,
+                         const char *symbol_file, GError **error)
+{
+    kernel->symbols = symbol_file ? symbols_of_file(look, symbol_file, error)
+                                  : fut_kallsyms_decode(image, IMAGE_MAX_BYTES, error);
+    if (!kernel->symbols) {
+        return false;
+    }
+    read_banner(kernel);
+    if (symbol_file && !is_linux_banner(kernel)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "symbols %s: they are of another kernel than the guest runs", symbol_file);
+        return false;
+    }
+    if (!is_consistent(kernel)) {
+        g_set_error_literal(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "the symbol table of the guest's kernel does not fit its place in memory");
+        return false;
+    }
+    return true;
+}
+
+FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, const char *symbol_file,
+                                      GError **error)
+{
+    if (!check_look(look, error)) {
         return NULL;
     }
     g_autoptr(FutGuestKernel) kernel = g_new0(FutGuestKernel, 1);
     kernel->syscall_entry = look->syscall_entry;
     kernel->memory = kernel_memory(look);
     kernel->text = find_text(&kernel->memory, look->syscall_entry);
+    kernel->symbol_file = g_strdup(symbol_file);
     g_autofree uint8_t *image = read_image(&kernel->memory, kernel->text);
     if (!image) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_IO, "no memory to read the guest's kernel");
         return NULL;
     }
-    kernel->symbols = fut_kallsyms_decode(image, IMAGE_MAX_BYTES, error);
-    if (!kernel->symbols) {
+    if (!read_symbols(kernel, look, image, symbol_file, error)) {
         return NULL;
     }
-    if (!is_consistent(kernel)) {
-        g_set_error_literal(
-            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
-            "the symbol table of the guest's kernel does not fit its place in memory");
-        return NULL;
-    }
+    use_own_table(kernel);
     read_types(kernel, image);
     find_current(kernel);
-    read_banner(kernel);
     return g_steal_pointer(&kernel);
 }
 
@@ -143,6 +222,7 @@ void fut_guest_kernel_free(FutGuestKernel *kernel)
     if (kernel) {
         fut_kallsyms_free(kernel->symbols);
         fut_guest_types_free(kernel->types);
+        g_free(kernel->symbol_file);
         g_free(kernel);
     }
 }

@@ -24,13 +24,16 @@ typedef struct {
     FutGuestTypes *types;  /* NULL: the kernel has none */
     uint64_t current_task; /* within the per-CPU area; 0: unknown */
     char banner[160];      /* "Linux version ..." */
+    char *symbol_file;     /* owned; where the symbols are from; NULL: from its memory */
 } FutGuestKernel;
 
 /*
- * Some tens of milliseconds; the guest may run. FUT_ERR_STATE: no kernel is up yet;
- * FUT_ERR_UNSUPPORTED: it is not a Linux whose symbols can be read.
+ * Some tens of milliseconds; the guest may run. `symbol_file`: a System.map or vmlinux of that kernel, for one that has no symbols in its
+ * memory; NULL: from there. FUT_ERR_STATE: no kernel is up yet; FUT_ERR_UNSUPPORTED: it is not a Linux whose symbols can be read;
+ * FUT_ERR_ARG: the file cannot be read, or is another kernel's.
  */
-FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, GError **error);
+FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, const char *symbol_file,
+                                      GError **error);
 void fut_guest_kernel_free(FutGuestKernel *kernel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutGuestKernel, fut_guest_kernel_free)
 

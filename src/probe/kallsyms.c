@@ -34,7 +34,7 @@ typedef struct {
 
 struct FutKallsyms {
     Entry *entries;
-    size_t count;
+    size_t count, room;
     GString *names; /* each terminated */
 };
 
@@ -252,7 +252,7 @@ FutKallsyms *fut_kallsyms_decode(const uint8_t *image, size_t size, GError **err
         g_set_error_literal(
             error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
             "no symbol table (kallsyms) is in the guest's kernel: probes need a Linux "
-            "kernel with CONFIG_KALLSYMS");
+            "kernel with CONFIG_KALLSYMS, or its System.map or vmlinux (--symbols)");
         return NULL;
     }
     return expand(&table);
@@ -264,6 +264,37 @@ void fut_kallsyms_free(FutKallsyms *symbols)
         g_string_free(symbols->names, TRUE);
         g_free(symbols->entries);
         g_free(symbols);
+    }
+}
+
+FutKallsyms *fut_kallsyms_new(void)
+{
+    FutKallsyms *symbols = g_new0(FutKallsyms, 1);
+
+    symbols->names = g_string_new("");
+    return symbols;
+}
+
+void fut_kallsyms_add(FutKallsyms *symbols, uint64_t address, char type, const char *name)
+{
+    if (symbols->count == SYMBOLS_MAX || symbols->names->len >= NAMES_MAX_BYTES) {
+        return;
+    }
+    if (symbols->count == symbols->room) {
+        symbols->room = MAX(2 * symbols->room, 1024);
+        symbols->entries = g_renew(Entry, symbols->entries, symbols->room);
+    }
+    symbols->entries[symbols->count++] = (Entry){ address, symbols->names->len, type };
+    g_string_append_len(symbols->names, name, (gssize)strnlen(name, NAME_MAX_BYTES - 1));
+    g_string_append_c(symbols->names, '\0');
+}
+
+void fut_kallsyms_move(FutKallsyms *symbols, uint64_t by)
+{
+    for (size_t i = 0; i < symbols->count; i++) {
+        if (is_base(symbols->entries[i].address)) {
+            symbols->entries[i].address += by;
+        }
     }
 }
 

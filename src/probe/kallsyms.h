@@ -28,6 +28,12 @@ typedef struct {
 FutKallsyms *fut_kallsyms_decode(const uint8_t *image, size_t size, GError **error);
 void fut_kallsyms_free(FutKallsyms *symbols);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutKallsyms, fut_kallsyms_free)
+/* An empty one, to be filled: from a file of symbols. */
+FutKallsyms *fut_kallsyms_new(void);
+/* Copies the name, cut at 511 bytes. What goes beyond 500,000 symbols is left out. */
+void fut_kallsyms_add(FutKallsyms *symbols, uint64_t address, char type, const char *name);
+/* Adds `by` to all addresses within the kernel's half of memory. */
+void fut_kallsyms_move(FutKallsyms *symbols, uint64_t by);
 size_t fut_kallsyms_count(const FutKallsyms *symbols);
 /* The first of that name; false: there is none. The name is borrowed. */
 bool fut_kallsyms_find(const FutKallsyms *symbols, const char *name, FutSymbol *ret);

@@ -551,7 +551,7 @@ def test_completion(rundir, fake):
     assert complete(rundir, "futago", "status", "") == ["web"]
     assert complete(rundir, "futago", "protect", "web", "--to", "") == []
     assert complete(rundir, "futago", "run", "--mode", "p") == ["pipeline"]
-    assert complete(rundir, "futago", "probe", "") == ["add", "list", "remove", "watch"]
+    assert complete(rundir, "futago", "probe", "") == ["add", "disable", "enable", "list", "remove", "suggest", "watch"]
     assert complete(rundir, "futago", "probe", "watch", "") == ["web"]
     assert complete(rundir, "futago", "probe", "add", "web", "o") == ["oom"]
     assert complete(rundir, "futago", "help", "sto") == ["stop"]

@@ -47,6 +47,14 @@ def listed(vm, name):
     return next(probe for probe in result["probes"] if probe["name"] == name)
 
 
+def states(vm):
+    """State of each probe by name."""
+    return {probe["name"]: probe["state"] for probe in vm.call("probe-list")["probes"]}
+
+
+WANTED = {"segv": "in", "asleep": "disabled", "parent": "in"}
+
+
 def test_shipped_probes(lab):
     """Each shipped probe sees its failure, with its cause, and nothing else."""
     vm = primary(lab.hosts[0], Machine(memory_mb=128, append="panic=0"))
@@ -212,18 +220,28 @@ def test_protected(lab):
     assert watch.next()["fields"]["comm"] == "webserver"
     crash(lab, "GETPPID 20000")
     active.host.futago("probe", "remove", "vm", "hot")
+    active.host.futago("probe", "add", "vm", GETPPID, "--name", "asleep", "--disabled")
+    active.host.futago("probe", "add", "vm", "kretprobe:__x64_sys_getppid { retval }", "--name", "parent")
     counter.wait_counts(50)
     assert active.status()["state"] == "protected"
     status = backup.status()
     assert status["verified"] > 0 and status["verify_failed"] == 0, status
+    theirs = wait_for("the twin has the probes", lambda: states(backup) == WANTED and WANTED)
+    assert theirs == states(active)
+    done = backup.host.futago("probe", "remove", "vm", "segv", check=False)
+    assert done.returncode == 1 and "on the primary" in done.stderr, done
+    watch = Watch(backup)
     active.kill_qemu()
     backup.wait_running()
     counter.wait_counts(50)
-    assert backup.call("probe-list")["probes"] == []
-    backup.host.futago("probe", "add", "vm", "segv")
-    watch = Watch(backup)
+    # Nobody has put them in here: they came with the guest.
+    assert states(backup) == WANTED
     crash(lab, "SEGV webserver 0")
     assert watch.next()["fields"]["comm"] == "webserver"
+    crash(lab, "GETPPID 100")
+    assert listed(backup, "parent")["hits"] == 100
+    assert listed(backup, "asleep")["hits"] == 0
+    backup.host.futago("probe", "remove", "vm", "segv")
     load.check(counter.finish())
 
 
@@ -247,7 +265,30 @@ def test_guest_starts_anew(lab):
 
 
 def test_no_kernel_yet(lab):
-    """A standby has no kernel that runs, and says so."""
-    _, backup = pair(lab)
-    done = backup.host.futago("probe", "add", "vm", "segv", check=False)
-    assert done.returncode == 1 and "no Linux kernel is up" in done.stderr, done
+    """Before the guest has booted: refused, or put in when its kernel is up, early enough to see it boot; and again after a restart."""
+    path = f"{lab.hosts[0].folder}/qmp"
+    vm = primary(lab.hosts[0], Machine(extra=("-S", "-qmp", f"unix:{path},server=on,wait=off", "-action", "reboot=reset")), wait=False)
+    wait_for("the VM is there", vm.try_status)
+    done = vm.host.futago("probe", "add", "vm", "segv", check=False)
+    assert done.returncode == 1 and "no Linux kernel is up" in done.stderr and "--wait" in done.stderr, done
+    done = vm.host.futago("probe", "add", "vm", "segv", "--wait")
+    assert "waits: no Linux kernel is up" in done.stdout, done
+    vm.host.futago("probe", "add", "vm", "kretprobe:load_elf_binary { retval }", "--name", "programs", "--wait")
+    assert states(vm) == {"segv": "waiting", "programs": "waiting"}
+    qmp = Qmp(path)
+    qmp.command("cont")
+    vm.wait_ready()
+    wait_for("the probes are in", lambda: states(vm) == {"segv": "in", "programs": "in"})
+    wait_for("programs start", lambda: listed(vm, "programs")["records"] > 0)
+    qmp.command("system_reset")
+    wait_for("the guest boots again", lambda: vm.console().count("GUEST-READY") == 2, 60)
+    wait_for("the probes are in again", lambda: states(vm) == {"segv": "in", "programs": "in"})
+    before = listed(vm, "segv")["records"]
+    crash(lab, "SEGV webserver 0")
+    assert listed(vm, "segv")["records"] == before + 1
+    vm.host.futago("probe", "disable", "vm", "segv")
+    crash(lab, "SEGV webserver 0")
+    assert listed(vm, "segv")["records"] == before + 1 and states(vm)["segv"] == "disabled"
+    vm.host.futago("probe", "enable", "vm", "segv")
+    crash(lab, "SEGV webserver 0")
+    assert listed(vm, "segv")["records"] == before + 2

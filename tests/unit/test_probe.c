@@ -1,137 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Probes on a kernel made for the test: found in memory, made ready, hit. */
-#include <bpf/btf.h>
 #include <glib.h>
 
 #include "fut_clock.h"
 #include "fut_error.h"
-#include "kernel_fixture.h"
-#include "probe.h"
-#include "probe_fixture.h"
-
-#define PHYSICAL 0x800000u /* of the image */
-#define AREA UINT64_C(0xffff888000000000)
-#define AREA_PHYSICAL 0x200000u
-#define GS_BASE (AREA - KERNEL_CURRENT)
-
-typedef struct {
-    Fixture fixture;
-    FutGuestLook look;
-    FutGuestKernel *kernel;
-    FutProbeHit hit;
-} Guest;
-
-/*
- * struct task_struct { char comm[16]; int pid; int tgid; struct task_struct *parent; struct { u8 small; s16 minus; }; u32 bit : 1; } with
- * struct mm { u64 big; char *name; } mm;
- * int __send_signal_locked(int sig, struct task_struct *t, char *why, unsigned long long n, u8 a, void *b, int seventh)
- */
-static struct btf *make_btf(void)
-{
-    struct btf *btf = btf__new_empty();
-    int s32 = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
-    int u64 = btf__add_int(btf, "unsigned long long", 8, 0);
-    int u8 = btf__add_int(btf, "u8", 1, 0);
-    int s16 = btf__add_int(btf, "s16", 2, BTF_INT_SIGNED);
-    int chars = btf__add_int(btf, "char", 1, BTF_INT_SIGNED);
-    int text = btf__add_array(btf, u64, btf__add_const(btf, chars), 16);
-    int text_pointer = btf__add_ptr(btf, btf__add_const(btf, chars));
-    int nothing_pointer = btf__add_ptr(btf, 0);
-    int mm = btf__add_struct(btf, "mm", 16);
-    btf__add_field(btf, "big", u64, 0, 0);
-    btf__add_field(btf, "name", text_pointer, 64, 0);
-    int unnamed = btf__add_struct(btf, NULL, 4);
-    btf__add_field(btf, "small", u8, 0, 0);
-    btf__add_field(btf, "minus", s16, 16, 0);
-    int task = btf__add_struct(btf, "task_struct", 64);
-    int pointer_id = task + 1;
-    btf__add_field(btf, "comm", text, 0, 0);
-    btf__add_field(btf, "pid", s32, 16 * 8, 0);
-    btf__add_field(btf, "tgid", s32, 20 * 8, 0);
-    btf__add_field(btf, "parent", pointer_id, 24 * 8, 0);
-    btf__add_field(btf, NULL, unnamed, 32 * 8, 0);
-    btf__add_field(btf, "bit", s32, 36 * 8, 1);
-    btf__add_field(btf, "mm", mm, 40 * 8, 0);
-    int task_pointer = btf__add_ptr(btf, task);
-    g_assert_cmpint(task_pointer, ==, pointer_id);
-    int proto = btf__add_func_proto(btf, s32);
-    btf__add_func_param(btf, "sig", s32);
-    btf__add_func_param(btf, "t", task_pointer);
-    btf__add_func_param(btf, "why", text_pointer);
-    btf__add_func_param(btf, "n", u64);
-    btf__add_func_param(btf, "a", u8);
-    btf__add_func_param(btf, "b", nothing_pointer);
-    btf__add_func_param(btf, "seventh", s32);
-    g_assert_cmpint(btf__add_func(btf, "__send_signal_locked", BTF_FUNC_STATIC, proto), >, 0);
-    return btf;
-}
-
-static void put_image(Guest *guest, bool since_6_4, bool types)
-{
-    struct btf *btf = make_btf();
-    uint32_t bytes;
-    const void *raw = btf__raw_data(btf, &bytes);
-    g_autoptr(GByteArray) image = kernel_image(since_6_4, types ? bytes : 0);
-
-    g_assert_cmpuint(image->len, <, KERNEL_BTF);
-    memcpy(guest->fixture.ram + PHYSICAL, image->data, image->len);
-    memcpy(guest->fixture.ram + PHYSICAL + 6 * 16, "Linux version 6", 16);
-    if (types) {
-        memcpy(guest->fixture.ram + PHYSICAL + KERNEL_BTF, raw, bytes);
-    }
-    btf__free(btf);
-}
-
-/* Two tasks in the area; the first is current, the second its parent. */
-static void put_tasks(Guest *guest)
-{
-    uint8_t *area = guest->fixture.ram + AREA_PHYSICAL;
-
-    fut_put_le64(area, AREA + 0x100);
-    strcpy((char *)area + 0x100, "child");
-    fut_put_le32(area + 0x110, 42);
-    fut_put_le32(area + 0x114, 41);
-    fut_put_le64(area + 0x118, AREA + 0x200);
-    area[0x120] = 200;
-    fut_put_le16(area + 0x122, 0xfffe);
-    fut_put_le64(area + 0x128, UINT64_MAX);
-    fut_put_le64(area + 0x130, AREA + 0x300);
-    strcpy((char *)area + 0x200, "fifteen-letters-and-more");
-    fut_put_le32(area + 0x210, (uint32_t)-1);
-    strcpy((char *)area + 0x300, "for\x07 good\n");
-}
-
-static void guest_init(Guest *guest, bool since_6_4, bool types)
-{
-    FutGuestMemory memory = fixture_memory(&guest->fixture);
-
-    for (unsigned i = 0; i < 4; i++) {
-        fixture_map(&guest->fixture, &memory, KERNEL_BASE + i * 0x200000, PHYSICAL + i * 0x200000,
-                    2);
-    }
-    fixture_map(&guest->fixture, &memory, AREA, AREA_PHYSICAL, 1);
-    put_image(guest, since_6_4, types);
-    put_tasks(guest);
-    guest->look = (FutGuestLook){ KERNEL_BASE + 0x300000, memory };
-    guest->hit = (FutProbeHit){ .registers = { [FUT_RDI] = 0xf0000000b,
-                                               [FUT_RSI] = AREA + 0x100,
-                                               [FUT_RDX] = AREA + 0x300,
-                                               [FUT_RCX] = 7,
-                                               [8] = 0x1ff,
-                                               [9] = 0xffff },
-                                .gs_base = GS_BASE,
-                                .syscall_entry = guest->look.syscall_entry,
-                                .memory = memory };
-    g_autoptr(GError) error = NULL;
-    guest->kernel = fut_guest_kernel_read(&guest->look, &error);
-    g_assert_no_error(error);
-}
-
-static void guest_done(Guest *guest)
-{
-    fut_guest_kernel_free(guest->kernel);
-    g_free(guest->fixture.ram);
-}
+#include "linux_fixture.h"
+#include "symbol_file.h"
+#include "test_tmp.h"
 
 static FutProbe *made(const Guest *guest, const char *text)
 {
@@ -341,6 +216,62 @@ static void test_no_types(void)
     guest_done(&guest);
 }
 
+/* The kernel has no symbols in its memory: they come from a file, and are moved to where it is. */
+static void test_symbol_file(void)
+{
+    g_autofree char *folder = fut_test_tmp();
+    g_autofree char *path = g_build_filename(folder, "System.map", NULL);
+    g_autoptr(GError) error = NULL;
+    Guest guest;
+
+    guest_init(&guest, false, false);
+    memset(guest.fixture.ram + PHYSICAL + 0x1000, 0, 0x100000);
+    g_assert_null(fut_guest_kernel_read(&guest.look, NULL, &error));
+    g_assert_nonnull(strstr(error->message, "--symbols"));
+    g_clear_error(&error);
+    g_assert_null(fut_guest_kernel_read(&guest.look, path, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_ARG);
+    g_clear_error(&error);
+    g_assert_true(g_file_set_contents(path,
+                                      "ffffffff80e00000 T _text\n"
+                                      "ffffffff80e00060 D linux_banner\n"
+                                      "ffffffff80e00070 t __send_signal_locked\n"
+                                      "junk\n\n0000000000012340 A current_task\n"
+                                      "ffffffffc0000000 t in_module [ext4]\n"
+                                      "ffffffff81100000 T entry_SYSCALL_64\n",
+                                      -1, NULL));
+    fut_guest_kernel_free(guest.kernel);
+    guest.kernel = fut_guest_kernel_read(&guest.look, path, &error);
+    g_assert_no_error(error);
+    g_autoptr(FutProbe) probe =
+        made(&guest, "kretprobe:__send_signal_locked { rdi, arg3, retval }");
+    g_assert_cmphex(probe->address, ==, KERNEL_BASE + 7 * 16);
+    FutSymbol symbol;
+    g_assert_true(fut_kallsyms_find(guest.kernel->symbols, "current_task", &symbol));
+    g_assert_cmphex(symbol.address, ==, 0x12340);
+    g_assert_false(fut_kallsyms_find(guest.kernel->symbols, "in_module", &symbol));
+    /* Another kernel's: its banner is not there. */
+    guest.fixture.ram[PHYSICAL + 6 * 16] = 'l';
+    g_assert_null(fut_guest_kernel_read(&guest.look, path, &error));
+    g_assert_nonnull(strstr(error->message, "another kernel"));
+    guest_done(&guest);
+    fut_test_tmp_remove(folder);
+}
+
+/* This program itself has a symbol table. */
+static void test_symbol_elf(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(FutKallsyms) symbols = fut_symbol_file_read("/proc/self/exe", &error);
+    FutSymbol symbol;
+
+    g_assert_no_error(error);
+    g_assert_true(fut_kallsyms_find(symbols, "main", &symbol));
+    g_assert_cmpint(symbol.type, ==, 'T');
+    g_assert_null(fut_symbol_file_read("/proc", &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_ARG);
+}
+
 static void test_no_kernel(void)
 {
     Guest guest;
@@ -348,12 +279,18 @@ static void test_no_kernel(void)
 
     guest_init(&guest, false, true);
     guest.look.syscall_entry = 0;
-    g_assert_null(fut_guest_kernel_read(&guest.look, &error));
+    g_assert_null(fut_guest_kernel_read(&guest.look, NULL, &error));
     g_assert_error(error, FUT_ERROR, FUT_ERR_STATE);
     g_clear_error(&error);
     guest.look.syscall_entry = guest.hit.syscall_entry;
+    guest.look.syscall_entry = UINT64_C(0xfffff80312345678); /* Windows' */
+    g_assert_null(fut_guest_kernel_read(&guest.look, NULL, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "does not run Linux"));
+    g_clear_error(&error);
+    guest.look.syscall_entry = guest.hit.syscall_entry;
     guest.look.memory.cr3 = 0x5000; /* tables that lead nowhere */
-    g_assert_null(fut_guest_kernel_read(&guest.look, &error));
+    g_assert_null(fut_guest_kernel_read(&guest.look, NULL, &error));
     g_assert_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED);
     guest_done(&guest);
 }
@@ -370,7 +307,7 @@ static void test_user_table(void)
     user.cr3 = 0x601000;
     fixture_map(&guest.fixture, &user, KERNEL_BASE + 0x300000, PHYSICAL + 0x300000, 1);
     guest.look.memory = user;
-    guest.kernel = fut_guest_kernel_read(&guest.look, NULL);
+    guest.kernel = fut_guest_kernel_read(&guest.look, NULL, NULL);
     g_assert_nonnull(guest.kernel);
     g_assert_cmphex(guest.kernel->memory.cr3, ==, 0x600000);
     guest_done(&guest);
@@ -454,6 +391,8 @@ int main(int argc, char **argv)
     g_test_add_func("/probe/filters", test_filters);
     g_test_add_func("/probe/wrong", test_wrong);
     g_test_add_func("/probe/no-types", test_no_types);
+    g_test_add_func("/probe/symbol-file", test_symbol_file);
+    g_test_add_func("/probe/symbol-elf", test_symbol_elf);
     g_test_add_func("/probe/no-kernel", test_no_kernel);
     g_test_add_func("/probe/user-table", test_user_table);
     g_test_add_func("/probe/hostile-types", test_hostile_types);

@@ -310,6 +310,7 @@ static void test_types(void)
         { 6, (128 << 10) + 24, false, "INBOUND" },
         { 7, (1 << 20) + 40, false, "DISK" },
         { 8, 24, false, "DISK_BASE" },
+        { 9, 512 << 10, false, "PROBES" },
         { 16, 89, false, "WELCOME" },
         { 17, 1, true, "BARRIER_DONE" },
         { 18, 8, false, "ACK" },
