@@ -16,6 +16,11 @@
 /* Typedefs and qualifiers in a row, and unnamed structs in each other. */
 #define CHAIN_MAX 16
 #define DEPTH_MAX 8
+/* Members that are looked at for one name: unnamed structs may hold each other many times over. */
+#define LOOKS_MAX 100000u
+/* As the kernel has it (KSYM_NAME_LEN); longer ones are as none. */
+#define NAME_MAX_BYTES 511u
+#define NAMES_LISTED_MAX 12u
 
 struct FutGuestTypes {
     struct btf *btf;
@@ -44,11 +49,16 @@ void fut_guest_types_free(FutGuestTypes *types)
     }
 }
 
+/* A name goes into messages: what is none that can be printed is as none. */
 static const char *name_at(const FutGuestTypes *types, uint32_t offset)
 {
     const char *name = btf__name_by_offset(types->btf, offset);
+    size_t length = 0;
 
-    return name ? name : "";
+    while (name && g_ascii_isgraph(name[length]) && length <= NAME_MAX_BYTES) {
+        length++;
+    }
+    return name && name[length] == '\0' ? name : "";
 }
 
 /* Behind typedefs and qualifiers; NULL: nothing good. */
@@ -156,7 +166,7 @@ char *fut_guest_types_parameters(const FutGuestTypes *types, const char *functio
     const struct btf_param *parameters = proto ? btf_params(proto) : NULL;
     GString *names = proto ? g_string_new("") : NULL;
 
-    for (unsigned i = 0; proto && i < btf_vlen(proto); i++) {
+    for (unsigned i = 0; proto && i < MIN(btf_vlen(proto), NAMES_LISTED_MAX); i++) {
         const char *name = name_at(types, parameters[i].name_off);
         g_string_append_printf(names, "%s%s", *name && i > 0 ? ", " : "", name);
     }
@@ -170,7 +180,8 @@ const char *fut_guest_types_name(const FutGuestTypes *types, const FutShape *sha
     return type ? name_at(types, type->name_off) : "";
 }
 
-static void add_like(const FutGuestTypes *types, uint32_t number, int depth, FutAlike *alike)
+static void add_like(const FutGuestTypes *types, uint32_t number, int depth, unsigned *looks,
+                     FutAlike *alike)
 {
     const struct btf_type *type = plain_type(types, &number);
 
@@ -178,12 +189,13 @@ static void add_like(const FutGuestTypes *types, uint32_t number, int depth, Fut
         return;
     }
     const struct btf_member *members = btf_members(type);
-    for (unsigned i = 0; i < btf_vlen(type); i++) {
+    for (unsigned i = 0; i < btf_vlen(type) && *looks < LOOKS_MAX; i++) {
         const char *own = name_at(types, members[i].name_off);
+        (*looks)++;
         if (*own) {
             fut_alike_add(alike, own);
         } else {
-            add_like(types, members[i].type, depth + 1, alike);
+            add_like(types, members[i].type, depth + 1, looks, alike);
         }
     }
 }
@@ -191,17 +203,19 @@ static void add_like(const FutGuestTypes *types, uint32_t number, int depth, Fut
 char *fut_guest_types_like(const FutGuestTypes *types, const FutShape *of, const char *word)
 {
     FutAlike alike;
+    unsigned looks = 0;
 
     fut_alike_init(&alike, word);
     if (of->type != 0) {
-        add_like(types, of->type, 0, &alike);
+        add_like(types, of->type, 0, &looks, &alike);
     }
     return fut_alike_join(&alike);
 }
 
 /* `offset` is that of the struct within the outermost one. */
 static bool find_member(const FutGuestTypes *types, uint32_t number, const char *name,
-                        uint32_t offset, int depth, uint32_t *ret_offset, FutShape *ret)
+                        uint32_t offset, int depth, unsigned *looks, uint32_t *ret_offset,
+                        FutShape *ret)
 {
     const struct btf_type *type = plain_type(types, &number);
 
@@ -209,10 +223,11 @@ static bool find_member(const FutGuestTypes *types, uint32_t number, const char 
         return false;
     }
     const struct btf_member *members = btf_members(type);
-    for (unsigned i = 0; i < btf_vlen(type); i++) {
+    for (unsigned i = 0; i < btf_vlen(type) && *looks < LOOKS_MAX; i++) {
         const char *own = name_at(types, members[i].name_off);
         uint32_t bits = btf_member_bit_offset(type, i);
-        if (!*own && find_member(types, members[i].type, name, offset + bits / 8, depth + 1,
+        (*looks)++;
+        if (!*own && find_member(types, members[i].type, name, offset + bits / 8, depth + 1, looks,
                                  ret_offset, ret)) {
             return true;
         }
@@ -228,5 +243,7 @@ static bool find_member(const FutGuestTypes *types, uint32_t number, const char 
 bool fut_guest_types_member(const FutGuestTypes *types, const FutShape *of, const char *name,
                             uint32_t *ret_offset, FutShape *ret)
 {
-    return of->type != 0 && find_member(types, of->type, name, 0, 0, ret_offset, ret);
+    unsigned looks = 0;
+
+    return of->type != 0 && find_member(types, of->type, name, 0, 0, &looks, ret_offset, ret);
 }

@@ -215,6 +215,10 @@ static char append_name(const Table *table, GString *names, size_t place, size_t
         g_string_append_len(names, token, strnlen(token, NAME_MAX_BYTES));
     }
     g_string_truncate(names, MIN(names->len, begin + NAME_MAX_BYTES));
+    /* They go into messages. */
+    for (size_t i = begin; i < names->len; i++) {
+        names->str[i] = g_ascii_isgraph(names->str[i]) ? names->str[i] : '?';
+    }
     char type = names->len > begin ? names->str[begin] : '?';
     g_string_erase(names, begin, MIN(names->len - begin, 1));
     g_string_append_c(names, '\0');

@@ -21,7 +21,7 @@ FutOpenCalls *fut_open_calls_new(void);
 void fut_open_calls_free(FutOpenCalls *calls);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutOpenCalls, fut_open_calls_free)
 /*
- * A call that will have returned when the stack pointer is `stack` (> 1) at `return_address`. True: another one was forgotten for it,
+ * A call that will have returned when the stack pointer is `stack` at `return_address` (0 and 1 are no stacks: forgotten at once). True: another one was forgotten for it,
  * or this one: its return will not be seen.
  */
 bool fut_open_calls_put(FutOpenCalls *calls, uint64_t stack, uint64_t return_address,

@@ -132,6 +132,12 @@ static bool is_register(const char *name, unsigned *ret)
     return false;
 }
 
+/* No C function takes or returns an array, but the guest's types may say so. */
+static bool fits_register(const FutShape *shape)
+{
+    return shape->kind != FUT_SHAPE_STRUCT && shape->kind != FUT_SHAPE_TEXT;
+}
+
 /* What the function has returned: by its type, or as a number where types are not known. */
 static bool begin_returned(const Compiler *compiler, FutShape *ret_shape, FutProbeFetch *fetch)
 {
@@ -154,7 +160,7 @@ static bool begin_returned(const Compiler *compiler, FutShape *ret_shape, FutPro
         }
         return !known;
     }
-    if (ret_shape->kind == FUT_SHAPE_STRUCT) {
+    if (!fits_register(ret_shape)) {
         *ret_shape = (FutShape){ FUT_SHAPE_UNSIGNED, 0, sizeof(uint64_t) };
     }
     return true;
@@ -175,7 +181,7 @@ static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *re
     }
     if (kernel->types &&
         fut_guest_types_parameter(kernel->types, compiler->function, name, &number, ret_shape)) {
-        if (number < FUT_PROBE_ARGUMENTS && ret_shape->kind != FUT_SHAPE_STRUCT) {
+        if (number < FUT_PROBE_ARGUMENTS && fits_register(ret_shape)) {
             fetch_argument(compiler, number, fetch);
             return true;
         }

@@ -131,6 +131,7 @@ static void fetch_value(const FutProbe *probe, const FutProbeFetch *fetch, const
     uint64_t word;
 
     ret->kind = FUT_VALUE_NONE;
+    ret->number = 0;
     if (!fetch_source(probe, fetch, hit, &word)) {
         return;
     }
@@ -145,7 +146,8 @@ static void fetch_value(const FutProbe *probe, const FutProbeFetch *fetch, const
     }
     uint64_t place = word + fetch->offsets[fetch->steps - 1];
     if (fetch->kind == FUT_SHAPE_TEXT) {
-        fetch_text(hit, place, MIN(sizeof(ret->text), fetch->length + 1u), ret);
+        /* The length is the guest's word, whatever it is. */
+        fetch_text(hit, place, MIN(sizeof(ret->text), (size_t)fetch->length + 1), ret);
         return;
     }
     uint8_t bytes[8] = { 0 };

@@ -102,8 +102,12 @@ static bool read_any(FutKallsyms *symbols, const char *path, GError **error)
 {
     char magic[4] = "";
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
+    /* To open a device may already do something. */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        return fail(error, path, "is no file");
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return fail(error, path, g_strerror(errno));
     }

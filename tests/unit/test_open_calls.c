@@ -42,6 +42,21 @@ static void test_nested(void)
 }
 
 /* The process ended in it; its stack is another's now. */
+/* Numbers that are no stack, and mean something in the table. */
+static void test_no_stack(void)
+{
+    g_autoptr(FutOpenCalls) calls = fut_open_calls_new();
+    uint64_t arguments[FUT_OPEN_CALL_ARGUMENTS] = { 0 };
+
+    for (uint64_t stack = 0; stack < 2; stack++) {
+        for (unsigned i = 0; i < 2 * FUT_OPEN_CALLS_MAX; i++) {
+            g_assert_true(fut_open_calls_put(calls, stack, 1, arguments));
+        }
+        g_assert_false(fut_open_calls_take(calls, stack, 1, arguments));
+    }
+    g_assert_false(fut_open_calls_put(calls, 0x1000, 1, arguments));
+}
+
 static void test_never_returns(void)
 {
     g_autoptr(FutOpenCalls) calls = fut_open_calls_new();
@@ -116,6 +131,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/open-calls/nested", test_nested);
+    g_test_add_func("/open-calls/no-stack", test_no_stack);
     g_test_add_func("/open-calls/never-returns", test_never_returns);
     g_test_add_func("/open-calls/full", test_full);
     g_test_add_func("/open-calls/threads", test_threads);

@@ -349,6 +349,61 @@ static void test_hostile_types(void)
     btf__free(btf);
 }
 
+/* A struct full of unnamed ones that are itself, and a text and a parameter of any length: all of it the guest's word. */
+static struct btf *make_hostile_btf(void)
+{
+    struct btf *btf = btf__new_empty();
+    int chars = btf__add_int(btf, "char", 1, BTF_INT_SIGNED);
+    int text = btf__add_array(btf, chars, chars, UINT32_MAX);
+    int task = btf__add_struct(btf, "task_struct", 64);
+
+    btf__add_field(btf, "comm", text, 0, 0);
+    for (int i = 0; i < 60000; i++) {
+        btf__add_field(btf, NULL, task, 0, 0);
+    }
+    int proto = btf__add_func_proto(btf, text);
+    btf__add_func_param(btf, "array", text);
+    btf__add_func_param(btf, "t", btf__type_cnt(btf) + 1);
+    btf__add_func_param(btf, "not\033printable", chars);
+    btf__add_func(btf, "__send_signal_locked", BTF_FUNC_STATIC, proto);
+    btf__add_ptr(btf, task);
+    return btf;
+}
+
+static void test_lying_types(void)
+{
+    Guest guest;
+    FutShape task, member;
+    FutProbeValue v[FUT_PROBE_FIELDS_MAX] = { [1] = { .text = "untouched" } };
+    struct btf *btf = make_hostile_btf();
+    uint32_t bytes, offset;
+    const void *raw = btf__raw_data(btf, &bytes);
+
+    guest_init(&guest, false, true);
+    fut_guest_types_free(guest.kernel->types);
+    guest.kernel->types = fut_guest_types_new(raw, bytes, NULL);
+    btf__free(btf);
+    g_assert_nonnull(guest.kernel->types);
+    g_assert_true(fut_guest_types_pointer_to(guest.kernel->types, "task_struct", &task));
+    g_assert_false(fut_guest_types_member(guest.kernel->types, &task, "none", &offset, &member));
+    g_autofree char *alike = fut_guest_types_like(guest.kernel->types, &task, "com");
+    g_assert_cmpstr(alike, ==, "comm");
+    g_autofree char *parameters =
+        fut_guest_types_parameters(guest.kernel->types, "__send_signal_locked");
+    g_assert_cmpstr(parameters, ==, "array, t");
+
+    memset(guest.fixture.ram + AREA_PHYSICAL + 0x100, 'x', 0xf00);
+    g_autoptr(FutProbe) probe = made(&guest, "kprobe:__send_signal_locked { t->comm }");
+    g_assert_true(fut_probe_evaluate(probe, &guest.hit, v));
+    g_assert_cmpuint(strlen(v[0].text), ==, FUT_PROBE_STRING_MAX - 1);
+    g_assert_cmpstr(v[1].text, ==, "untouched");
+    g_assert_null(
+        fut_probe_new(guest.kernel, NULL, "kprobe:__send_signal_locked { array }", NULL, NULL));
+    g_autoptr(FutProbe) back = made(&guest, "kretprobe:__send_signal_locked { retval }");
+    g_assert_cmpint(back->fields[0].kind, ==, FUT_SHAPE_UNSIGNED);
+    guest_done(&guest);
+}
+
 /* Too much time spent: left alone until the next window. */
 static void test_too_hot(void)
 {
@@ -396,6 +451,7 @@ int main(int argc, char **argv)
     g_test_add_func("/probe/no-kernel", test_no_kernel);
     g_test_add_func("/probe/user-table", test_user_table);
     g_test_add_func("/probe/hostile-types", test_hostile_types);
+    g_test_add_func("/probe/lying-types", test_lying_types);
     g_test_add_func("/probe/too-hot", test_too_hot);
     g_test_add_func("/probe/taken-away", test_taken_away);
     return g_test_run();
