@@ -14,7 +14,7 @@ static const struct {
     int status;
 } levels[] = {
     { "good", "good", 0 },
-    { "unknown", "unknown: no probe is in (futago probe add)", 3 },
+    { "unknown", "unknown: no probe sees anything (futago probe add)", 3 },
     { "warning", "warning", 4 },
     { "service-failed", "a service has failed", 5 },
     { "system-failed", "the system has failed", 6 },

@@ -34,21 +34,11 @@ static json_t *finding_json(const FutFinding *finding, int64_t now_us)
     return object;
 }
 
-static unsigned probes_in(const FutWatch *watch)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        count += fut_watch_at(watch, i) != NULL;
-    }
-    return count;
-}
-
 json_t *fut_health_verb(FutReact *react, const FutWatch *watch)
 {
     json_t *result = json_object(), *findings = json_array();
     int64_t now_us = g_get_real_time();
-    unsigned probes = probes_in(watch);
+    unsigned probes = fut_watch_seeing(watch);
     uint64_t lost;
 
     FutHealth *health = fut_react_lock(react, &lost);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "fut_clock.h"
 #include "fut_error.h"
 #include "watch_internal.h"
 
@@ -12,6 +13,8 @@
 /* Between two looks: at a guest that does not boot yet, and at one whose kernel is no Linux, or the same as before. */
 #define BOOT_POLL_MS 50
 #define KERNEL_POLL_MS 500
+/* Each try may read a whole kernel: what fails is tried less and less often. */
+#define TRY_MAX_MS 16000u
 
 FutWatch *fut_watch_new(FutVmm *vmm, void (*wake)(void *opaque), void *opaque)
 {
@@ -296,6 +299,17 @@ FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched
     return watched->in ? FUT_WATCHED_IN : FUT_WATCHED_DISABLED;
 }
 
+unsigned fut_watch_seeing(const FutWatch *watch)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        const FutWatched *watched = fut_watch_at(watch, i);
+        count += watched && watched->in && fut_watch_state(watch, watched) == FUT_WATCHED_IN;
+    }
+    return count;
+}
+
 const FutGuestKernel *fut_watch_kernel(const FutWatch *watch)
 {
     return watch->kernel;
@@ -325,47 +339,87 @@ static void drop_stale(FutWatch *watch, unsigned number, const FutGuestLook *loo
     }
 }
 
-static void try_again(FutWatch *watch, unsigned number)
+/* False: there is no kernel to be read, so that others of the same symbols need not be tried now. */
+static bool try_again(FutWatch *watch, unsigned number)
 {
     g_autoptr(GError) fault = NULL;
-    bool kernel;
+    bool kernel = true;
 
     if (resolve(watch, number, &kernel, &fault)) {
         watch->changed = true;
     } else {
         let_wait(&watch->watched[number], fault);
     }
+    return kernel;
 }
 
+static bool is_tended(const FutWatched *watched)
+{
+    return watched->definition && (!watched->probe || watched->definition->wait);
+}
+
+static unsigned count_tended(const FutWatch *watch, bool waiting)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        const FutWatched *watched = &watch->watched[i];
+        count += is_tended(watched) && (!waiting || !watched->probe);
+    }
+    return count;
+}
+
+static void try_all(FutWatch *watch, const FutGuestLook *look, uint64_t now_ns)
+{
+    const FutWatched *unread = NULL;
+
+    if (watch->tries.syscall_entry != look->syscall_entry) {
+        watch->tries.wait_ms = 0;
+    } else if (now_ns < watch->tries.next_ns) {
+        return;
+    }
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        const FutWatched *watched = &watch->watched[i];
+        if (!watched->definition || watched->probe ||
+            (unread && g_strcmp0(unread->definition->symbols, watched->definition->symbols) == 0)) {
+            continue;
+        }
+        if (!try_again(watch, i)) {
+            unread = watched;
+        }
+    }
+    watch->tries.syscall_entry = look->syscall_entry;
+    watch->tries.wait_ms = count_tended(watch, true) == 0
+                               ? 0
+                               : CLAMP(2 * watch->tries.wait_ms, KERNEL_POLL_MS, TRY_MAX_MS);
+    watch->tries.next_ns = fut_now_ns() + watch->tries.wait_ms * FUT_NS_PER_MS;
+}
+
+/* The vCPU is looked at only if there is something to be done for it: that needs the VMM's lock, which may be taken for long. */
 int fut_watch_tend(FutWatch *watch, bool image)
 {
     FutGuestLook look;
-    int again_ms = -1;
 
-    if (!watch->vmm->ops->guest_look || !look_at(watch, &look, NULL)) {
+    if (count_tended(watch, false) == 0 || !watch->vmm->ops->guest_look ||
+        !look_at(watch, &look, NULL)) {
         return -1;
     }
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
-        const FutWatched *watched = fut_watch_at(watch, i);
-        if (!watched) {
-            continue;
-        }
         drop_stale(watch, i, &look);
-        if (!watched->probe && image && look.syscall_entry != 0) {
-            try_again(watch, i);
-        }
-        if (!watched->probe || watched->definition->wait) {
-            int own_ms = look.syscall_entry == 0 || !image ? BOOT_POLL_MS : KERNEL_POLL_MS;
-            again_ms = again_ms < 0 ? own_ms : MIN(again_ms, own_ms);
-        }
     }
-    return again_ms;
+    if (look.syscall_entry == 0 || !image) {
+        return BOOT_POLL_MS;
+    }
+    try_all(watch, &look, fut_now_ns());
+    return count_tended(watch, false) > 0 ? KERNEL_POLL_MS : -1;
 }
 
 /* -- the pair -- */
 
 void fut_watch_touch(FutWatch *watch)
 {
+    watch->tries.next_ns = 0;
+    memset(&watch->hint, 0, sizeof(watch->hint)); /* the vCPUs have a state now */
     watch->changed = true;
 }
 
@@ -404,6 +458,7 @@ void fut_watch_replace(FutWatch *watch, FutProbeSet *take_set)
         }
     }
     fut_guest_kernel_free(g_steal_pointer(&watch->kernel));
+    watch->tries.syscall_entry = 0;
     watch->hint.syscall_entry = set->syscall_entry;
     watch->hint.table = set->table;
     watch->hint.five_levels = set->five_levels;

@@ -48,6 +48,8 @@ bool fut_watch_enable(FutWatch *watch, const char *name, bool enabled, GError **
 /* Of a number below FUT_PROBES_MAX; NULL: none. */
 const FutWatched *fut_watch_at(const FutWatch *watch, unsigned number);
 FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched);
+/* How many there are that see something: neither disabled, nor waiting, nor stale. */
+unsigned fut_watch_seeing(const FutWatch *watch);
 /* NULL: none was read yet. */
 const FutGuestKernel *fut_watch_kernel(const FutWatch *watch);
 /* As fut_record_ring_share(). */
@@ -59,7 +61,7 @@ bool fut_watch_next(FutWatch *watch, uint64_t *place, FutProbeRecord *ret, uint6
 int fut_watch_tend(FutWatch *watch, bool image);
 /* All there are, to be sent to a backup; true if something has changed since the last call. Appends to `out`. */
 bool fut_watch_changed(FutWatch *watch, FutBuf *out);
-/* Something has changed in any case. */
+/* A backup has become primary: something has changed in any case, and those that wait are tried at once. */
 void fut_watch_touch(FutWatch *watch);
 /* Backup: these in place of all others; they are tried when the image is complete. */
 void fut_watch_replace(FutWatch *watch, FutProbeSet *take_set);

@@ -18,6 +18,11 @@ struct FutWatch {
     FutWatched watched[FUT_PROBES_MAX]; /* by the same numbers; definition NULL: none */
     bool changed;                       /* since fut_watch_changed() */
     struct {
+        uint64_t syscall_entry; /* of the kernel for which the last try was */
+        uint64_t next_ns;       /* not before that, if it is the same one still */
+        unsigned wait_ms;       /* grows from try to try; 0: there was none, or all are ready */
+    } tries;
+    struct {
         uint64_t syscall_entry, table; /* 0: none */
         bool five_levels;
     } hint; /* backup: where the kernel is, as the primary says */

@@ -12,7 +12,7 @@ typedef struct {
     Guest guest;
     FutGuestLook look; /* what a vCPU shows */
     const FutProbe *in[FUT_PROBES_MAX];
-    unsigned inserted, removed, woken;
+    unsigned inserted, removed, woken, looks;
     bool ending, unable;
     FutWatch *watch;
 } Vm;
@@ -21,6 +21,7 @@ static bool vm_look(FutVmm *vmm, FutGuestLook *ret, GError **error)
 {
     Vm *vm = (Vm *)vmm;
 
+    vm->looks++;
     if (vm->unable) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, "no probes here");
     }
@@ -214,6 +215,42 @@ static void test_wait(void)
     vm_done(&vm);
 }
 
+/* A guest whose kernel cannot be read is not read each time somebody says something; one that sees nothing is not waited for by monitors. */
+static void test_unreadable(void)
+{
+    Vm vm;
+
+    vm_init(&vm);
+    fut_watch_tend(vm.watch, true);
+    g_assert_cmpuint(vm.looks, ==, 0); /* it takes a lock of the VMM's */
+    memset(vm.guest.fixture.ram + PHYSICAL, 0, 0x400000);
+    vm.look.syscall_entry = 0;
+    added(&vm, "a", "kprobe:function_99", true);
+    const FutWatched *watched = added(&vm, "b", "kprobe:function_98", true);
+    vm.look.syscall_entry = vm.guest.look.syscall_entry;
+    vm.looks = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        g_assert_cmpint(fut_watch_tend(vm.watch, true), >, 0);
+    }
+    g_assert_cmpuint(vm.looks, >=, 100);
+    g_assert_cmpuint(vm.looks, <,
+                     150); /* one each time, and a few tries within the time that this took */
+    g_assert_cmpint(fut_watch_state(vm.watch, watched), ==, FUT_WATCHED_WAITING);
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 0);
+
+    put_image(&vm.guest, false, true);
+    fut_watch_touch(vm.watch);
+    fut_watch_tend(vm.watch, true);
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 2);
+    g_assert_true(fut_watch_enable(vm.watch, "a", false, NULL));
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 1);
+    vm.look.syscall_entry += 0x10;
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 0);
+    g_assert_true(fut_watch_remove(vm.watch, "a", NULL));
+    g_assert_true(fut_watch_remove(vm.watch, "b", NULL));
+    vm_done(&vm);
+}
+
 static FutProbeSet *sent(Vm *vm)
 {
     FutBuf bytes = { 0 };
@@ -263,6 +300,7 @@ int main(int argc, char **argv)
     g_test_add_func("/watch/life", test_life);
     g_test_add_func("/watch/nothing-half-in", test_nothing_half_in);
     g_test_add_func("/watch/wait", test_wait);
+    g_test_add_func("/watch/unreadable", test_unreadable);
     g_test_add_func("/watch/twin", test_twin);
     return g_test_run();
 }
