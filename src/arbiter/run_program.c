@@ -17,6 +17,7 @@
 
 /* After SIGKILL a process may still sit in the kernel, waiting for a dead disk. */
 #define LAST_WAIT_MS 500
+#define READS_MAX 16
 
 typedef struct {
     int fd;     /* reading end; -1: closed */
@@ -68,12 +69,12 @@ static bool stream_open(Stream *stream, char *text)
     return fcntl(stream->fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
-/* Takes what is there. */
+/* Takes what is there, but no more than a pipe holds: who writes without end is not listened to for ever. */
 static void stream_read(Stream *stream)
 {
     char bytes[4096];
 
-    while (stream->fd >= 0) {
+    for (int i = 0; stream->fd >= 0 && i < READS_MAX; i++) {
         ssize_t got = read(stream->fd, bytes, sizeof(bytes));
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
             return;
@@ -82,8 +83,8 @@ static void stream_read(Stream *stream)
             close_fd(&stream->fd);
             return;
         }
-        for (ssize_t i = 0; i < got && stream->length < FUT_RUN_TEXT_MAX; i++) {
-            stream->text[stream->length++] = bytes[i] ? bytes[i] : ' ';
+        for (ssize_t j = 0; j < got && stream->length < FUT_RUN_TEXT_MAX; j++) {
+            stream->text[stream->length++] = bytes[j] ? bytes[j] : ' ';
         }
         stream->text[stream->length] = '\0';
     }

@@ -24,9 +24,10 @@ struct FutReact {
     GMutex lock;
     FutHealth health; /* lock */
     uint64_t lost;    /* lock */
-    GThreadPool *pool;
-    GHashTable *rates; /* probe -> FutRate; the taking thread */
-    FutRate reports;   /* the taking thread */
+    GThreadPool *programs;
+    GThreadPool *deeds; /* on the VM: one after the other, and never behind a program */
+    GHashTable *rates;  /* probe -> FutRate; the taking thread */
+    FutRate reports;    /* the taking thread */
 };
 
 /* One action on its way. */
@@ -196,7 +197,8 @@ FutReact *fut_react_new(const FutReactOps *ops, void *opaque, const char *vm, co
     g_mutex_init(&react->lock);
     fut_health_init(&react->health);
     /* Not exclusive: its threads begin when there is something to do. */
-    react->pool = g_thread_pool_new(work, react, FUT_REACT_PROGRAMS, FALSE, NULL);
+    react->programs = g_thread_pool_new(work, react, FUT_REACT_PROGRAMS, FALSE, NULL);
+    react->deeds = g_thread_pool_new(work, react, 1, FALSE, NULL);
     react->rates = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     react->reports = (FutRate)FUT_RATE_INIT(REPORTS_BURST, REPORT_EVERY_NS);
     return react;
@@ -207,7 +209,8 @@ void fut_react_free(FutReact *react)
     if (!react) {
         return;
     }
-    g_thread_pool_free(react->pool, FALSE, TRUE);
+    g_thread_pool_free(react->programs, FALSE, TRUE);
+    g_thread_pool_free(react->deeds, FALSE, TRUE);
     g_hash_table_unref(react->rates);
     fut_health_done(&react->health);
     g_mutex_clear(&react->lock);
@@ -273,11 +276,9 @@ static char **environment(const FutReact *react, const FutProbeRecord *record, c
     return env;
 }
 
-/* May another action of this probe be carried out now? */
-static bool may_act(FutReact *react, const char *probe)
+static FutRate *rate_of(FutReact *react, const char *probe)
 {
     FutRate *rate = g_hash_table_lookup(react->rates, probe);
-    uint64_t kept_back;
 
     if (!rate) {
         if (g_hash_table_size(react->rates) >= RATES_MAX) {
@@ -287,7 +288,27 @@ static bool may_act(FutReact *react, const char *probe)
         *rate = (FutRate)FUT_RATE_INIT(FUT_REACT_BURST, FUT_REACT_EVERY_S * FUT_NS_PER_S);
         g_hash_table_insert(react->rates, g_strdup(probe), rate);
     }
-    return fut_rate_pass(rate, fut_now_ns(), &kept_back);
+    return rate;
+}
+
+/* May another action of this probe be carried out now? */
+static bool may_act(FutReact *react, const char *probe)
+{
+    FutRate *rate = rate_of(react, probe);
+    uint64_t kept_back = 0;
+    g_autofree char *line = NULL;
+    bool pass = fut_rate_pass(rate, fut_now_ns(), &kept_back);
+
+    if (pass && kept_back > 0) {
+        line = g_strdup_printf("%s: before this, nothing was done after %" PRIu64 " records", probe,
+                               kept_back);
+    } else if (!pass && rate->kept_back == 1) {
+        line = g_strdup_printf("%s: nothing is done after this record: they come too fast", probe);
+    }
+    if (line) {
+        react->ops->report(react->opaque, "FUT-211", line);
+    }
+    return pass;
 }
 
 static void begin_action(FutReact *react, const FutProbeAction *action,
@@ -305,12 +326,14 @@ static void begin_action(FutReact *react, const FutProbeAction *action,
         .cause = g_strdup(cause),
         .env = action->path ? environment(react, record, cause) : NULL,
     };
-    if (g_thread_pool_unprocessed(react->pool) >= FUT_REACT_WAITING) {
+    bool program = job->deed == FUT_DO_COMMAND || job->deed == FUT_DO_ASK;
+    GThreadPool *pool = program ? react->programs : react->deeds;
+    if (g_thread_pool_unprocessed(pool) >= FUT_REACT_WAITING) {
         tell_outcome(react, job, "not done: too many actions wait already");
         job_free(job);
         return;
     }
-    g_thread_pool_push(react->pool, job, NULL);
+    g_thread_pool_push(pool, job, NULL);
 }
 
 static void begin_actions(FutReact *react, const FutProbeRecord *record, const char *cause)

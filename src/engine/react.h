@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What follows from a probe's record: a finding in the VM's health, a line among its events, and the probe's actions. Programs run in
- * threads of their own, FUT_REACT_PROGRAMS at a time; neither the guest nor the control socket waits for one. Of one probe so many actions
- * are carried out at once and then one every FUT_REACT_EVERY_S; the others are counted and told of.
+ * threads of their own, FUT_REACT_PROGRAMS at a time; neither the guest, nor the control socket, nor a deed on the VM waits for one. Of one probe
+ * so many records have actions at once and then one every FUT_REACT_EVERY_S; the others are counted and told of.
  *
  * A program gets "PATH PROBE VM", and in its environment FUTAGO_VM, _NODE, _PROBE, _SEVERITY, _SCOPE, _CAUSE, _TIME (seconds since 1970),
  * _GUEST_TIME (seconds), _SEQUENCE, _VCPU, and FUTAGO_FIELD_LABEL for each field. What the guest has put into these is not to be trusted.

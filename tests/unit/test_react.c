@@ -169,13 +169,40 @@ static void test_command(void)
 static void test_late_program(void)
 {
     World world;
+    uint64_t lost;
     world_init(&world);
-    g_autofree char *path = program(&world, "exec sleep 100");
-    g_autofree char *text =
-        g_strdup_printf("says=\"x {comm}\" on=command:%s limit=1 kprobe:f", path);
+    static const char *const scripts[] = { "exec sleep 100", "exec yes" };
 
-    take(&world, text, 0);
-    wait_for_outcome(&world, "no end within 1 s, killed");
+    for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++) {
+        g_autofree char *path = program(&world, scripts[i]);
+        g_autofree char *text =
+            g_strdup_printf("says=\"x {comm}\" on=command:%s limit=1 kprobe:f", path);
+        take(&world, text, 0);
+        wait_for_outcome(&world, "no end within 1 s, killed");
+        fut_health_clear(fut_react_lock(world.react, &lost), NULL);
+        fut_react_unlock(world.react);
+    }
+    world_done(&world);
+}
+
+/* As many programs as there may be run, and do not end: the VM is handed over all the same. */
+static void test_deed_beside_programs(void)
+{
+    World world;
+    world_init(&world);
+    g_autofree char *path = program(&world, "while ! [ -e go ]; do sleep 0.05; done");
+    g_autofree char *text =
+        g_strdup_printf("says=\"x {comm}\" on=command:%s limit=300 kprobe:f", path);
+    g_autofree char *go = g_build_filename(world.folder, "go", NULL);
+
+    for (int i = 0; i < FUT_REACT_PROGRAMS; i++) {
+        take(&world, text, 0);
+    }
+    take(&world, "says=\"x {comm}\" scope=host on=failover kprobe:f", 0);
+    wait_for_outcome(&world, "handing the VM over");
+    g_assert_true(g_file_set_contents(go, "", 0, NULL));
+    world_settle(&world);
+    g_assert_cmpint(world.failovers, ==, 1);
     world_done(&world);
 }
 
@@ -231,6 +258,7 @@ static void test_flood(void)
                      FUT_REACT_BURST + 12); /* two minutes, should it take that long */
     g_auto(GStrv) lines = g_strsplit(world.said->str, "\n", -1);
     g_assert_cmpuint(g_strv_length(lines), <, 300);
+    g_assert_nonnull(strstr(world.said->str, "FUT-211 web: nothing is done after this record"));
     world_done(&world);
 }
 
@@ -263,6 +291,7 @@ int main(int argc, char **argv)
     g_test_add_func("/react/only-records", test_only_records);
     g_test_add_func("/react/command", test_command);
     g_test_add_func("/react/late-program", test_late_program);
+    g_test_add_func("/react/deed-beside-programs", test_deed_beside_programs);
     g_test_add_func("/react/ask", test_ask);
     g_test_add_func("/react/flood", test_flood);
     g_test_add_func("/react/check", test_check);
