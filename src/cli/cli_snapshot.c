@@ -55,6 +55,42 @@ void fut_snapshot_progress_end(void)
 
 /* -- texts -- */
 
+static bool is_printed(gunichar character)
+{
+    switch (g_unichar_type(character)) {
+    case G_UNICODE_CONTROL:
+    case G_UNICODE_FORMAT:
+    case G_UNICODE_UNASSIGNED:
+    case G_UNICODE_PRIVATE_USE:
+    case G_UNICODE_SURROGATE:
+    case G_UNICODE_LINE_SEPARATOR:
+    case G_UNICODE_PARAGRAPH_SEPARATOR:
+        return false;
+    default:
+        return true;
+    }
+}
+
+char *fut_snapshot_shown(const char *text)
+{
+    GString *shown = g_string_new(NULL);
+
+    while (*text) {
+        gunichar character = g_utf8_get_char_validated(text, -1);
+        if (character >= (gunichar)-2) {
+            g_string_append_printf(shown, "\\x%02x", (unsigned char)*text++);
+            continue;
+        }
+        if (is_printed(character)) {
+            g_string_append_unichar(shown, character);
+        } else {
+            g_string_append_printf(shown, "\\u%04x", character);
+        }
+        text = g_utf8_next_char(text);
+    }
+    return g_string_free(shown, FALSE);
+}
+
 char *fut_snapshot_size(uint64_t bytes)
 {
     static const char units[] = "KMGTPE";
@@ -117,9 +153,11 @@ static void add_row(GString *text, const FutSnapshotInfo *info)
     g_autofree char *parent =
         info->parent ? g_strdup_printf("%" G_GUINT64_FORMAT, info->parent) : g_strdup("full");
 
+    g_autofree char *vm = fut_snapshot_shown(info->vm);
+    g_autofree char *reason = fut_snapshot_shown(info->reason);
+
     g_string_append_printf(text, "%6" G_GUINT64_FORMAT "  %-19s  %-12s %6s %7s %7s %7s %8s  %s\n",
-                           info->id, time, info->vm, parent, memory, disks, stored, stop,
-                           info->reason);
+                           info->id, time, vm, parent, memory, disks, stored, stop, reason);
 }
 
 char *fut_snapshot_table(const GPtrArray *all)
@@ -142,12 +180,13 @@ static void add_areas(GString *text, const FutSnapshotInfo *info)
         const FutArea *area = fut_snapshot_info_nth(info, i);
         g_autofree char *length = fut_snapshot_size(area->length);
         g_autofree char *put = fut_snapshot_size(area->put_units << FUT_UNIT_SHIFT);
+        g_autofree char *name = fut_snapshot_shown(area->name);
         g_string_append_printf(text, "%-12s %s: %s, of it written here %s\n", kinds[area->kind],
-                               area->kind == FUT_AREA_STATE ? "devices" : area->name, length, put);
+                               area->kind == FUT_AREA_STATE ? "devices" : name, length, put);
     }
 }
 
-/* As it can be given to a shell again. */
+/* As it can be given to a shell again, if all of it is printed. */
 static char *command_text(const FutSnapshotInfo *info)
 {
     GString *text = g_string_new(NULL);
@@ -157,7 +196,9 @@ static char *command_text(const FutSnapshotInfo *info)
         g_autofree char *quoted = plain ? g_strdup(*word) : g_shell_quote(*word);
         g_string_append_printf(text, "%s%s", text->len ? " " : "", quoted);
     }
-    return g_string_free(text, FALSE);
+    char *shown = fut_snapshot_shown(text->str);
+    g_string_free(text, TRUE);
+    return shown;
 }
 
 char *fut_snapshot_block(const FutSnapshotInfo *info)
@@ -168,21 +209,24 @@ char *fut_snapshot_block(const FutSnapshotInfo *info)
     g_autofree char *stop = fut_snapshot_duration(info->stop_ns);
     g_autofree char *took = fut_snapshot_duration(info->took_ns);
     g_autofree char *command = command_text(info);
+    g_autofree char *vm = fut_snapshot_shown(info->vm);
+    g_autofree char *reason = fut_snapshot_shown(info->reason);
 
     g_string_append_printf(text, "%-12s %" G_GUINT64_FORMAT "\n%-12s %s\n%-12s %s\n", "snapshot",
-                           info->id, "vm", info->vm, "time", time);
+                           info->id, "vm", vm, "time", time);
     if (info->parent) {
         g_string_append_printf(text, "%-12s %" G_GUINT64_FORMAT "\n", "since", info->parent);
     }
     if (*info->reason) {
-        g_string_append_printf(text, "%-12s %s\n", "reason", info->reason);
+        g_string_append_printf(text, "%-12s %s\n", "reason", reason);
     }
     g_string_append_printf(text, "%-12s %s\n%-12s %s\n%-12s %s\n", "stopped", stop, "took", took,
                            "stored", stored);
     add_areas(text, info);
     for (char **line = info->fingerprint; *line; line++) {
+        g_autofree char *shown = fut_snapshot_shown(*line);
         g_string_append_printf(text, "%-12s %s\n", line == info->fingerprint ? "machine" : "",
-                               *line);
+                               shown);
     }
     g_string_append_printf(text, "%-12s %s\n", "command", command);
     return g_string_free(text, FALSE);

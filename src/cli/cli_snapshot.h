@@ -12,6 +12,10 @@ typedef struct {
     char *vm, *keep, *hourly, *daily, *max_bytes, *min_free; /* owned */
 } FutSnapshotOptions;
 
+/* A text of a store's as it may go to a terminal: what is not printed (control characters, marks that turn the writing's direction) is written
+ * as \u001b, bytes that are no UTF-8 as \xff. Caller frees. */
+char *fut_snapshot_shown(const char *text);
+
 /* One sub-command: words after it, `argc` of them. */
 typedef bool (*FutSnapshotVerb)(int argc, char **argv, const FutSnapshotOptions *options,
                                 GError **error);

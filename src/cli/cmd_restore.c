@@ -50,7 +50,8 @@ static bool check_trust(const Options *options, const FutSnapshotInfo *info, GPt
         g_autofree char *quoted = g_shell_quote(command->pdata[i]);
         g_string_append_printf(text, " %s", quoted);
     }
-    fprintf(stderr, "recorded:%s\n", text->str);
+    g_autofree char *shown = fut_snapshot_shown(text->str);
+    fprintf(stderr, "recorded:%s\n", shown);
     g_set_error(
         error, FUT_ERROR, FUT_ERR_REFUSED,
         "snapshot %" G_GUINT64_FORMAT

@@ -205,7 +205,8 @@ static void note_range(void *opaque, unsigned area, uint64_t first, uint64_t cou
                                                    (json_int_t)from, "length", (json_int_t)bytes));
     } else {
         g_autofree char *size = fut_snapshot_size(bytes);
-        printf("%-24s %#14" G_GINT64_MODIFIER "x  %7s\n", name, from, size);
+        g_autofree char *shown = fut_snapshot_shown(name);
+        printf("%-24s %#14" G_GINT64_MODIFIER "x  %7s\n", shown, from, size);
     }
 }
 
@@ -223,7 +224,8 @@ static void print_sums(Differences *d, const FutSnapshotInfo *a)
         json_object_set_new(sums, area->name,
                             json_integer((json_int_t)(d->units[i] << FUT_UNIT_SHIFT)));
         if (!d->ranges) {
-            printf("%s: %s of %s differ\n", area->name, size, length);
+            g_autofree char *shown = fut_snapshot_shown(area->name);
+            printf("%s: %s of %s differ\n", shown, size, length);
         }
     }
     if (d->ranges) {

@@ -92,6 +92,23 @@ static void test_texts(void)
     json_decref(json);
 }
 
+/* Who wrote the store cannot hide words of the command line, or write to the terminal what it carries out. */
+static void test_shown(void)
+{
+    g_autoptr(FutSnapshotInfo) info = make();
+
+    expect_text(fut_snapshot_shown("-name 'gr\303\274n'"), "-name 'gr\303\274n'");
+    expect_text(fut_snapshot_shown("a\r\033[2Kb\n"), "a\\u000d\\u001b[2Kb\\u000a");
+    expect_text(fut_snapshot_shown("\302\233 \342\200\256 \377"), "\\u009b \\u202e \\xff");
+    g_free(info->vm);
+    info->vm = g_strdup("w\033[2J");
+    g_free(info->command[2]);
+    info->command[2] = g_strdup("\033[1A");
+    g_autofree char *block = fut_snapshot_block(info);
+    g_assert_null(strchr(block, 033));
+    g_assert_nonnull(strstr(block, "vm           w\\u001b[2J\n"));
+}
+
 static void run_refused(const char *words, const char *wanted)
 {
     g_auto(GStrv) argv = g_strsplit(words, " ", -1);
@@ -120,6 +137,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli-snapshot/sizes", test_sizes);
     g_test_add_func("/cli-snapshot/split", test_split);
     g_test_add_func("/cli-snapshot/texts", test_texts);
+    g_test_add_func("/cli-snapshot/shown", test_shown);
     g_test_add_func("/cli-snapshot/words", test_words);
     return g_test_run();
 }
