@@ -72,14 +72,22 @@ static void leave(const FutGuard *guard, unsigned count)
     }
 }
 
-static bool enter(const FutGuard *guard)
+/* Large pages (hugetlbfs) can only be let go as a whole, and who writes to a part of one would wait for the rest of it. */
+static bool is_of_small_pages(FutGuard *guard, unsigned block)
+{
+    return guard->memory->block[block].length < 2 * FUT_PAGE_SIZE ||
+           fut_guard_set(guard, guard->memory->block[block].base + FUT_PAGE_SIZE, FUT_PAGE_SIZE,
+                         false);
+}
+
+static bool enter(FutGuard *guard)
 {
     for (unsigned i = 0; i < guard->memory->count; i++) {
         struct uffdio_register call = { .range = { (uintptr_t)guard->memory->block[i].base,
                                                    guard->memory->block[i].length },
                                         .mode = UFFDIO_REGISTER_MODE_WP };
         if (ioctl(guard->fd, UFFDIO_REGISTER, &call) != 0 ||
-            !(call.ioctls & (1ull << _UFFDIO_WRITEPROTECT))) {
+            !(call.ioctls & (1ull << _UFFDIO_WRITEPROTECT)) || !is_of_small_pages(guard, i)) {
             leave(guard, i + 1);
             return false;
         }

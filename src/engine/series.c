@@ -119,7 +119,8 @@ static bool may_go_unguarded(FutEngine *engine, bool full, GError **error)
         g_set_error(
             error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
             "guest memory cannot be protected against writing, and more than %u MiB would be copied "
-            "with the guest stopped: run QEMU as root, or let it use /dev/userfaultfd",
+            "with the guest stopped: run QEMU as root, or let it use /dev/userfaultfd, and give it no "
+            "memory of huge pages",
             (unsigned)(UNGUARDED_MAX >> 20));
         return false;
     }
@@ -172,7 +173,7 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     g_mutex_lock(&series->lock);
     series->order = *order;
     series->order.full |= !series->based;
-    series->asked_ns = series->nudged_ns = now_ns;
+    series->asked_ns = series->cut_asked_ns = series->nudged_ns = now_ns;
     series->cursor = series->disk_cursor = 0;
     series->rounds = 0;
     series->stalled_ns = 0;
@@ -360,12 +361,11 @@ static void collect(FutEngine *engine)
 void fut_series_collect_for_pair(FutEngine *engine, FutPageSet *set)
 {
     FutSeries *series = &engine->series;
-    size_t before = set->count;
-
     engine->vmm->ops->dirty_collect(engine->vmm, set);
     g_mutex_lock(&series->lock);
     if (series->tracking) {
-        fut_pagemap_add_keys(&series->written, set->keys + before, set->count - before);
+        /* Also what was in it before: where all pages count as written it was filled anew. */
+        fut_pagemap_add_keys(&series->written, set->keys, set->count);
     }
     if (series->spilt) {
         uint64_t pages;

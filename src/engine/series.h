@@ -83,9 +83,9 @@ typedef struct {
     int phase;    /* FutSeriesPhase; written with the lock held, looked at without */
     int cut_due;  /* atomic: the next cut is for us, too */
     FutSeriesOrder order;
-    GError *error;      /* why it is given up */
-    uint64_t asked_ns;  /* by begin() */
-    uint64_t nudged_ns; /* when the cut was asked for last */
+    GError *error;                    /* why it is given up */
+    uint64_t asked_ns;                /* by begin() */
+    uint64_t cut_asked_ns, nudged_ns; /* when the cut was asked for first, and last */
 
     FutPageMap written;                 /* since the last cut of a snapshot (that comes about) */
     FutPageMap set;                     /* of the snapshot under way */

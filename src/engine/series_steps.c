@@ -23,7 +23,7 @@ static FutStep wait_for_cut(FutEngine *engine)
     FutSeries *series = &engine->series;
     uint64_t now_ns = fut_engine_now(engine);
 
-    if (now_ns - series->asked_ns > CUT_WAIT_NS) {
+    if (now_ns - series->cut_asked_ns > CUT_WAIT_NS) {
         fut_series_cancel(engine,
                           "the guest cannot be stopped for a snapshot: it is paused, or its "
                           "epoch does not end (see futago status)");
@@ -72,6 +72,7 @@ static FutStep guard_pages(FutEngine *engine)
             return FUT_STEP_MORE;
         }
     }
+    series->cut_asked_ns = fut_engine_now(engine);
     g_mutex_lock(&series->lock);
     fut_pagemap_merge(&series->set, &series->todo);
     fut_pagemap_clear(&series->todo);

@@ -63,7 +63,9 @@ bool fut_snapper_guard_open(FutSnapper *snapper, const FutMemory *memory)
 
 void fut_snapper_guard_close(FutSnapper *snapper)
 {
-    fut_guard_free(g_steal_pointer(&snapper->guard));
+    /* Its thread may be letting somebody go, who came at the very end: it uses the pointer until it has ended. */
+    fut_guard_free(snapper->guard);
+    snapper->guard = NULL;
 }
 
 bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on)

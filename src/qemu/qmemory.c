@@ -187,9 +187,8 @@ static void begin(FutQvmm *qvmm)
     qvmm->dirty.stats.scans = 0;
 }
 
-bool fut_qmemory_start(FutVmm *vmm, FutPurpose purpose, GError **error)
+static bool start(FutQvmm *qvmm, FutPurpose purpose, GError **error)
 {
-    FutQvmm *qvmm = (FutQvmm *)vmm;
     Error *reason = NULL;
     bool taken = fut_qvmm_lock();
     bool first = qvmm->dirty.on == 0;
@@ -213,6 +212,27 @@ bool fut_qmemory_start(FutVmm *vmm, FutPurpose purpose, GError **error)
     return true;
 }
 
+/*
+ * A page that a balloon gives back to the host loses its protection, and what was in it at a
+ * snapshot's cut: as QEMU does for its own snapshots, the balloon gives nothing back meanwhile.
+ */
+bool fut_qmemory_start(FutVmm *vmm, FutPurpose purpose, GError **error)
+{
+    bool keep = purpose == FUT_FOR_SNAPSHOTS;
+
+    if (keep && ram_block_discard_disable(true) != 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                    "a device of this VM has to give memory back to the host (virtio-mem): leave "
+                    "it out to take snapshots");
+        return false;
+    }
+    bool started = start((FutQvmm *)vmm, purpose, error);
+    if (keep && !started) {
+        ram_block_discard_disable(false);
+    }
+    return started;
+}
+
 void fut_qmemory_stop(FutVmm *vmm, FutPurpose purpose)
 {
     FutQvmm *qvmm = (FutQvmm *)vmm;
@@ -225,4 +245,7 @@ void fut_qmemory_stop(FutVmm *vmm, FutPurpose purpose)
         memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION);
     }
     fut_qvmm_unlock(taken);
+    if (purpose == FUT_FOR_SNAPSHOTS) {
+        ram_block_discard_disable(false);
+    }
 }

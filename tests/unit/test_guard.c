@@ -122,11 +122,30 @@ static void test_touched_pages(void)
     munmap(base, PAGES * FUT_PAGE_SIZE);
 }
 
+/* A page of 2 MiB cannot be let go by parts: no guard for it. */
+static void test_huge_pages(void)
+{
+    const size_t length = 2u << 20;
+    World world = { .memory = { .count = 1 } };
+    void *base = mmap(NULL, length, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+    if (base == MAP_FAILED) {
+        g_test_skip("this host has no huge pages set aside");
+        return;
+    }
+    world.memory.block[0].base = base;
+    world.memory.block[0].length = length;
+    g_assert_null(fut_guard_new(&world.memory, fault, &world));
+    munmap(base, length);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/guard/writers-wait", test_writers_wait);
     g_test_add_func("/guard/end-lets-go", test_end_lets_go);
     g_test_add_func("/guard/touched-pages", test_touched_pages);
+    g_test_add_func("/guard/huge-pages", test_huge_pages);
     return g_test_run();
 }
