@@ -18,6 +18,7 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .role = FUT_ROLE_PRIMARY,
         .mode = FUT_MODE_PIPELINE,
         .epoch_max_us = 25000,
+        .aside_min_bytes = 32u << 10,
         .batch_max_us = 1000,
         .heartbeat_ms = 50,
         .timeout_ms = 500,

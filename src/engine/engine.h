@@ -25,6 +25,7 @@ typedef struct {
     FutMode mode;
     uint64_t generation;   /* primary */
     uint32_t epoch_max_us; /* longest epoch while protected */
+    uint32_t aside_min_bytes; /* checkpoints from that size on are sent by the copy thread */
     uint32_t batch_max_us; /* longest wait of an output for company under load */
     uint32_t heartbeat_ms, timeout_ms, retry_ms;
     uint32_t commit_ms; /* longest wait for the acknowledgement of a checkpoint; 0 = for ever */
@@ -112,7 +113,8 @@ void fut_engine_tick(FutEngine *engine, uint64_t now_ns);
 uint64_t fut_engine_deadline(FutEngine *engine);
 void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text,
                        uint64_t now_ns);
-/* Copies a bounded piece of memory. Returns bytes that were sent; 0 = nothing more to do now (all passes done, or not copying). */
+/* Sends a checkpoint that was put aside, copies a bounded piece of memory. Returns bytes that were copied; 0 = nothing more to do now (all
+ * passes done, or not copying). */
 size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns);
 
 /* Writes what is ready, a bounded piece. False = nothing is. Backup; one thread of its own. */

@@ -58,6 +58,13 @@ typedef struct {
     double checkpoints_per_s, bytes_per_s;
 } FutEngineStats;
 
+/* A large checkpoint is sent by the copy thread, so that the vCPU's can go on. Until it was sent there is no other cut. */
+typedef enum {
+    FUT_ASIDE_NONE,
+    FUT_ASIDE_WAITING, /* for the copy thread */
+    FUT_ASIDE_SENDING
+} FutAside;
+
 #define FUT_FLIGHTS_MAX 64
 
 /* The newest set of probes, on both hosts. Its lock is held while it is sent, so that an old one never comes after a new one. */
@@ -79,6 +86,7 @@ struct FutEngine {
     GThread *actor; /* carries out actions now; NULL = nobody */
     bool
         cutting; /* between fut_engine_cut() and fut_engine_cut_done(), a checkpoint is being captured or sent */
+    FutAside aside;
     bool cut_pending;   /* cut_request() was called, no cut came yet */
     uint64_t asked_ns;  /* when tick last asked again for a cut that does not come (guest paused) */
     bool final_wanted;  /* hand-over: keep asking for the cut until it comes */
@@ -93,7 +101,7 @@ struct FutEngine {
     FutPair *pair;
     FutPacketList held;
     FutPace pace;
-    FutCapture capture; /* cut thread; copy thread while copying */
+    FutCapture capture; /* cut thread; copy thread while copying, and while `aside` is not NONE */
     FutCopy copy;
     FutStandby standby;
     FutDisks disks;
@@ -132,6 +140,8 @@ void fut_primary_broken(FutEngine *engine, GError *take_error);
 void fut_primary_start_copy(FutEngine *engine);
 void fut_primary_stop_copy(FutEngine *engine);
 void fut_primary_hold(FutEngine *engine);
+/* Sends the checkpoint that was put aside, if there is one. Copy thread. */
+void fut_primary_send_aside(FutEngine *engine);
 void fut_primary_release(FutEngine *engine, uint64_t upto);
 void fut_primary_release_all(FutEngine *engine);
 void fut_primary_drop_all(FutEngine *engine);

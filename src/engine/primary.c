@@ -68,9 +68,10 @@ void fut_primary_stop_copy(FutEngine *engine)
     engine->host->copy(engine->opaque, false);
 
     g_mutex_lock(&engine->lock);
-    while (engine->cutting) {
+    while (engine->cutting || engine->aside == FUT_ASIDE_SENDING) {
         g_cond_wait(&engine->changed, &engine->lock);
     }
+    engine->aside = FUT_ASIDE_NONE; /* its link is gone */
     g_mutex_unlock(&engine->lock);
     fut_disks_stop(engine);
     if (engine->capture.shadow.count > 0) {
@@ -161,6 +162,7 @@ static bool finish_pass(FutEngine *engine, uint64_t now_ns)
 size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns)
 {
     uint64_t keys[FUT_CAPTURE_PAGES_MAX];
+    fut_primary_send_aside(engine);
     g_mutex_lock(&engine->lock);
     bool active = engine->copy.active;
     g_mutex_unlock(&engine->lock);
@@ -202,7 +204,8 @@ static void collect_for_copy(FutEngine *engine)
 
 bool fut_primary_may_cut(const FutEngine *engine)
 {
-    return fut_pair_may_cut(engine->pair) && fut_shared_may_cut(engine);
+    return engine->aside == FUT_ASIDE_NONE && fut_pair_may_cut(engine->pair) &&
+           fut_shared_may_cut(engine);
 }
 
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
@@ -305,9 +308,10 @@ FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
     return capture_checkpoint(engine, stop_begin_ns);
 }
 
-static uint64_t send_epoch(FutEngine *engine)
+/* What was captured goes to the link. The cut's thread, or the copy thread for it. */
+static void send_epoch(FutEngine *engine)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, begin_ns = fut_engine_now(engine);
     for (guint i = 0; i < engine->capture.parts->len; i++) {
         const FutCapturePart *part = &g_array_index(engine->capture.parts, FutCapturePart, i);
         struct iovec iov = { engine->capture.stream.data + part->offset, part->length };
@@ -316,7 +320,35 @@ static uint64_t send_epoch(FutEngine *engine)
             break;
         }
     }
-    return bytes;
+    g_mutex_lock(&engine->lock);
+    fut_pair_sent(engine->pair, begin_ns);
+    engine->stats.bytes += bytes;
+    g_mutex_unlock(&engine->lock);
+}
+
+void fut_primary_send_aside(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    bool waits = engine->aside == FUT_ASIDE_WAITING;
+    if (waits) {
+        engine->aside = FUT_ASIDE_SENDING;
+    }
+    g_mutex_unlock(&engine->lock);
+    if (!waits) {
+        return;
+    }
+    send_epoch(engine);
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    engine->aside = FUT_ASIDE_NONE;
+    g_cond_broadcast(&engine->changed);
+    /* the acknowledgement may have been quicker, and nobody cut for what came since */
+    bool want = fut_primary_want_cut(engine, false, now_ns);
+    g_mutex_unlock(&engine->lock);
+    if (want) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
+    engine->host->wake(engine->opaque);
 }
 
 void fut_engine_cut_done(FutEngine *engine)
@@ -326,18 +358,23 @@ void fut_engine_cut_done(FutEngine *engine)
         return; /* only this thread sets it, in fut_engine_cut() */
     }
     uint64_t let_go_ns = fut_engine_now(engine);
-    uint64_t bytes = send_epoch(engine);
+    bool aside = engine->capture.stream.len >= engine->config.aside_min_bytes;
+    if (!aside) {
+        send_epoch(engine);
+    }
     g_mutex_lock(&engine->lock);
     FutEngineStats *stats = &engine->stats;
-    fut_pair_sent(engine->pair, let_go_ns);
     fut_histogram_add(&stats->pause_ns, let_go_ns - engine->cut_begin_ns);
     fut_histogram_add(&stats->collect_ns, engine->cut_collect_ns);
     stats->checkpoints++;
     stats->pages += engine->capture.stats.pages - engine->capture.stats.unchanged;
-    stats->bytes += bytes;
     engine->cutting = false;
+    engine->aside = aside ? FUT_ASIDE_WAITING : FUT_ASIDE_NONE;
     g_cond_broadcast(&engine->changed);
     g_mutex_unlock(&engine->lock);
+    if (aside) {
+        engine->host->copy(engine->opaque, true);
+    }
 }
 
 void fut_primary_hold(FutEngine *engine)

@@ -262,7 +262,7 @@ void sim_series_touch(SimVm *vm, unsigned page);
 typedef struct {
     FutMode mode;
     uint32_t heartbeat_ms, timeout_ms, retry_ms, epoch_max_us, batch_max_us, verify_every,
-        part_pages_max, rest_pages_max;
+        part_pages_max, rest_pages_max, aside_min_bytes;
     uint64_t hold_max_bytes, log_max_bytes;
     unsigned block_pages[SIM_BLOCKS];
     unsigned pages;
@@ -287,6 +287,7 @@ typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
         fenced, protected, discards, bad_streams, reinjected, resent, lost, ended, ended_refusals,
         faults[SIM_FAULT_KINDS];
+    uint64_t aside; /* checkpoints that the copy thread sent */
     uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits, disk_kept,
         note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults;
 } SimCount;

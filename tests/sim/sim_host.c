@@ -47,6 +47,7 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     config.retry_ms = profile->retry_ms;
     config.verify_every = profile->verify_every;
     config.part_pages_max = profile->part_pages_max;
+    config.aside_min_bytes = profile->aside_min_bytes;
     config.rest_pages_max = profile->rest_pages_max;
     config.hold_max_bytes = profile->hold_max_bytes;
     config.log_max_bytes = profile->log_max_bytes;
@@ -148,7 +149,10 @@ static void copy_some(SimHost *host)
         return;
     }
     more = host->link && host->link->pipe[host->end].waiting > COPY_PENDING_MAX;
-    if (more || fut_engine_copy_step(host->engine, sim_host_now(host)) > 0) {
+    host->in_copy = true;
+    more = more || fut_engine_copy_step(host->engine, sim_host_now(host)) > 0;
+    host->in_copy = false;
+    if (more) {
         sim_host_ops.copy(host, true);
     }
 }

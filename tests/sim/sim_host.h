@@ -141,7 +141,7 @@ struct SimHost {
     uint64_t tick_event_ns; /* earliest TICK on its way */
     bool loop_scheduled;
 
-    bool copy_on, copy_scheduled, disk_scheduled;
+    bool copy_on, copy_scheduled, in_copy, disk_scheduled;
     uint64_t disk_steps;     /* of its disk thread */
     SimDisk disk[SIM_DISKS]; /* outlive the host's lives */
     GQueue questions;        /* generations waiting to be asked, one at a time */

@@ -34,6 +34,7 @@ static bool send_now(SimHost *host, uint16_t type, uint16_t flags, const uint8_t
     SIM_TRACE(host->sim, "%s: link %u: sends %s flags %u, %zu bytes", host->node,
               host->link->number, fut_wire_type_name(type), flags, length);
     note_protection(host, type, body);
+    host->sim->count->aside += host->in_copy && type == FUT_MSG_CHECKPOINT;
     if (type == FUT_MSG_DISK_KEPT) {
         host->sim->count->disk_kept += fut_get_le64(body) != 0;
     }

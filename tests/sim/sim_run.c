@@ -66,6 +66,7 @@ static void choose_profile(Sim *sim)
         .waiting = (unsigned)(sim_chance(random, 50) ? sim_between(random, 1, 60) : 0),
         .faults = (unsigned)sim_between(random, 1, SIM_FAULTS_MAX),
     };
+    profile->aside_min_bytes = profile->writes % 2 ? 0 : UINT32_MAX;
     profile->timeout_ms = profile->heartbeat_ms * (uint32_t)sim_between(random, 4, 6);
     for (unsigned i = 0; i < SIM_BLOCKS; i++) {
         profile->block_pages[i] = (unsigned)sim_between(random, 1, large ? 150 : 4);
