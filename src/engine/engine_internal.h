@@ -108,8 +108,9 @@ struct FutEngine {
     FutShared shared;
     FutSeries series;
     FutSharedProbes probes;
-    uint64_t nonce;                     /* of the newest link */
-    FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
+    uint64_t nonce;                      /* of the newest link */
+    uint64_t logged_epoch, logged_bytes; /* inbound packets of the newest epoch that had one */
+    FutFlight flights[FUT_FLIGHTS_MAX];  /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;
     uint64_t cut_collect_ns; /* cut thread: what finding the written pages took */
 

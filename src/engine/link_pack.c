@@ -44,6 +44,13 @@ static FutPackKind kind_now(FutService *service)
     return kind;
 }
 
+static void tell_result(FutService *service, bool vain)
+{
+    g_mutex_lock(&service->send_lock);
+    fut_pack_choice_result(&service->pack_choice, vain);
+    g_mutex_unlock(&service->send_lock);
+}
+
 bool fut_link_pack(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,
                    int count, struct iovec *ret)
 {
@@ -68,7 +75,9 @@ bool fut_link_pack(FutService *service, uint16_t type, uint16_t flags, const str
         body = buffers->whole.data;
     }
     fut_buf_clear(&buffers->packed);
-    if (!fut_pack(&buffers->packed, kind, type, flags, body, length)) {
+    bool packed = fut_pack(&buffers->packed, kind, type, flags, body, length);
+    tell_result(service, !packed || buffers->packed.len > length - length / 10);
+    if (!packed) {
         return false;
     }
     *ret = (struct iovec){ buffers->packed.data, buffers->packed.len };

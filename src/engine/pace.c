@@ -35,13 +35,18 @@ void fut_pace_resume(FutPace *pace, uint64_t now_ns)
     pace->last_cut_ns = now_ns;
 }
 
+bool fut_pace_busy(const FutPace *pace)
+{
+    return pace->load > LOAD_THRESHOLD;
+}
+
 uint64_t fut_pace_deadline(const FutPace *pace)
 {
     uint64_t longest = pace->last_cut_ns + pace->epoch_max_ns;
     if (pace->outputs == 0) {
         return longest;
     }
-    uint64_t batch = pace->first_output_ns + (pace->load > LOAD_THRESHOLD ? pace->batch_max_ns : 0);
+    uint64_t batch = pace->first_output_ns + (fut_pace_busy(pace) ? pace->batch_max_ns : 0);
     return batch < longest ? batch : longest;
 }
 

@@ -24,6 +24,8 @@ void fut_pace_cut(FutPace *pace, uint64_t now_ns);
 void fut_pace_resume(FutPace *pace, uint64_t now_ns);
 /* Should a checkpoint be cut now? `idle`: the guest has nothing else to do. */
 bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns);
+/* Many outputs share a checkpoint, so that each waits for company. */
+bool fut_pace_busy(const FutPace *pace);
 /* When fut_pace_due() becomes true by itself. */
 uint64_t fut_pace_deadline(const FutPace *pace);
 

@@ -461,9 +461,9 @@ void fut_engine_event(FutEngine *engine, FutEventKind event)
 bool fut_engine_send_at_kick(FutEngine *engine)
 {
     g_mutex_lock(&engine->lock);
-    bool held = fut_pair_output_epoch(engine->pair) != 0;
+    bool lone = fut_pair_output_epoch(engine->pair) != 0 && !fut_pace_busy(&engine->pace);
     g_mutex_unlock(&engine->lock);
-    return held || engine->config.send_at_kick;
+    return lone || engine->config.send_at_kick;
 }
 
 FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
@@ -619,13 +619,35 @@ void fut_primary_resume(FutEngine *engine)
 
 /* -- inbound log -- */
 
+/* The log spares a peer the wait for its retransmission timer, and for that the first of a burst of data are enough: of what is
+ * missing after them the guest's answers tell. So large packets are logged up to this many bytes an epoch; small ones, requests
+ * and acknowledgements, always. */
+#define LOG_LARGE 512
+#define LOG_EPOCH_BYTES (32u << 10)
+
+/* Engine lock held. */
+static bool worth_logging(FutEngine *engine, uint64_t epoch, size_t length)
+{
+    if (engine->logged_epoch != epoch) {
+        engine->logged_epoch = epoch;
+        engine->logged_bytes = 0;
+    }
+    engine->logged_bytes += length;
+    return length <= LOG_LARGE || engine->logged_bytes <= LOG_EPOCH_BYTES;
+}
+
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
                       int count)
 {
+    size_t length = 0;
+    for (int i = 0; i < count; i++) {
+        length += iov[i].iov_len;
+    }
     g_mutex_lock(&engine->lock);
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    bool log = epoch != 0 && epoch != UINT64_MAX && worth_logging(engine, epoch, length);
     g_mutex_unlock(&engine->lock);
-    if (epoch == 0 || epoch == UINT64_MAX || count > 62) {
+    if (!log || count > 62) {
         return;
     }
     uint8_t head[FUT_INBOUND_SIZE];

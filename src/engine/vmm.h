@@ -222,7 +222,8 @@ struct iovec;
 /* The guest sends a packet. HELD: copied, comes back through packets_out(). Big lock may be held. */
 FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
                             const struct iovec *iov, int count);
-/* A NIC sends at once when the guest tells it to, in the vCPU's thread, so that the cut can follow there: outputs are held now. */
+/* A NIC sends at once when the guest tells it to, in the vCPU's thread, so that the cut can follow there: outputs are held now, and
+ * are rare. Where many share a checkpoint the vCPU's time is worth more than their way's length. */
 bool fut_engine_send_at_kick(FutEngine *engine);
 /* The guest is about to receive a packet: logs it to the backup when protected. Big lock may be held. */
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,

@@ -202,6 +202,18 @@ static void cut_while_idle(FutQvmm *qvmm)
     }
 }
 
+bool fut_qcut_asleep(void)
+{
+    CPUState *cpu;
+
+    CPU_FOREACH (cpu) {
+        if (!cpu->halted || cpu_has_work(cpu)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void fut_qcut_idle(FutQvmm *qvmm)
 {
     if (!qvmm->vmm.engine || !runstate_is_running() || qvmm->cut.staying || somebody_paused()) {

@@ -42,8 +42,17 @@ static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, un
         fut_engine_input(engine, self->nic, marked, iov, count);
         return 0;
     }
-    if (fut_engine_output(engine, self->nic, marked, iov, count) == FUT_OUTPUT_PASS) {
+    switch (fut_engine_output(engine, self->nic, marked, iov, count)) {
+    case FUT_OUTPUT_PASS:
         return 0;
+    case FUT_OUTPUT_HELD:
+        if (!current_cpu && fut_qcut_asleep()) {
+            /* the main loop sends, and the guest fell asleep before it did */
+            fut_engine_idle(engine);
+        }
+        break;
+    case FUT_OUTPUT_DROP:
+        break;
     }
     return iov_size(iov, count);
 }

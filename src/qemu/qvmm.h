@@ -156,6 +156,8 @@ void fut_qcut_request(FutVmm *vmm);
 void fut_qcut_resume(FutVmm *vmm);
 /* The guest runs again after a pause. BQL held. */
 void fut_qcut_running(FutQvmm *qvmm);
+/* No vCPU has anything to do. BQL held. */
+bool fut_qcut_asleep(void);
 /* A vCPU is about to sleep. Its thread, BQL held. */
 void fut_qcut_idle(FutQvmm *qvmm);
 

@@ -106,6 +106,30 @@ static void test_follows(void)
     g_assert_cmpint(step(&sender, 1e6, 1), ==, FUT_PACK_NONE);
 }
 
+/* What does not get smaller is tried ever more rarely, and as before once it does. */
+static void test_in_vain(void)
+{
+    Sender sender = { .now_ns = FUT_NS_PER_S };
+    unsigned tried = 0;
+
+    busy(&sender, 20e6, 10);
+    for (unsigned i = 0; i < 64 * 20; i++) {
+        if (step(&sender, 20e6, 1) != FUT_PACK_NONE) {
+            fut_pack_choice_result(&sender.choice, true);
+            tried++;
+        }
+    }
+    g_assert_cmpuint(tried, >=, 20);
+    g_assert_cmpuint(tried, <=, 30);
+    while (step(&sender, 20e6, 1) == FUT_PACK_NONE) {
+    }
+    fut_pack_choice_result(&sender.choice, false);
+    for (unsigned i = 0; i < 100; i++) {
+        g_assert_cmpint(step(&sender, 20e6, 1), ==, FUT_PACK_ZSTD);
+        fut_pack_choice_result(&sender.choice, false);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -114,5 +138,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pack-choice/kept-while-the-link-keeps-up", test_kept_while_the_link_keeps_up);
     g_test_add_func("/pack-choice/does-not-oscillate", test_does_not_oscillate);
     g_test_add_func("/pack-choice/follows", test_follows);
+    g_test_add_func("/pack-choice/in-vain", test_in_vain);
     return g_test_run();
 }

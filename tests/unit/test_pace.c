@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* When a checkpoint is cut: at once for a lone output, together under load, never later than the longest epoch. */
+#include "pace.h"
+
+#include <glib.h>
+
+#include "fut_clock.h"
+
+#define EPOCH_NS (25 * FUT_NS_PER_MS)
+#define BATCH_NS FUT_NS_PER_MS
+
+static FutPace started(uint64_t now_ns)
+{
+    FutPace pace = { .epoch_max_ns = EPOCH_NS, .batch_max_ns = BATCH_NS };
+    fut_pace_start(&pace, now_ns);
+    return pace;
+}
+
+/* Checkpoints of so many outputs each; returns the time. */
+static uint64_t checkpoints(FutPace *pace, unsigned count, unsigned outputs, uint64_t now_ns)
+{
+    while (count-- > 0) {
+        for (unsigned i = 0; i < outputs; i++) {
+            fut_pace_output(pace, ++now_ns);
+        }
+        fut_pace_cut(pace, ++now_ns);
+    }
+    return now_ns;
+}
+
+static void test_lone(void)
+{
+    FutPace pace = started(FUT_NS_PER_S);
+    uint64_t now_ns = checkpoints(&pace, 100, 1, FUT_NS_PER_S);
+
+    g_assert_false(fut_pace_busy(&pace));
+    g_assert_false(fut_pace_due(&pace, true, now_ns)); /* for nothing there is no cut */
+    fut_pace_output(&pace, now_ns);
+    g_assert_true(fut_pace_due(&pace, false, now_ns));
+}
+
+static void test_company(void)
+{
+    FutPace pace = started(FUT_NS_PER_S);
+    uint64_t now_ns = checkpoints(&pace, 100, 8, FUT_NS_PER_S);
+
+    g_assert_true(fut_pace_busy(&pace));
+    fut_pace_output(&pace, now_ns);
+    g_assert_false(fut_pace_due(&pace, false, now_ns));
+    g_assert_true(fut_pace_due(&pace, true, now_ns)); /* nobody else will come */
+    g_assert_cmpuint(fut_pace_deadline(&pace), ==, now_ns + BATCH_NS);
+    g_assert_true(fut_pace_due(&pace, false, now_ns + BATCH_NS));
+}
+
+/* The load is over: a few checkpoints later an output goes at once again. */
+static void test_load_ends(void)
+{
+    FutPace pace = started(FUT_NS_PER_S);
+    uint64_t now_ns = checkpoints(&pace, 100, 8, FUT_NS_PER_S);
+
+    checkpoints(&pace, 10, 1, now_ns);
+    g_assert_true(fut_pace_busy(&pace));
+    checkpoints(&pace, 30, 1, now_ns);
+    g_assert_false(fut_pace_busy(&pace));
+}
+
+static void test_longest(void)
+{
+    FutPace pace = started(FUT_NS_PER_S);
+
+    g_assert_false(fut_pace_due(&pace, false, FUT_NS_PER_S + EPOCH_NS - 1));
+    g_assert_true(fut_pace_due(&pace, false, FUT_NS_PER_S + EPOCH_NS));
+    fut_pace_resume(&pace, 2 * FUT_NS_PER_S); /* it was stopped meanwhile */
+    g_assert_cmpuint(fut_pace_deadline(&pace), ==, 2 * FUT_NS_PER_S + EPOCH_NS);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pace/lone", test_lone);
+    g_test_add_func("/pace/company", test_company);
+    g_test_add_func("/pace/load-ends", test_load_ends);
+    g_test_add_func("/pace/longest", test_longest);
+    return g_test_run();
+}
