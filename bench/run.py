@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bulk  # noqa: E402
 import colo  # noqa: E402
 import compare  # noqa: E402
+import cost  # noqa: E402
 import cpu  # noqa: E402
 import disk  # noqa: E402
 import events  # noqa: E402
@@ -41,7 +42,7 @@ import wire  # noqa: E402
 from lab import paths  # noqa: E402
 from lab.network import Lab, end_on_signals  # noqa: E402
 
-CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, pace, gap, links, colo, kills, tracker, migration, wire, disk, events, snapshot, probe)}
+CASES = {case.NAME: case for case in (rr, bulk, cpu, pause, cost, pace, gap, links, colo, kills, tracker, migration, wire, disk, events, snapshot, probe)}
 
 
 def say(text):
