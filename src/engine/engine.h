@@ -23,10 +23,10 @@ typedef struct {
     const char *vm, *node; /* copied */
     FutRole role;
     FutMode mode;
-    uint64_t generation;   /* primary */
-    uint32_t epoch_max_us; /* longest epoch while protected */
+    uint64_t generation;      /* primary */
+    uint32_t epoch_max_us;    /* longest epoch while protected */
     uint32_t aside_min_bytes; /* checkpoints from that size on are sent by the copy thread */
-    uint32_t batch_max_us; /* longest wait of an output for company under load */
+    uint32_t batch_max_us;    /* longest wait of an output for company under load */
     uint32_t heartbeat_ms, timeout_ms, retry_ms;
     uint32_t commit_ms; /* longest wait for the acknowledgement of a checkpoint; 0 = for ever */
     uint32_t

@@ -76,8 +76,8 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
 {
     g_print("%" G_GINT64_FORMAT " schedules in %.1f s (%.0f a second), %" PRIu64 " events\n",
             schedules, seconds, (double)schedules / seconds, count->events);
-    g_print("  %" PRIu64 " cuts (%" PRIu64 " sent aside), %" PRIu64 " commits, %" PRIu64 " outputs, %" PRIu64
-            " seen outside\n",
+    g_print("  %" PRIu64 " cuts (%" PRIu64 " sent aside), %" PRIu64 " commits, %" PRIu64
+            " outputs, %" PRIu64 " seen outside\n",
             count->cuts, count->aside, count->commits, count->outputs, count->released);
     g_print("  %" PRIu64 " times protected, %" PRIu64 " takeovers, %" PRIu64
             " handed over, %" PRIu64 " fenced, %" PRIu64 " images discarded, %" PRIu64
