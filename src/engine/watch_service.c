@@ -5,6 +5,21 @@
 #include "service_internal.h"
 #include "watch_service.h"
 
+/* Its actions are to be carried out here once the twin lives: what will not work is told while that can be mended. */
+static void check_actions(FutService *service, const FutProbeSet *set)
+{
+    for (guint i = 0; i < set->definitions->len; i++) {
+        const FutProbeDefinition *one = g_ptr_array_index(set->definitions, i);
+        g_autoptr(FutProbeKeys) keys = fut_probe_keys_parse(one->text, NULL);
+        g_autoptr(GError) fault = NULL;
+        if (keys && !fut_react_check(service->react, keys, &fault)) {
+            g_autofree char *text =
+                g_strdup_printf("%s, sent by the primary: %s", one->name, fault->message);
+            fut_service_report(service, "FUT-213", text);
+        }
+    }
+}
+
 /* What the primary has sent, in place of what was there. Nothing of it can be wrong any more: it was checked when it came. */
 static void take_over_probes(FutService *service)
 {
@@ -14,6 +29,7 @@ static void take_over_probes(FutService *service)
         FutProbeSet *set =
             body.len > 0 ? fut_probe_set_decode(body.data, body.len, NULL) : fut_probe_set_new();
         g_assert(set);
+        check_actions(service, set);
         fut_watch_replace(service->watch, set);
     }
     fut_buf_done(&body);

@@ -114,7 +114,7 @@ static json_t *describe(const FutWatch *watch, const FutWatched *watched)
     if (watched->probe) {
         json_object_set_new(result, "address", hex(probe->address));
     } else {
-        json_object_set_new(result, "reason", json_string(watched->reason ? watched->reason : ""));
+        json_object_set_new(result, "reason", one_line(watched->reason ? watched->reason : ""));
     }
     json_object_set_new(result, "hits", json_integer((json_int_t)atomic_load(&probe->hits)));
     json_object_set_new(result, "records", json_integer((json_int_t)atomic_load(&probe->records)));

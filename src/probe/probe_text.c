@@ -166,7 +166,7 @@ static bool parse_number(Parser *parser, int64_t *ret)
         return fail(parser, "a number, a signal's name or \"text\"");
     }
     parser->at = digits + length;
-    *ret = minus ? -(int64_t)number : (int64_t)number;
+    *ret = (int64_t)(minus ? 0 - number : number);
     return true;
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Probes: what happens in the guest's kernel is seen from outside, with nothing installed in the guest."""
 import json
+import os
 import time
 
 import pytest
@@ -221,13 +222,22 @@ def test_protected(lab):
     crash(lab, "GETPPID 20000")
     active.host.futago("probe", "remove", "vm", "hot")
     active.host.futago("probe", "add", "vm", GETPPID, "--name", "asleep", "--disabled")
-    active.host.futago("probe", "add", "vm", "kretprobe:__x64_sys_getppid { retval }", "--name", "parent")
+    program = f"{active.host.folder}/program"
+    with open(program, "w", encoding="utf-8") as script:
+        script.write("#!/bin/sh\n")
+    os.chmod(program, 0o700)
+    active.host.futago("probe", "add", "vm", "kretprobe:__x64_sys_getppid { retval }", "--name", "parent", "--on", f"command:{program}")
+    # The next set finds it gone: the twin would not be able to run it.
+    os.remove(program)
+    active.host.futago("probe", "disable", "vm", "asleep")
     counter.wait_counts(50)
     assert active.status()["state"] == "protected"
     status = backup.status()
     assert status["verified"] > 0 and status["verify_failed"] == 0, status
     theirs = wait_for("the twin has the probes", lambda: states(backup) == WANTED and WANTED)
     assert theirs == states(active)
+    said = "parent, sent by the primary: probe: on=command:"
+    wait_for("the backup says what it cannot run", lambda: said in backup.process.output())
     done = backup.host.futago("probe", "remove", "vm", "segv", check=False)
     assert done.returncode == 1 and "on the primary" in done.stderr, done
     watch = Watch(backup)
