@@ -303,11 +303,25 @@ static void add_primary(GString *block, const json_t *status)
              g_strdup_printf("%s (%s released, %s dropped)", held, released, dropped));
 }
 
+/* While memory comes from a snapshot. */
+static void add_restore(GString *block, const json_t *status)
+{
+    const json_t *restore = json_object_get(status, "restore");
+
+    if (restore) {
+        g_autofree char *faults = count_of(restore, "faults");
+        add_line(block, "from snapshot",
+                 g_strdup_printf("%.1f %% of memory is there, %s accesses had to wait",
+                                 100 * fut_cli_value(restore, "share"), faults));
+    }
+}
+
 char *fut_status_block(const json_t *status)
 {
     GString *block = g_string_new(NULL);
 
     add_identity(block, status);
+    add_restore(block, status);
     add_line(block, "epoch", count_of(status, "epoch"));
     add_line(block, "committed", count_of(status, "committed"));
     if (strcmp(fut_cli_text(status, "role"), "backup") == 0) {

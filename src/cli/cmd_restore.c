@@ -9,7 +9,7 @@
 
 typedef struct {
     FutStart start;
-    gboolean trust, force;
+    gboolean trust, force, lazy;
     char *vm;
 } Options;
 
@@ -83,6 +83,7 @@ static bool restore(Options *options, const char *word, GError **error)
     start->name = start->name ? start->name : g_strdup(info->vm);
     start->restore = g_strdup_printf("%s@%" G_GUINT64_FORMAT, whole, info->id);
     start->restore_force = options->force;
+    start->restore_lazy = options->lazy;
     if (!module || !fut_control_name_check(start->name, error)) {
         return false;
     }
@@ -117,6 +118,8 @@ static bool run(int argc, char **argv, GError **error)
         { "trust", 0, 0, G_OPTION_ARG_NONE, &o.trust, "Run the recorded command line", NULL },
         { "force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Overwrite what its disks' images have",
           NULL },
+        { "lazy", 0, 0, G_OPTION_ARG_NONE, &o.lazy,
+          "Run the guest at once, its memory comes while it runs", NULL },
         { "arbiter", 0, 0, G_OPTION_ARG_FILENAME, &o.start.arbiter,
           "Who decides which host may go on alone", "KIND:WHERE" },
         { "node", 0, 0, G_OPTION_ARG_FILENAME, &o.start.node,

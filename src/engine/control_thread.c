@@ -43,6 +43,9 @@ static json_t *verb_protect(FutService *service, unsigned *follow, json_t *args,
 {
     FutEngineStatus status;
     bool move = json_is_true(json_object_get(args, "move"));
+    if (!fut_restore_over(service, error)) {
+        return NULL;
+    }
     fut_engine_status(service->engine, &status);
     if (status.state == FUT_STATE_CONNECTING && status.moving != move) {
         fut_engine_unprotect(service->engine, NULL); /* what nobody answered is wanted no more */
@@ -137,7 +140,7 @@ static json_t *verb_grant(FutService *service, unsigned *follow, json_t *args, G
 
 static json_t *verb_stop(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
-    service->vmm->ops->quit(service->vmm);
+    service->vmm->ops->quit(service->vmm, false);
     return json_object();
 }
 

@@ -12,14 +12,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "byteorder.h"
+#include "userfault.h"
 
-#ifndef USERFAULTFD_IOC_NEW
-#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
-#endif
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
@@ -35,33 +32,6 @@ struct FutGuard {
 };
 
 /* -- the descriptor -- */
-
-static int open_fd(void)
-{
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0) {
-        int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-        if (device >= 0) {
-            fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-            close(device);
-        }
-    }
-    return fd;
-}
-
-/* A descriptor can be told what is wanted of it once only. */
-static int open_with(uint64_t features)
-{
-    struct uffdio_api api = { .api = UFFD_API, .features = features };
-    int fd = open_fd();
-
-    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
 
 static void leave(const FutGuard *guard, unsigned count)
 {
@@ -131,9 +101,10 @@ FutGuard *fut_guard_new(const FutMemory *memory, FutGuardFault fault, void *opaq
     FutGuard *guard = g_new0(FutGuard, 1);
 
     *guard = (FutGuard){ .memory = memory, .fault = fault, .opaque = opaque };
-    guard->fd = open_with(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+    guard->fd =
+        fut_userfault_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
     if (guard->fd < 0) {
-        guard->fd = open_with(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+        guard->fd = fut_userfault_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
     }
     if (guard->fd < 0 || !enter(guard)) {
         if (guard->fd >= 0) {

@@ -39,7 +39,7 @@ static void host_stop(void *opaque)
 {
     FutService *service = opaque;
 
-    service->vmm->ops->quit(service->vmm);
+    service->vmm->ops->quit(service->vmm, false);
 }
 
 static bool host_snapshot(void *opaque, const char *store, const char *reason, GError **error)

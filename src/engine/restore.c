@@ -16,6 +16,9 @@ struct FutRestore {
     FutStore *store;
     FutSnapshot *snapshot;
     bool force;
+    const FutLazyHost *host; /* NULL: all memory before the guest runs */
+    void *opaque;            /* the host's */
+    FutLazy *lazy;           /* atomic; NULL: not yet */
     FutRestoreTimes times;
 };
 
@@ -140,6 +143,7 @@ FutRestore *fut_restore_new(FutVmm *vmm, char **machine, const char *from, bool 
 void fut_restore_free(FutRestore *restore)
 {
     if (restore) {
+        fut_lazy_free(restore->lazy);
         fut_snapshot_close(restore->snapshot);
         fut_store_close(restore->store);
         g_free(restore);
@@ -317,13 +321,52 @@ static bool go_through(FutRestore *restore, Pass pass, GError **error)
     return good;
 }
 
-static bool start_guest(FutRestore *restore, GError **error)
+void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *opaque)
+{
+    restore->host = host;
+    restore->opaque = opaque;
+    restore->times.lazy = true;
+}
+
+void fut_restore_wait(FutRestore *restore)
+{
+    if (restore->lazy) {
+        fut_lazy_wait(restore->lazy);
+    }
+}
+
+unsigned fut_restore_permille(FutRestore *restore)
+{
+    FutLazy *lazy = g_atomic_pointer_get(&restore->lazy);
+
+    return lazy ? fut_lazy_permille(lazy) : 0;
+}
+
+unsigned fut_restore_faults(FutRestore *restore)
+{
+    FutLazy *lazy = g_atomic_pointer_get(&restore->lazy);
+
+    return lazy ? fut_lazy_faults(lazy) : 0;
+}
+
+static bool give_memory(FutRestore *restore, GError **error)
 {
     FutVmm *vmm = restore->vmm;
-    size_t length;
-    g_autofree uint8_t *state = fut_snapshot_state(restore->snapshot, &length, error);
 
-    if (!state || !vmm->ops->state_load(vmm, state, length, error) || !vmm->ops->run(vmm, error)) {
+    if (!restore->host) {
+        return go_through(restore, FILL_MEMORY, error);
+    }
+    FutLazy *lazy = fut_lazy_new(restore->snapshot, vmm->ops->memory(vmm), restore->host,
+                                 restore->opaque, error);
+    g_atomic_pointer_set(&restore->lazy, lazy);
+    return lazy != NULL;
+}
+
+static bool start_guest(FutRestore *restore, const uint8_t *state, size_t length, GError **error)
+{
+    FutVmm *vmm = restore->vmm;
+
+    if (!vmm->ops->state_load(vmm, state, length, error) || !vmm->ops->run(vmm, error)) {
         return false;
     }
     vmm->ops->announce(vmm);
@@ -340,11 +383,14 @@ bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
         return false;
     }
     uint64_t disks_ns = fut_now_ns();
-    if (!go_through(restore, FILL_MEMORY, error)) {
+    size_t length;
+    /* Before memory: the snapshot is the lazy thread's from then on. */
+    g_autofree uint8_t *state = fut_snapshot_state(restore->snapshot, &length, error);
+    if (!state || !give_memory(restore, error)) {
         return false;
     }
     uint64_t memory_ns = fut_now_ns();
-    if (!start_guest(restore, error)) {
+    if (!start_guest(restore, state, length, error)) {
         return false;
     }
     restore->times.disks_ns = disks_ns - start_ns;

@@ -3,6 +3,7 @@
 #ifndef FUT_RESTORE_H
 #define FUT_RESTORE_H
 
+#include "lazy.h"
 #include "store.h"
 #include "vmm.h"
 
@@ -11,20 +12,29 @@ typedef struct FutRestore FutRestore;
 typedef struct {
     uint64_t id;
     uint64_t age_us;     /* of the snapshot when the guest began to run */
-    uint64_t memory_ns;  /* to fill memory */
+    uint64_t memory_ns;  /* to fill memory; lazily: to make it ready for that */
     uint64_t disks_ns;   /* to fill disks */
     uint64_t pages;      /* that were filled */
     uint64_t disk_bytes; /* that were written */
     uint64_t total_ns;   /* until the guest ran */
+    bool lazy;           /* memory comes later */
 } FutRestoreTimes;
 
 /* Opens snapshot ID of "STORE@ID" and compares it with this machine (describe()'s lines): FUT_ERR_MISMATCH names what differs. `force`: disks
  * that have content are overwritten. Nothing is touched yet. Both are borrowed until it is done. */
 FutRestore *fut_restore_new(FutVmm *vmm, char **machine, const char *from, bool force,
                             GError **error);
+/* Memory is to come when it is touched, and by itself while the guest runs. Before fut_restore_do(); `host` is borrowed. */
+void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *opaque);
 /* A thread of its own, without locks; the guest is not running. It runs when this returns true; on an error the VM has to end, and what was not
  * yet written to its disks is told by the error. */
 bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error);
+/* After it, once, if memory comes lazily: returns when all is there. */
+void fut_restore_wait(FutRestore *restore);
+/* Any thread, between fut_restore_new() and fut_restore_free(): thousandths of memory that are there; how many accesses had to wait. */
+unsigned fut_restore_permille(FutRestore *restore);
+unsigned fut_restore_faults(FutRestore *restore);
+/* Not while the guest runs and memory is still coming. Takes NULL. */
 void fut_restore_free(FutRestore *restore);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutRestore, fut_restore_free)
 

@@ -243,6 +243,7 @@ static FutService *service_new(FutVmm *vmm, FutOptions *take_options)
     g_mutex_init(&service->disk_lock);
     g_cond_init(&service->disk_changed);
     g_mutex_init(&service->events_lock);
+    g_mutex_init(&service->restore_lock);
     service->snapper = fut_snapper_new(service);
     return service;
 }

@@ -34,6 +34,7 @@ typedef struct {
     FutAddress *listen, *to;   /* owned; may be NULL */
     char *restore;             /* owned: STORE@ID; NULL: the guest boots */
     bool restore_force;        /* over what its disks have */
+    bool restore_lazy;         /* memory comes while the guest runs */
     GPtrArray *shared;         /* owned: names of disks (char *, owned) */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */
@@ -110,8 +111,10 @@ struct FutService {
     char *turned_away;          /* events_lock; the last connection that was, and why; or NULL */
     uint64_t turned_away_count; /* events_lock */
 
-    FutRestore *restore; /* main thread, then restore thread; NULL: none */
-    FutWatch *watch;     /* control thread; vCPUs at a hit; the watch thread takes records */
+    GMutex restore_lock;
+    FutRestore *
+        restore; /* set at start; the restore thread clears it when all is there (restore_lock); NULL: none */
+    FutWatch *watch; /* control thread; vCPUs at a hit; the watch thread takes records */
     FutReact *react;
     int react_wake_fd;
     char *records_path; /* of the records that other programs can map; NULL: there are none */
@@ -128,6 +131,10 @@ void *fut_react_thread(void *service);
 /* Before the threads start. */
 void fut_react_host_init(FutService *service);
 void *fut_restore_thread(void *service);
+/* FUT_ERR_BUSY while memory is still coming from a snapshot: nobody can say yet what was written. Any thread. */
+bool fut_restore_over(FutService *service, GError **error);
+/* What the status says of it; NULL when there is none, or it is over. New reference. */
+json_t *fut_restore_status(FutService *service);
 
 /* -- the host operations that belong to a thread -- */
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,

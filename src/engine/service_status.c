@@ -233,5 +233,9 @@ json_t *fut_service_status(FutService *service)
     set_measures(object, &status);
     set_events(object, &status);
     set_takeover(object, &status.takeover);
+    json_t *restore = fut_restore_status(service);
+    if (restore) {
+        json_object_set_new(object, "restore", restore);
+    }
     return object;
 }

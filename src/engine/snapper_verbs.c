@@ -65,6 +65,9 @@ json_t *fut_snapper_create(FutSnapper *snapper, json_t *args, GError **error)
 {
     json_t *result = NULL;
 
+    if (!fut_restore_over(snapper->service, error)) {
+        return NULL;
+    }
     g_mutex_lock(&snapper->lock);
     const char *store = store_of(snapper, args, error);
     if (store && (snapper->wanted || snapper->running)) {
@@ -177,7 +180,8 @@ json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error)
     FutSnapPolicy policy;
     FutPrunePolicy bounds;
 
-    if (!read_policy(args, &policy, error) || !read_bounds(args, &bounds, error)) {
+    if (!fut_restore_over(snapper->service, error) || !read_policy(args, &policy, error) ||
+        !read_bounds(args, &bounds, error)) {
         return NULL;
     }
     g_mutex_lock(&snapper->lock);

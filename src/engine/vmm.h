@@ -140,8 +140,9 @@ typedef struct {
         FutVmm *vmm); /* tell the network where the VM is now (gratuitous ARP and the like) */
     /* Returns when all that changes memory at the machine's start is over. Mandatory where a VM is restored. */
     void (*settle)(FutVmm *vmm);
-    void (*halt)(FutVmm *vmm);    /* stop the guest and never let it run again in this process */
-    void (*quit)(FutVmm *vmm);    /* end the process in an orderly way */
+    void (*halt)(FutVmm *vmm); /* stop the guest and never let it run again in this process */
+    /* end the process in an orderly way; `failed`: its exit status is 1 */
+    void (*quit)(FutVmm *vmm, bool failed);
     bool (*running)(FutVmm *vmm); /* guest not paused; engine lock may be held */
 
     /* -- network; mandatory -- */

@@ -129,6 +129,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         module.argv[i] = g_strdup(argv[i]);
     }
     module.shared = module.checking ? NULL : fut_service_shared_disks(argc, argv);
+    atexit(fut_qlife_exit_status);
     fut_qnet_register();
     fut_qblock_register();
     qemu_add_machine_init_done_notifier(&ready);

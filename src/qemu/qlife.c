@@ -99,9 +99,24 @@ void fut_qlife_halt(FutVmm *vmm)
     fut_qvmm_unlock(taken);
 }
 
-void fut_qlife_quit(FutVmm *vmm)
+static int quit_failed;
+
+void fut_qlife_exit_status(void)
+{
+    if (qatomic_read(&quit_failed)) {
+        fflush(NULL);
+        _exit(EXIT_FAILURE);
+    }
+}
+
+/* QEMU's own request knows no exit status in 7.2. */
+void fut_qlife_quit(FutVmm *vmm, bool failed)
 {
     bool taken = fut_qvmm_lock();
+
+    if (failed) {
+        qatomic_set(&quit_failed, 1);
+    }
 
     /* As QMP's quit: also with -no-shutdown. */
     shutdown_action = SHUTDOWN_ACTION_POWEROFF;

@@ -271,7 +271,9 @@ bool fut_qlife_run(FutVmm *vmm, GError **error);
 void fut_qlife_announce(FutVmm *vmm);
 void fut_qlife_settle(FutVmm *vmm);
 void fut_qlife_halt(FutVmm *vmm);
-void fut_qlife_quit(FutVmm *vmm);
+void fut_qlife_quit(FutVmm *vmm, bool failed);
+/* At the process's end, behind all others who are called then: the exit status of a quit that was a failure. */
+void fut_qlife_exit_status(void);
 bool fut_qlife_running(FutVmm *vmm);
 
 #endif

@@ -266,6 +266,11 @@ static void vm_halt(FutVmm *vmm)
     ((SimVm *)vmm)->halted = true;
 }
 
+static void vm_quit(FutVmm *vmm, bool failed)
+{
+    vm_halt(vmm);
+}
+
 static bool vm_running(FutVmm *vmm)
 {
     const SimVm *vm = (const SimVm *)vmm;
@@ -322,7 +327,7 @@ const FutVmmOps sim_vm_ops = {
     .run = vm_run,
     .announce = vm_announce,
     .halt = vm_halt,
-    .quit = vm_halt,
+    .quit = vm_quit,
     .running = vm_running,
     .packets_out = vm_packets_out,
     .packet_in = vm_packet_in,

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Memory comes out of a snapshot when it is touched: always right, never made up. */
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lazy.h"
+#include "store_fixture.h"
+#include "userfault.h"
+
+#define RAM_BYTES ((size_t)RAM_UNITS * FUT_UNIT_SIZE)
+#define ROM_BYTES ((size_t)ROM_UNITS * FUT_UNIT_SIZE)
+
+typedef struct {
+    char *folder;
+    Image *image;
+    FutMemory memory;
+    FutStore *store;
+    FutSnapshot *snapshot;
+    FutLazyHost host;
+    int troubles, losses; /* atomic */
+} World;
+
+static void trouble(void *opaque, const char *why, bool ends)
+{
+    World *w = opaque;
+
+    g_assert_nonnull(strstr(why, "00000001-00000001.pack is damaged"));
+    g_atomic_int_inc(&w->troubles);
+}
+
+static void lost(void *opaque, const char *why)
+{
+    World *w = opaque;
+
+    g_assert_nonnull(strstr(why, "00000001-00000001.pack is damaged"));
+    g_atomic_int_inc(&w->losses);
+    for (;;) {
+        pause();
+    }
+}
+
+static uint8_t *map(size_t bytes, int flags)
+{
+    uint8_t *at =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    g_assert_true(at != MAP_FAILED);
+    memset(at, 0xee, bytes); /* what a machine's start leaves there */
+    return at;
+}
+
+/* `data`: MAP_PRIVATE or MAP_SHARED. */
+static void set_up(World *w, gconstpointer data)
+{
+    GError *error = NULL;
+
+    w->folder = fut_test_tmp();
+    w->image = g_new0(Image, 1);
+    w->host = (FutLazyHost){ trouble, lost, 100 * 1000 * 1000 };
+    w->memory.count = 2;
+    w->memory.block[0].base = map(RAM_BYTES, GPOINTER_TO_INT(data));
+    w->memory.block[0].length = RAM_BYTES;
+    w->memory.block[1].base = map(ROM_BYTES, GPOINTER_TO_INT(data));
+    w->memory.block[1].length = ROM_BYTES;
+    /* Every third page, and a hundred pages of zeroes. */
+    for (unsigned i = 0; i < RAM_UNITS; i += i == 600 ? 102 : 3) {
+        image_set(w->image, RAM, i, i + 1);
+    }
+    image_set(w->image, ROM, 0, 5);
+    w->store = fut_store_open(w->folder, FUT_STORE_CREATE, &error);
+    g_assert_no_error(error);
+    image_take(w->store, w->image, NULL, 0, 1000, &error);
+    g_assert_no_error(error);
+    w->snapshot = fut_snapshot_open(w->store, 1, &error);
+    g_assert_no_error(error);
+}
+
+static void tear_down(World *w, gconstpointer data)
+{
+    fut_snapshot_close(w->snapshot);
+    fut_store_close(w->store);
+    munmap(w->memory.block[0].base, RAM_BYTES);
+    munmap(w->memory.block[1].base, ROM_BYTES);
+    fut_test_tmp_remove(w->folder);
+    g_free(w->folder);
+    g_free(w->image);
+}
+
+static bool can(void)
+{
+    int fd = fut_userfault_open(0);
+
+    if (fd < 0) {
+        g_test_skip("no right to userfaultfd");
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+static FutLazy *begin(World *w)
+{
+    GError *error = NULL;
+    FutLazy *lazy = fut_lazy_new(w->snapshot, &w->memory, &w->host, w, &error);
+
+    g_assert_no_error(error);
+    return lazy;
+}
+
+static void expect_page(const World *w, unsigned page)
+{
+    size_t at = (size_t)page * FUT_PAGE_SIZE;
+
+    g_assert_cmpint(memcmp(w->memory.block[0].base + at, w->image->ram + at, FUT_PAGE_SIZE), ==, 0);
+}
+
+/* From the end on, against the background, which begins at the beginning. */
+static void *read_all(void *opaque)
+{
+    const World *w = opaque;
+
+    for (unsigned page = RAM_UNITS; page-- > 0;) {
+        expect_page(w, page);
+    }
+    return NULL;
+}
+
+static void test_whole(World *w, gconstpointer data)
+{
+    if (!can()) {
+        return;
+    }
+    GThread *threads[3];
+    g_autoptr(FutLazy) lazy = begin(w);
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
+        threads[i] = g_thread_new("reader", read_all, w);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
+        g_thread_join(threads[i]);
+    }
+    fut_lazy_wait(lazy);
+    g_assert_cmpuint(fut_lazy_permille(lazy), ==, 1000);
+    g_assert_cmpuint(fut_lazy_faults(lazy), >, 0);
+    read_all(w);
+    g_assert_cmpint(memcmp(w->memory.block[1].base, w->image->rom, ROM_BYTES), ==, 0);
+    g_assert_cmpint(w->troubles + w->losses, ==, 0);
+}
+
+/* What the guest has written stays; a system call waits for a page as a program does; what was given back is zeroes, not what it was. */
+static void test_written(World *w, gconstpointer data)
+{
+    static const uint8_t zeroes[FUT_PAGE_SIZE];
+    uint8_t *ram = w->memory.block[0].base;
+    int ends[2];
+
+    if (!can()) {
+        return;
+    }
+    g_assert_cmpint(pipe(ends), ==, 0);
+    g_autoptr(FutLazy) lazy = begin(w);
+    memset(ram + 1299 * FUT_PAGE_SIZE + 100, 7, 10);
+    memset(w->image->ram + 1299 * FUT_PAGE_SIZE + 100, 7, 10);
+    g_assert_cmpint(write(ends[1], ram + 900 * FUT_PAGE_SIZE, 4096), ==, 4096);
+    g_assert_cmpint(read(ends[0], w->image->state, 4096), ==, 4096);
+    g_assert_cmpint(memcmp(w->image->state, w->image->ram + 900 * FUT_PAGE_SIZE, 4096), ==, 0);
+    g_assert_cmpint(madvise(ram + 900 * FUT_PAGE_SIZE, FUT_PAGE_SIZE,
+                            data == GINT_TO_POINTER(MAP_SHARED) ? MADV_REMOVE : MADV_DONTNEED),
+                    ==, 0);
+    g_assert_cmpint(memcmp(ram + 900 * FUT_PAGE_SIZE, zeroes, FUT_PAGE_SIZE), ==, 0);
+    fut_lazy_wait(lazy);
+    image_set(w->image, RAM, 900, 0);
+    read_all(w);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A guest that never runs. */
+static void test_given_up(World *w, gconstpointer data)
+{
+    if (can()) {
+        fut_lazy_free(begin(w));
+    }
+}
+
+/* -- a store that cannot be read -- */
+
+static void damage(const World *w)
+{
+    g_autofree char *path = g_build_filename(w->folder, "00000001-00000001.pack", NULL);
+    g_autofree char *text = NULL;
+    gsize length;
+    FILE *file;
+
+    g_assert_true(g_file_get_contents(path, &text, &length, NULL));
+    file = fopen(path, "r+");
+    memset(text + 4096, 0xee, length - 4096);
+    g_assert_cmpuint(fwrite(text, 1, length, file), ==, length);
+    g_assert_cmpint(fclose(file), ==, 0);
+}
+
+static void *touch(void *opaque)
+{
+    World *w = opaque;
+    volatile uint8_t *page = w->memory.block[0].base + 1200 * FUT_PAGE_SIZE;
+
+    g_assert_cmpint(page[0], ==, w->image->ram[1200 * FUT_PAGE_SIZE]); /* never comes so far */
+    g_assert_not_reached();
+}
+
+/* Nobody is given a page that was not read; the background alone only says so. */
+static void test_unreadable(void)
+{
+    World w = { 0 };
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 20 * G_USEC_PER_SEC, G_TEST_SUBPROCESS_DEFAULT);
+        g_test_trap_assert_passed();
+        return;
+    }
+    if (!can()) {
+        return;
+    }
+    set_up(&w, GINT_TO_POINTER(MAP_PRIVATE));
+    damage(&w);
+    begin(&w);
+    while (g_atomic_int_get(&w.troubles) == 0) {
+        g_usleep(1000);
+    }
+    g_usleep(300 * 1000);
+    g_assert_cmpint(g_atomic_int_get(&w.losses), ==, 0);
+    g_thread_unref(g_thread_new("guest", touch, &w));
+    while (g_atomic_int_get(&w.losses) == 0) {
+        g_usleep(1000);
+    }
+    fut_test_tmp_remove(w.folder);
+    _exit(0); /* with a thread that waits for ever */
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    gconstpointer private = GINT_TO_POINTER(MAP_PRIVATE), shared = GINT_TO_POINTER(MAP_SHARED);
+    g_test_add("/lazy/whole", World, private, set_up, test_whole, tear_down);
+    g_test_add("/lazy/whole-shared", World, shared, set_up, test_whole, tear_down);
+    g_test_add("/lazy/written", World, private, set_up, test_written, tear_down);
+    g_test_add("/lazy/written-shared", World, shared, set_up, test_written, tear_down);
+    g_test_add("/lazy/given-up", World, private, set_up, test_given_up, tear_down);
+    g_test_add_func("/lazy/unreadable", test_unreadable);
+    return g_test_run();
+}
