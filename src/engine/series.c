@@ -47,11 +47,63 @@ static void drop_pages(FutSeries *series)
     series->pages_tail = &series->pages;
 }
 
+/* -- room for what is copied with the guest stopped -- */
+
+/* Of the device state; it grows if that is longer. */
+#define STATE_ROOM (256u << 10)
+
+static void fill_spares(FutSeries *series)
+{
+    for (;;) {
+        g_mutex_lock(&series->lock);
+        bool enough = series->spares >= FUT_SERIES_COPY_MAX;
+        g_mutex_unlock(&series->lock);
+        if (enough) {
+            return;
+        }
+        FutSeriesPage *page = g_new(FutSeriesPage, 1);
+        memset(page, 0, sizeof(*page));
+        g_mutex_lock(&series->lock);
+        page->next = series->spare;
+        series->spare = page;
+        series->spares++;
+        g_mutex_unlock(&series->lock);
+    }
+}
+
+/* Lock held. */
+static FutSeriesPage *new_page(FutSeries *series)
+{
+    FutSeriesPage *page = series->spare;
+
+    if (!page) {
+        return g_new(FutSeriesPage, 1);
+    }
+    series->spare = page->next;
+    series->spares--;
+    return page;
+}
+
+static void drop_spares(FutSeries *series)
+{
+    while (series->spare) {
+        g_free(new_page(series));
+    }
+}
+
+static void touch_state(FutSeries *series)
+{
+    g_byte_array_set_size(series->state, STATE_ROOM);
+    memset(series->state->data, 0, STATE_ROOM);
+    g_byte_array_set_size(series->state, 0);
+}
+
 void fut_series_done(FutEngine *engine)
 {
     FutSeries *series = &engine->series;
 
     drop_pages(series);
+    drop_spares(series);
     fut_series_disks_drop(series);
     free_maps(series);
     fut_pagemap_done(&series->spill);
@@ -94,6 +146,10 @@ static bool start_tracking(FutEngine *engine, GError **error)
         free_maps(series);
         return false;
     }
+    if (ops->state_prepare) {
+        ops->state_prepare(engine->vmm);
+    }
+    touch_state(series);
     series->guard = engine->host->guard_open &&
                     engine->host->guard_open(engine->opaque, ops->memory(engine->vmm));
     g_mutex_lock(&series->lock);
@@ -169,6 +225,7 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     if (!series->guard && !may_go_unguarded(engine, order->full || !series->based, error)) {
         return false;
     }
+    fill_spares(series);
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&series->lock);
     series->order = *order;
@@ -213,6 +270,7 @@ void fut_series_end(FutEngine *engine)
     /* A cut that runs has seen that nothing is followed, or ends before the lock is ours. */
     g_mutex_lock(&series->lock);
     free_maps(series);
+    drop_spares(series);
     g_mutex_unlock(&series->lock);
 }
 
@@ -267,7 +325,7 @@ bool fut_series_has_room(FutEngine *engine, uint64_t now_ns)
 static void copy_aside(FutEngine *engine, uint64_t key)
 {
     FutSeries *series = &engine->series;
-    FutSeriesPage *page = g_new(FutSeriesPage, 1);
+    FutSeriesPage *page = new_page(series);
 
     page->next = NULL;
     page->key = key;

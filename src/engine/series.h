@@ -96,6 +96,9 @@ typedef struct {
     bool pair_follows;                  /* the pair has to be told of what was written */
     FutPageSet collected;               /* cut thread */
     FutSeriesPage *pages, **pages_tail; /* copied aside */
+    FutSeriesPage *
+        spare; /* for what is copied during a stop: a fault of memory new to us would lengthen it */
+    unsigned spares;
     uint64_t side_bytes;
     uint64_t stalled_ns;   /* since when somebody waits because that is too much; 0: nobody */
     unsigned rounds;       /* of protecting, before the cut */

@@ -126,6 +126,8 @@ typedef struct {
     void (*cut_request)(FutVmm *vmm);
     /* Ends a stop that fut_engine_cut() asked for with FUT_CUT_STAY. Any thread. */
     void (*cut_resume)(FutVmm *vmm);
+    /* A thread of its own, guest running, no lock: what the first save would otherwise have to search for with the guest stopped. Optional. */
+    void (*state_prepare)(FutVmm *vmm);
     /* Guest stopped: the state of all devices and vCPUs. */
     bool (*state_save)(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error);
 

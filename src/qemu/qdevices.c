@@ -12,6 +12,11 @@
 
 /* -- saving -- */
 
+void fut_qdevices_prepare(FutVmm *vmm)
+{
+    fut_qlist_prepare();
+}
+
 static int save(FutQstate *state, unsigned check_every, FutStateImage *ret)
 {
     return fut_qstate_save(state, check_every, ret) ? 0 : fut_qstate_save_stock(state, ret);

@@ -190,6 +190,8 @@ typedef struct {
  * Finds QEMU's list of sections, such that it explains a stream that QEMU has just written. NULL if
  * there is none. Elements are FutQsection.
  */
+/* Searches ahead for what find() and description() look for: tens of ms, once. Any thread, guest running, no lock. */
+void fut_qlist_prepare(void);
 GArray *fut_qlist_find(FutQcodes *codes, const uint8_t *stream, size_t length,
                        const char **ret_why);
 /* The list is still the same. */

@@ -14,6 +14,8 @@
 #include <sys/uio.h>
 
 #define ENTRIES_MAX 4096
+/* Words that look like the list's head; the list itself is told by the stream. */
+#define HEADS_MAX 64
 #define SECTION_FULL 0x04
 #define SECTION_FOOTER 0x7e
 #define STREAM_EOF 0x00
@@ -197,36 +199,97 @@ static bool list_explains(const GArray *sections, const uint8_t *stream, size_t 
     return found > 0 && at + 1 == length;
 }
 
+/* The list there, if it explains the stream. */
+static GArray *list_at(FutQcodes *codes, uintptr_t head, const uint8_t *stream, size_t length)
+{
+    GArray *sections = read_list(codes, head);
+
+    if (sections && sections->len > 0 && list_explains(sections, stream, length)) {
+        return sections;
+    }
+    fut_qlist_free(sections);
+    return NULL;
+}
+
 static bool may_be_head(const GArray *segments, const uintptr_t *word)
 {
     return word[0] && word[1] && word[0] % 8 == 0 && word[1] % 8 == 0 &&
            !inside(segments, word[0], 1) && !inside(segments, word[1], 1);
 }
 
+/* Does that word begin a list whose first entry has a name? */
+static bool looks_like_head(const GArray *segments, uintptr_t at)
+{
+    const uintptr_t *word = (const uintptr_t *)at;
+    FutQemuEntry entry;
+
+    return may_be_head(segments, word) && read_memory(word[0], &entry, sizeof(entry)) &&
+           (uintptr_t)entry.entry.tqe_circ.tql_prev == at && entry_is_plausible(&entry);
+}
+
 static GArray *search_segment(FutQcodes *codes, const GArray *segments, const Segment *segment,
                               const uint8_t *stream, size_t length)
 {
     for (uintptr_t at = segment->begin; at + 16 <= segment->end; at += 8) {
-        const uintptr_t *word = (const uintptr_t *)at;
-        uintptr_t back = 0;
-        if (!may_be_head(segments, word) ||
-            !read_memory(word[0] + offsetof(FutQemuEntry, entry.tqe_circ.tql_prev), &back, 8) ||
-            back != at) {
-            continue;
-        }
-        GArray *sections = read_list(codes, at);
-        if (sections && sections->len > 0 && list_explains(sections, stream, length)) {
+        GArray *sections =
+            looks_like_head(segments, at) ? list_at(codes, at, stream, length) : NULL;
+        if (sections) {
             return sections;
         }
-        fut_qlist_free(sections);
     }
     return NULL;
+}
+
+/* -- what was searched for ahead; a list's head does not move -- */
+
+static GMutex ahead_lock;
+static uintptr_t heads_ahead[HEADS_MAX];
+static unsigned count_ahead;
+static bool searched_ahead;
+
+/* Lock held. */
+static void search_heads(void)
+{
+    g_autoptr(GArray) segments = program_segments();
+
+    for (guint i = 0; i < segments->len; i++) {
+        const Segment *segment = &g_array_index(segments, Segment, i);
+        for (uintptr_t at = segment->begin;
+             segment->writable && count_ahead < HEADS_MAX && at + 16 <= segment->end; at += 8) {
+            if (looks_like_head(segments, at)) {
+                heads_ahead[count_ahead++] = at;
+            }
+        }
+    }
+}
+
+void fut_qlist_prepare(void)
+{
+    g_mutex_lock(&ahead_lock);
+    if (!searched_ahead) {
+        search_heads();
+        searched_ahead = true;
+    }
+    g_mutex_unlock(&ahead_lock);
+    fut_qlist_description("virtio");
+}
+
+static GArray *find_ahead(FutQcodes *codes, const uint8_t *stream, size_t length)
+{
+    GArray *sections = NULL;
+
+    g_mutex_lock(&ahead_lock);
+    for (unsigned i = 0; !sections && i < count_ahead; i++) {
+        sections = list_at(codes, heads_ahead[i], stream, length);
+    }
+    g_mutex_unlock(&ahead_lock);
+    return sections;
 }
 
 GArray *fut_qlist_find(FutQcodes *codes, const uint8_t *stream, size_t length, const char **ret_why)
 {
     g_autoptr(GArray) segments = program_segments();
-    GArray *sections = NULL;
+    GArray *sections = find_ahead(codes, stream, length);
 
     for (guint i = 0; !sections && i < segments->len; i++) {
         const Segment *segment = &g_array_index(segments, Segment, i);
@@ -309,12 +372,15 @@ const VMStateDescription *fut_qlist_description(const char *name)
         { "virtio_pci", "virtio_pci/modern_state", NULL, 0 },
         { "virtio_mmio", "virtio_mmio/state", NULL, 0 },
     };
+    static GMutex lock;
     static bool searched;
 
+    g_mutex_lock(&lock);
     if (!searched) {
         search_descriptions(wanted, G_N_ELEMENTS(wanted));
         searched = true;
     }
+    g_mutex_unlock(&lock);
     for (size_t k = 0; k < G_N_ELEMENTS(wanted); k++) {
         if (g_str_equal(wanted[k].name, name)) {
             return wanted[k].count == 1 ? wanted[k].found : NULL;

@@ -14,6 +14,7 @@ static const FutVmmOps qvmm_ops = {
     .dirty_stats = fut_qmemory_stats,
     .cut_request = fut_qcut_request,
     .cut_resume = fut_qcut_resume,
+    .state_prepare = fut_qdevices_prepare,
     .state_save = fut_qdevices_save,
     .state_load = fut_qdevices_load,
     .state_stats = fut_qdevices_stats,

@@ -162,6 +162,7 @@ bool fut_qcut_asleep(void);
 void fut_qcut_idle(FutQvmm *qvmm);
 
 /* -- qdevices.c -- */
+void fut_qdevices_prepare(FutVmm *vmm);
 bool fut_qdevices_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error);
 bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error);
 void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret);
