@@ -29,7 +29,7 @@ FAST_ROUNDS, OOM_ROUNDS, CALLS = 30, 7, 300000
 # On a slow machine there are fewer rounds, so that all of it ends within six minutes.
 FAST_S, POLL_S, OOM_S, COST_S = 60, 120, 60, 60
 SHIPPED = ("died", "oops", "panic", "warning", "kernel-fault", "hung-task", "soft-lockup", "rcu-stall", "io-error", "ext4-error", "ext4-readonly",
-           "disk-full", "reboot", "poweroff", "segv", "oom")
+           "disk-full", "reboot", "poweroff", "listen-overflow", "segv", "oom")
 
 
 def within(limit_s, rounds):

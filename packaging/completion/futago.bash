@@ -83,7 +83,7 @@ _futago() {
         elif [ "$COMP_CWORD" -eq 3 ]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word")
         elif [ "$COMP_CWORD" -eq 4 ] && [ "${COMP_WORDS[2]}" = add ]; then
-            mapfile -t COMPREPLY < <(compgen -W "died disk-full ext4-error ext4-readonly hung-task io-error kernel-fault oom oops panic poweroff rcu-stall reboot segv soft-lockup warning" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "died disk-full ext4-error ext4-readonly hung-task io-error kernel-fault listen-overflow oom oops panic poweroff rcu-stall reboot segv soft-lockup warning" -- "$word")
         fi ;;
     snapshot:snapshot) mapfile -t COMPREPLY < <(compgen -W "create auto status list show verify delete prune export diff" -- "$word") ;;
     snapshot:--by) mapfile -t COMPREPLY < <(compgen -W "dirty cpu" -- "$word") ;;

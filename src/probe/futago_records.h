@@ -60,8 +60,8 @@ struct futago_record {
     uint32_t field_count;
     char probe[64];
     struct futago_record_field fields[FUTAGO_RECORD_FIELDS];
-    uint64_t
-        skipped; /* hits of this probe since its record before that left none: there were too many */
+    /* Hits of this probe since its record before that left none: there were too many. */
+    uint64_t skipped;
 };
 
 #endif

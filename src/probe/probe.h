@@ -75,9 +75,10 @@ typedef struct {
 } FutProbeFetch;
 
 typedef struct {
-    FutProbeFetch fetch;
+    FutProbeFetch fetch, other;
     FutProbeOp op;
     bool is_text, or_before;
+    bool has_other; /* it is compared with that, not with a constant */
     int64_t number;
     char text[FUT_PROBE_STRING_MAX];
 } FutProbeCondition;

@@ -231,14 +231,29 @@ static bool compile_value(const Compiler *compiler, const FutProbeValueText *val
     return true;
 }
 
+static bool is_text(const FutProbeFetch *fetch)
+{
+    return fetch->kind == FUT_SHAPE_TEXT || fetch->kind == FUT_SHAPE_TEXT_POINTER;
+}
+
 static bool compile_condition(const Compiler *compiler, const FutProbeConditionText *from,
                               FutProbeCondition *ret)
 {
     if (!compile_value(compiler, &from->value, &ret->fetch)) {
         return false;
     }
-    ret->is_text = ret->fetch.kind == FUT_SHAPE_TEXT || ret->fetch.kind == FUT_SHAPE_TEXT_POINTER;
-    if (ret->is_text != (from->text != NULL)) {
+    ret->has_other = from->other.count > 0;
+    if (ret->has_other && !compile_value(compiler, &from->other, &ret->other)) {
+        return false;
+    }
+    ret->is_text = is_text(&ret->fetch);
+    if (ret->is_text && from->op != FUT_OP_EQUAL && from->op != FUT_OP_UNEQUAL) {
+        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                    "probe: '%s' is a text: it can be compared by == and != only",
+                    from->value.label);
+        return false;
+    }
+    if (ret->is_text != (ret->has_other ? is_text(&ret->other) : from->text != NULL)) {
         g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
                     "probe: '%s' is a %s: compare it with one", from->value.label,
                     ret->is_text ? "text" : "number");

@@ -156,45 +156,64 @@ static void fetch_value(const FutProbe *probe, const FutProbeFetch *fetch, const
     }
 }
 
-static bool compare_numbers(const FutProbeCondition *condition, const FutProbeValue *value)
+/* Below 0, 0 or above: as numbers, whatever their signs and sizes. */
+static int order_of(const FutProbeValue *left, const FutProbeValue *right)
 {
-    bool is_signed = value->kind == FUT_VALUE_SIGNED;
-    bool less = is_signed ? (int64_t)value->number < condition->number
-                          : value->number < (uint64_t)condition->number;
-    bool equal = value->number == (uint64_t)condition->number;
+    bool left_minus = left->kind == FUT_VALUE_SIGNED && (int64_t)left->number < 0;
+    bool right_minus = right->kind == FUT_VALUE_SIGNED && (int64_t)right->number < 0;
 
-    switch (condition->op) {
+    if (left_minus != right_minus) {
+        return left_minus ? -1 : 1;
+    }
+    return (left->number > right->number) - (left->number < right->number);
+}
+
+static bool compare_numbers(FutProbeOp op, const FutProbeValue *left, const FutProbeValue *right)
+{
+    int order = order_of(left, right);
+
+    switch (op) {
     case FUT_OP_EQUAL:
-        return equal;
+        return order == 0;
     case FUT_OP_UNEQUAL:
-        return !equal;
+        return order != 0;
     case FUT_OP_LESS:
-        return less;
+        return order < 0;
     case FUT_OP_AT_MOST:
-        return less || equal;
+        return order <= 0;
     case FUT_OP_MORE:
-        return !less && !equal;
+        return order > 0;
     case FUT_OP_AT_LEAST:
-        return !less;
+        return order >= 0;
     case FUT_OP_BITS:
-        return (value->number & (uint64_t)condition->number) != 0;
+        return (left->number & right->number) != 0;
     }
     g_assert_not_reached();
 }
 
-/* What could not be read passes no condition. */
+/* What could not be read passes no condition. A constant is of its value's kind. */
 static bool holds(const FutProbe *probe, const FutProbeCondition *condition, const FutProbeHit *hit)
 {
-    FutProbeValue value;
+    FutProbeValue value, other;
 
     fetch_value(probe, &condition->fetch, hit, &value);
     if (value.kind == FUT_VALUE_NONE) {
         return false;
     }
-    if (condition->is_text) {
-        return (strcmp(value.text, condition->text) == 0) == (condition->op == FUT_OP_EQUAL);
+    if (condition->has_other) {
+        fetch_value(probe, &condition->other, hit, &other);
+        if (other.kind == FUT_VALUE_NONE) {
+            return false;
+        }
+    } else {
+        other.kind = value.kind;
+        other.number = (uint64_t)condition->number;
     }
-    return compare_numbers(condition, &value);
+    if (condition->is_text) {
+        const char *text = condition->has_other ? other.text : condition->text;
+        return (strcmp(value.text, text) == 0) == (condition->op == FUT_OP_EQUAL);
+    }
+    return compare_numbers(condition->op, &value, &other);
 }
 
 static bool passes(const FutProbe *probe, const FutProbeHit *hit)

@@ -8,6 +8,7 @@
 #include "fut_error.h"
 
 #define NAME_BYTES_MAX 128
+#define EXPECTED_OPERAND "a number, a signal's name, \"text\" or a value to compare with"
 
 typedef struct {
     const char *text; /* all of it */
@@ -163,14 +164,15 @@ static bool parse_number(Parser *parser, int64_t *ret)
     guint64 number;
 
     if (!g_ascii_string_to_unsigned(text, hex ? 16 : 10, 0, UINT64_MAX, &number, NULL)) {
-        return fail(parser, "a number, a signal's name or \"text\"");
+        return fail(parser, EXPECTED_OPERAND);
     }
     parser->at = digits + length;
     *ret = (int64_t)(minus ? 0 - number : number);
     return true;
 }
 
-static bool parse_constant(Parser *parser, FutProbeConditionText *ret)
+/* A constant or another value. */
+static bool parse_operand(Parser *parser, FutProbeConditionText *ret)
 {
     const char *begin = parser->at;
 
@@ -182,11 +184,15 @@ static bool parse_constant(Parser *parser, FutProbeConditionText *ret)
         return parse_number(parser, &ret->number);
     }
     ret->number = signal_number(name);
-    if (ret->number == 0) {
-        parser->at = begin + strspn(begin, " \t\r\n");
-        return fail(parser, "a number, a signal's name or \"text\"");
+    if (ret->number != 0) {
+        return true;
     }
-    return true;
+    parser->at = begin;
+    if (g_str_has_prefix(name, "SIG")) {
+        skip_blanks(parser);
+        return fail(parser, EXPECTED_OPERAND);
+    }
+    return parse_value(parser, &ret->other);
 }
 
 /* Adds to the probe's conditions. */
@@ -201,7 +207,7 @@ static bool parse_filter(Parser *parser, FutProbeText *probe)
         FutProbeConditionText *condition = &probe->conditions[probe->condition_count++];
         condition->or_before = or_before;
         if (!parse_value(parser, &condition->value) || !parse_op(parser, &condition->op) ||
-            !parse_constant(parser, condition)) {
+            !parse_operand(parser, condition)) {
             return false;
         }
         or_before = take(parser, "||");
@@ -343,6 +349,7 @@ void fut_probe_text_free(FutProbeText *probe)
     }
     for (unsigned i = 0; i < probe->condition_count; i++) {
         value_clear(&probe->conditions[i].value);
+        value_clear(&probe->conditions[i].other);
         g_free(probe->conditions[i].text);
     }
     for (unsigned i = 0; i < probe->field_count; i++) {

@@ -6,7 +6,7 @@
  *   kretprobe:FUNCTION [/FILTER/] [{ FIELD, FIELD... }]   when it has returned
  *
  *   FIELD   [LABEL=]VALUE
- *   FILTER  VALUE OP CONSTANT, joined by && and || (&& binds closer)
+ *   FILTER  VALUE OP CONSTANT or VALUE OP VALUE, joined by && and || (&& binds closer)
  *   VALUE   a parameter of FUNCTION, arg0..arg5, retval (of a kretprobe), comm, pid, tid or curtask, a register (rax, rdi...),
  *           then ->MEMBER or .MEMBER, repeated
  *   OP      == != < <= > >= &
@@ -46,7 +46,8 @@ typedef enum {
 typedef struct {
     FutProbeValueText value;
     FutProbeOp op;
-    char *text; /* NULL: a number */
+    FutProbeValueText other; /* what it is compared with; no names: a constant */
+    char *text;              /* NULL: a number */
     int64_t number;
     bool or_before; /* || stands before it; the first has neither */
 } FutProbeConditionText;

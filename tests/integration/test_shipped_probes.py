@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Each probe that comes with Futago sees its failure, in a real guest that really fails, and nothing else."""
+import contextlib
 import glob
 import json
 import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -66,6 +68,12 @@ def shell(lab, command, status=0):
 def send(lab, line):
     """An order whose answer never comes."""
     load.Connection(lab.client, CRASH).socket.sendall(line.encode() + b"\n")
+
+
+def knock(lab, port):
+    """Asks for a connection that is not to come."""
+    with contextlib.suppress(OSError):
+        load.Connection(lab.client, port, timeout=3)  # SYN comes twice
 
 
 def machine(folder):
@@ -158,6 +166,21 @@ def test_memory(guest):
     oom = seen.take("oom", "died")["oom"]
     assert oom["fields"]["victim"] == "glutton" and oom["fields"]["victim_pid"] == pid, oom
     assert oom["cause"].startswith(f"Out of memory: glutton/{pid} will be killed"), oom
+
+
+def test_listen_overflow(guest):
+    """A service that accepts nothing: the first connection finds room, the second does not."""
+    lab, _, seen = guest
+    order(lab, "LISTEN sleeper 7995")
+    first = load.Connection(lab.client, 7995)
+    knocker = threading.Thread(target=knock, args=(lab, 7995), daemon=True)  # its answer never comes
+    knocker.start()
+    overflow = seen.take("listen-overflow")["listen-overflow"]
+    assert overflow["fields"]["port"] == 7995 and overflow["fields"]["waiting"] > overflow["fields"]["room"] == 0, overflow
+    assert "port 7995" in overflow["cause"] and (overflow["severity"], overflow["scope"]) == ("warning", "service"), overflow
+    knocker.join()
+    first.close()
+    seen.taken = len(seen.records())  # asked for again and again
 
 
 def test_disks(guest):

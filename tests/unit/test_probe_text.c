@@ -52,6 +52,18 @@ static void test_short(void)
     g_assert_cmpuint(probe->condition_count + probe->field_count, ==, 0);
     g_assert_cmpint(numbers->conditions[0].number, ==, -5);
     g_assert_cmphex((guint64)numbers->conditions[1].number, ==, UINT64_MAX);
+    g_assert_cmpuint(numbers->conditions[1].other.count, ==, 0);
+}
+
+static void test_two_values(void)
+{
+    g_autoptr(FutProbeText) probe = parsed("kprobe:f /a->b > c.d && e != 1/");
+
+    g_assert_cmpuint(probe->condition_count, ==, 2);
+    g_assert_cmpstr(probe->conditions[0].value.label, ==, "a->b");
+    g_assert_cmpstr(probe->conditions[0].other.label, ==, "c->d");
+    g_assert_cmpuint(probe->conditions[0].other.count, ==, 2);
+    g_assert_cmpuint(probe->conditions[1].other.count, ==, 0);
 }
 
 static void test_wrong(void)
@@ -72,6 +84,8 @@ static void test_wrong(void)
         { "kprobe:f /a == 99999999999999999999/", "at character 16: expected a number" },
         { "kprobe:f /a == \"b/", "closing \"" },
         { "kprobe:f /a < \"b\"/", "== and != only" },
+        { "kprobe:f /a == b->/", "expected a member's name" },
+        { "kprobe:f /a == b == c/", "expected &&" },
         { "kprobe:f /a == 1", "expected &&, || or the filter's closing /, not the end" },
         { "kprobe:f /a == 1 &&/", "expected a parameter's name" },
         { "kprobe:f {", "expected a parameter's name" },
@@ -140,6 +154,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/probe-text/whole", test_whole);
     g_test_add_func("/probe-text/short", test_short);
+    g_test_add_func("/probe-text/two-values", test_two_values);
     g_test_add_func("/probe-text/wrong", test_wrong);
     g_test_add_func("/probe-text/narrow", test_narrow);
     g_test_add_func("/probe-text/anything", test_anything);
