@@ -77,8 +77,8 @@ class Machine:
         return [word for number, disk in enumerate(self.disks) for word in disk.args(number, folder, self.kind)]
 
     def _append(self):
-        words = ["console=ttyS0", "quiet", "panic=-1", f"tsc_early_khz={tsc_khz()}", f"futip={GUEST_IP}/24"]
-        words += [f"futip{number}={GUEST_IPS[number]}/24" for number in range(1, self.nics)]
+        words = ["console=ttyS0", "quiet", "panic=-1", f"tsc_early_khz={tsc_khz()}"]
+        words += [f"futip{number or ''}={GUEST_IPS[number]}/24" for number in range(self.nics)]
         return " ".join(words + self.append.split())
 
     def _kernel_args(self):
