@@ -76,7 +76,7 @@ _futago() {
     probe:--severity) mapfile -t COMPREPLY < <(compgen -W "info warning error critical" -- "$word") ;;
     probe:--on) mapfile -t COMPREPLY < <(compgen -W "report failover failover-anyway snapshot stop command:/ ask:/" -- "$word") ;;
     probe:--filter | health:--clear-probe) ;;
-    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add list remove enable disable watch suggest)" -- "$word") ;;
+    probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add disable enable list remove suggest watch)" -- "$word") ;;
     probe:*)
         if [[ $word == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "$(_futago_options probe)" -- "$word")
@@ -85,7 +85,7 @@ _futago() {
         elif [ "$COMP_CWORD" -eq 4 ] && [ "${COMP_WORDS[2]}" = add ]; then
             mapfile -t COMPREPLY < <(compgen -W "died disk-full ext4-error ext4-readonly hung-task io-error kernel-fault listen-overflow oom oops panic poweroff rcu-stall reboot segv soft-lockup warning" -- "$word")
         fi ;;
-    snapshot:snapshot) mapfile -t COMPREPLY < <(compgen -W "create auto status list show verify delete prune export diff" -- "$word") ;;
+    snapshot:snapshot) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options snapshot || echo create auto status list show verify delete prune export diff)" -- "$word") ;;
     snapshot:--by) mapfile -t COMPREPLY < <(compgen -W "dirty cpu" -- "$word") ;;
     snapshot:--store) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
     snapshot:create | snapshot:auto | snapshot:status) mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word") ;;
