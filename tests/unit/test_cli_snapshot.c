@@ -111,10 +111,12 @@ static void test_shown(void)
 
 static void run_refused(const char *words, const char *wanted)
 {
-    g_auto(GStrv) argv = g_strsplit(words, " ", -1);
+    g_auto(GStrv) words_of = g_strsplit(words, " ", -1);
+    unsigned argc = g_strv_length(words_of);
+    g_autofree char **argv = g_memdup2(words_of, (argc + 1) * sizeof *argv); /* options go from it */
     GError *error = NULL;
 
-    g_assert_false(fut_cmd_snapshot.run((int)g_strv_length(argv), argv, &error));
+    g_assert_false(fut_cmd_snapshot.run((int)argc, argv, &error));
     expect_error(error, FUT_ERR_ARG, wanted);
 }
 

@@ -9,6 +9,7 @@
 #include "guard.h"
 
 #define PAGES 64
+#define HUGE_PAGE (2u << 20)
 
 typedef struct {
     FutGuard *guard;
@@ -122,22 +123,24 @@ static void test_touched_pages(void)
     munmap(base, PAGES * FUT_PAGE_SIZE);
 }
 
+/* A page of 2 MiB, or MAP_FAILED where none is set aside. */
+static void *huge_page(void)
+{
+    return mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
+                -1, 0);
+}
+
 /* A page of 2 MiB cannot be let go by parts: no guard for it. */
 static void test_huge_pages(void)
 {
-    const size_t length = 2u << 20;
     World world = { .memory = { .count = 1 } };
-    void *base = mmap(NULL, length, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    void *base = huge_page();
 
-    if (base == MAP_FAILED) {
-        g_test_skip("this host has no huge pages set aside");
-        return;
-    }
+    g_assert_true(base != MAP_FAILED);
     world.memory.block[0].base = base;
-    world.memory.block[0].length = length;
+    world.memory.block[0].length = HUGE_PAGE;
     g_assert_null(fut_guard_new(&world.memory, fault, &world));
-    munmap(base, length);
+    munmap(base, HUGE_PAGE);
 }
 
 int main(int argc, char **argv)
@@ -146,6 +149,10 @@ int main(int argc, char **argv)
     g_test_add_func("/guard/writers-wait", test_writers_wait);
     g_test_add_func("/guard/end-lets-go", test_end_lets_go);
     g_test_add_func("/guard/touched-pages", test_touched_pages);
-    g_test_add_func("/guard/huge-pages", test_huge_pages);
+    void *base = huge_page();
+    if (base != MAP_FAILED) { /* few hosts have one set aside: no part of the run there */
+        munmap(base, HUGE_PAGE);
+        g_test_add_func("/guard/huge-pages", test_huge_pages);
+    }
     return g_test_run();
 }
