@@ -7,7 +7,6 @@
 #include "fut_error.h"
 #include "store_internal.h"
 
-#define LEVELS_MAX 8
 #define STATE_MAX (256u << 20)
 
 struct FutSnapshot {
@@ -20,7 +19,7 @@ struct FutSnapshot {
         bool valid;
         uint64_t index;
         uint64_t places[FUT_NODE_PLACES];
-    } node[LEVELS_MAX];
+    } node[FUT_LEVELS_MAX];
 };
 
 FutSnapshot *fut_snapshot_open(FutStore *store, uint64_t id, GError **error)
@@ -55,7 +54,7 @@ const FutSnapshotInfo *fut_snapshot_info(const FutSnapshot *snapshot)
 static void choose_area(FutSnapshot *snapshot, unsigned area)
 {
     if (snapshot->area != area) {
-        for (unsigned i = 0; i < LEVELS_MAX; i++) {
+        for (unsigned i = 0; i < FUT_LEVELS_MAX; i++) {
             snapshot->node[i].valid = false;
         }
         snapshot->area = area;
@@ -91,7 +90,7 @@ static bool look_up(FutSnapshot *snapshot, unsigned area, uint64_t unit, uint64_
     unsigned height = fut_area_height(is->length), level = 1;
 
     G_STATIC_ASSERT(FUT_STORE_AREA_MAX >> FUT_UNIT_SHIFT <=
-                    1ull << (LEVELS_MAX - 1) * FUT_NODE_SHIFT);
+                    1ull << (FUT_LEVELS_MAX - 1) * FUT_NODE_SHIFT);
     choose_area(snapshot, area);
     while (level <= height && !(snapshot->node[level].valid &&
                                 snapshot->node[level].index == unit >> level * FUT_NODE_SHIFT)) {

@@ -14,6 +14,9 @@
  * is 512 places, of the nodes below or, in the lowest, of units: unit u of an area is found in entry u % 512 of the node over it, and so on up
  * to the one node that covers the area, whose place is in the manifest. Only nodes over something that changed are written anew.
  *
+ * Equal records have one place, whatever they are: it can be that of a unit and of nodes of several levels, for a guest can write a page that
+ * looks like a node.
+ *
  * Records are kept in frames of up to 16 with consecutive numbers (a group: number / 16), compressed together. A record that no snapshot refers to
  * can be missing: the frame's mask says which are there. */
 #ifndef FUT_STORE_FORMAT_H
@@ -32,6 +35,7 @@
 #define FUT_RECORD_SIZE 4096u
 #define FUT_NODE_SHIFT 9
 #define FUT_NODE_PLACES (1u << FUT_NODE_SHIFT)
+#define FUT_LEVELS_MAX 8 /* 0: a unit, 1: a node over units, ... */
 #define FUT_GROUP_SHIFT 4
 #define FUT_GROUP_RECORDS (1u << FUT_GROUP_SHIFT)
 #define FUT_GROUP_BYTES (FUT_GROUP_RECORDS * FUT_RECORD_SIZE)

@@ -6,53 +6,86 @@
 #include "byteorder.h"
 #include "manifest.h"
 
+static uint16_t **masks_new(const FutPackSet *set)
+{
+    uint16_t **masks = g_new0(uint16_t *, set->packs->len + 1);
+
+    for (guint i = 0; i < set->packs->len; i++) {
+        masks[i] = g_new0(uint16_t, ((FutPack *)set->packs->pdata[i])->count + 1);
+    }
+    return masks;
+}
+
+/* Ends with a NULL. */
+static void masks_free(uint16_t **masks)
+{
+    for (guint i = 0; masks[i]; i++) {
+        g_free(masks[i]);
+    }
+    g_free(masks);
+}
+
 void fut_marks_init(FutMarks *marks, const FutPackSet *set)
 {
-    marks->set = set;
-    marks->masks = g_new0(uint16_t *, set->packs->len);
-    for (guint i = 0; i < set->packs->len; i++) {
-        marks->masks[i] = g_new0(uint16_t, ((FutPack *)set->packs->pdata[i])->count);
-    }
+    *marks = (FutMarks){ .set = set, .masks = masks_new(set) };
 }
 
 void fut_marks_done(FutMarks *marks)
 {
-    for (guint i = 0; marks->masks && i < marks->set->packs->len; i++) {
-        g_free(marks->masks[i]);
+    g_clear_pointer(&marks->masks, masks_free);
+    for (unsigned level = 0; level < FUT_LEVELS_MAX; level++) {
+        g_clear_pointer(&marks->walked[level], masks_free);
     }
-    g_clear_pointer(&marks->masks, g_free);
 }
 
-static uint16_t *mask_of(const FutMarks *marks, uint64_t place)
+/* False: no such record. */
+static bool find(const FutMarks *marks, uint64_t place, guint *ret_pack, size_t *ret_entry)
 {
     FutPack *pack;
-    size_t entry;
-    guint at;
 
-    if (!fut_pack_set_find(marks->set, place, &pack, &entry)) {
-        return NULL;
+    if (!fut_pack_set_find(marks->set, place, &pack, ret_entry)) {
+        return false;
     }
-    at = fut_pack_set_index(marks->set, pack);
-    return &marks->masks[at][entry];
+    *ret_pack = fut_pack_set_index(marks->set, pack);
+    return true;
 }
 
-bool fut_marks_set(FutMarks *marks, uint64_t place, bool *ret_was)
+static uint16_t bit_of(uint64_t place)
 {
-    uint16_t *mask = mask_of(marks, place);
-    uint16_t bit = (uint16_t)(1u << fut_place_number(place) % FUT_GROUP_RECORDS);
+    return (uint16_t)(1u << fut_place_number(place) % FUT_GROUP_RECORDS);
+}
 
-    if (mask) {
-        *ret_was = *mask & bit;
-        *mask |= bit;
+static bool set_bit(uint16_t *mask, uint16_t bit)
+{
+    bool was = *mask & bit;
+
+    *mask |= bit;
+    return was;
+}
+
+bool fut_marks_set(FutMarks *marks, uint64_t place, unsigned level, bool *ret_was, bool *ret_walked)
+{
+    guint pack;
+    size_t entry;
+
+    g_assert(level < FUT_LEVELS_MAX);
+    if (!find(marks, place, &pack, &entry)) {
+        return false;
     }
-    return mask != NULL;
+    if (!marks->walked[level]) {
+        marks->walked[level] = masks_new(marks->set);
+    }
+    *ret_was = set_bit(&marks->masks[pack][entry], bit_of(place));
+    *ret_walked = set_bit(&marks->walked[level][pack][entry], bit_of(place));
+    return true;
 }
 
 bool fut_marks_get(const FutMarks *marks, uint64_t place)
 {
-    const uint16_t *mask = mask_of(marks, place);
+    guint pack;
+    size_t entry;
 
-    return mask && *mask >> fut_place_number(place) % FUT_GROUP_RECORDS & 1;
+    return find(marks, place, &pack, &entry) && marks->masks[pack][entry] & bit_of(place);
 }
 
 /* -- going through a snapshot -- */
@@ -120,9 +153,9 @@ static bool mark_one(void *opaque, uint64_t place, unsigned level)
     Marking *m = opaque;
     FutPack *pack;
     size_t entry;
-    bool was;
+    bool was, walked;
 
-    if (!fut_marks_set(m->marks, place, &was)) {
+    if (!fut_marks_set(m->marks, place, level, &was, &walked)) {
         m->missing = place;
         return false;
     }
@@ -130,7 +163,7 @@ static bool mark_one(void *opaque, uint64_t place, unsigned level)
         unsigned count = fut_mask_count(pack->entries[entry].mask);
         m->bytes += (F_SIZE + pack->entries[entry].stored + E_SIZE) / count + FUT_HASH_SIZE;
     }
-    return !was;
+    return !walked;
 }
 
 bool fut_marks_add_snapshot(FutMarks *marks, const FutSnapshotInfo *info, FutRecordReader *reader,

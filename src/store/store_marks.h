@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which records snapshots refer to: a bit a record. */
+/* Which records snapshots refer to: a bit a record, and another for each level at which it is a node. */
 #ifndef FUT_STORE_MARKS_H
 #define FUT_STORE_MARKS_H
 
@@ -7,14 +7,17 @@
 #include "store.h"
 
 typedef struct {
-    const FutPackSet *set; /* borrowed; must not change */
-    uint16_t **masks;      /* for each pack of the set a mask for each frame */
+    const FutPackSet *set;             /* borrowed; must not change */
+    uint16_t **masks;                  /* for each pack of the set a mask for each frame */
+    uint16_t **walked[FUT_LEVELS_MAX]; /* likewise, as a node of that level; NULL: none */
 } FutMarks;
 
 void fut_marks_init(FutMarks *marks, const FutPackSet *set);
 void fut_marks_done(FutMarks *marks);
-/* Sets a record's mark. *ret_was: it was set. False: there is no such record (fut_pack_set_fail() says why). */
-bool fut_marks_set(FutMarks *marks, uint64_t place, bool *ret_was);
+/* Sets a record's mark, as what it is at `level`. *ret_was: it was set, at any level; *ret_walked: at this level, too, so that what is
+ * below is known. False: there is no such record (fut_pack_set_fail() says why). */
+bool fut_marks_set(FutMarks *marks, uint64_t place, unsigned level, bool *ret_was,
+                   bool *ret_walked);
 bool fut_marks_get(const FutMarks *marks, uint64_t place);
 
 /* Called for each record of a snapshot, nodes before what is below them (level 0: a unit). False: not to go below it. The same record can

@@ -157,9 +157,9 @@ static guint damage_at(const Verify *v, uint64_t place)
 static bool walk_one(void *opaque, uint64_t place, unsigned level)
 {
     Walk *walk = opaque;
-    bool was;
+    bool was, walked;
 
-    if (!fut_marks_set(walk->seen, place, &was)) {
+    if (!fut_marks_set(walk->seen, place, level, &was, &walked)) {
         g_autoptr(GError) fault = NULL;
         fut_pack_set_fail(&walk->v->set, place, &fault);
         costs(walk->v, add_damage(walk->v, fault->message), walk->id);
@@ -169,7 +169,7 @@ static bool walk_one(void *opaque, uint64_t place, unsigned level)
         costs(walk->v, damage_at(walk->v, place), walk->id);
         return false;
     }
-    return !was;
+    return !walked;
 }
 
 static void walk_fault(void *opaque, uint64_t place, const GError *fault)

@@ -3,10 +3,11 @@
 #ifndef FUT_TESTS_STORE_FIXTURE_H
 #define FUT_TESTS_STORE_FIXTURE_H
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 #include "expect.h"
-#include "store.h"
+#include "store_verify.h"
 #include "test_tmp.h"
 
 #define RAM_UNITS 1300u /* three lowest nodes */
@@ -154,6 +155,178 @@ static inline void image_expect(FutStore *store, uint64_t id, const Image *wante
     g_assert_true(image_read(store, id, is, &error));
     g_assert_no_error(error);
     g_assert_cmpint(memcmp(is, wanted, sizeof(*is)), ==, 0);
+}
+
+/* -- a store in a folder of its own -- */
+
+typedef struct {
+    char *folder;
+    FutStore *store; /* may be closed and opened again by a test */
+    Image *image;    /* what the VM has */
+    Image *was;      /* and had when the last one was taken */
+    uint64_t last;   /* snapshot; 0: none */
+} StoreWorld;
+
+static inline void store_world_init(StoreWorld *w)
+{
+    GError *error = NULL;
+
+    w->folder = fut_test_tmp();
+    w->store = fut_store_open(w->folder, FUT_STORE_CREATE, &error);
+    g_assert_no_error(error);
+    w->image = g_new0(Image, 1);
+    w->was = g_new0(Image, 1);
+    w->last = 0;
+}
+
+static inline void store_world_done(StoreWorld *w)
+{
+    fut_store_close(w->store);
+    fut_test_tmp_remove(w->folder);
+    g_free(w->folder);
+    g_free(w->image);
+    g_free(w->was);
+}
+
+/* The image as it is: the difference to `parent` (the last one), or all of it (0). */
+static inline uint64_t store_world_take(StoreWorld *w, uint64_t parent, uint64_t time_us)
+{
+    GError *error = NULL;
+
+    w->last = image_take(w->store, w->image, parent ? w->was : NULL, parent, time_us, &error);
+    g_assert_no_error(error);
+    memcpy(w->was, w->image, sizeof(Image));
+    return w->last;
+}
+
+static inline void store_world_reopen(StoreWorld *w)
+{
+    GError *error = NULL;
+
+    fut_store_close(w->store);
+    w->store = fut_store_open(w->folder, FUT_STORE_WRITE, &error);
+    g_assert_no_error(error);
+}
+
+/* Snapshot `n` of a series: some units are as only this one has them. */
+static inline void store_world_next(StoreWorld *w, unsigned n, uint64_t time_us)
+{
+    for (unsigned i = 0; i < 30; i++) {
+        image_set(w->image, RAM, (n * 41 + i * 7) % RAM_UNITS, 100000 + n * 100 + i);
+        image_set(w->image, DISK, (n * 3 + i) % 60, 500000 + n * 100 + i);
+    }
+    store_world_take(w, w->last, time_us);
+}
+
+static inline FutPruneReport store_world_prune(StoreWorld *w, FutPrunePolicy policy)
+{
+    FutPruneReport report;
+    GError *error = NULL;
+
+    g_assert_true(fut_store_prune(w->store, &policy, false, 0, NULL, NULL, &report, &error));
+    g_assert_no_error(error);
+    return report;
+}
+
+static inline FutVerifyReport store_world_verify(StoreWorld *w, bool contents)
+{
+    FutVerifyReport report;
+    GError *error = NULL;
+
+    g_assert_true(fut_store_verify(w->store, contents, NULL, NULL, &report, &error));
+    g_assert_no_error(error);
+    return report;
+}
+
+static inline void store_world_expect_whole(StoreWorld *w)
+{
+    FutVerifyReport report = store_world_verify(w, true);
+
+    for (guint i = 0; i < report.damages->len; i++) {
+        g_test_message("%s", ((FutDamage *)report.damages->pdata[i])->what);
+    }
+    g_assert_cmpuint(report.damages->len, ==, 0);
+    fut_verify_report_done(&report);
+}
+
+/* -- its files -- */
+
+static inline gint fixture_by_text(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names with that ending, sorted. */
+static inline GPtrArray *fixture_files(const char *folder, const char *ending)
+{
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+
+    while ((name = g_dir_read_name(dir))) {
+        if (g_str_has_suffix(name, ending)) {
+            g_ptr_array_add(names, g_strdup(name));
+        }
+    }
+    g_ptr_array_sort(names, fixture_by_text);
+    return names;
+}
+
+typedef struct {
+    char *bytes; /* owned */
+    gsize length;
+} Content;
+
+static inline Content fixture_load(const char *folder, const char *name)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    Content is = { 0 };
+
+    g_assert_true(g_file_get_contents(path, &is.bytes, &is.length, NULL));
+    return is;
+}
+
+/* In place: who has the file open reads it. */
+static inline void fixture_save(const char *folder, const char *name, const char *bytes,
+                                gsize length)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    FILE *file = fopen(path, "w");
+
+    g_assert_nonnull(file);
+    g_assert_cmpuint(fwrite(bytes, 1, length, file), ==, length);
+    g_assert_cmpint(fclose(file), ==, 0);
+}
+
+static inline void fixture_flip(const char *folder, const char *name, gsize at, unsigned bit)
+{
+    Content is = fixture_load(folder, name);
+
+    g_assert_cmpuint(at, <, is.length);
+    is.bytes[at] ^= (char)(1 << bit);
+    fixture_save(folder, name, is.bytes, is.length);
+    g_free(is.bytes);
+}
+
+static inline void fixture_remove(const char *folder, const char *name)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+
+    g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
+static inline uint64_t fixture_bytes(const char *folder)
+{
+    g_autoptr(GPtrArray) names = fixture_files(folder, "");
+    uint64_t sum = 0;
+
+    for (guint i = 0; i < names->len; i++) {
+        g_autofree char *path = g_build_filename(folder, names->pdata[i], NULL);
+        GStatBuf status;
+        g_assert_cmpint(g_stat(path, &status), ==, 0);
+        sum += (uint64_t)status.st_size;
+    }
+    return sum;
 }
 
 #endif

@@ -1,25 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Snapshots that go into a store come out of it again. */
-#include <glib/gstdio.h>
-
 #include "store_fixture.h"
 #include "store_prune.h"
 
-typedef struct {
-    char *folder;
-    FutStore *store;
-    Image *image, *was;
-} World;
+typedef StoreWorld World;
 
 static void set_up(World *w, gconstpointer data)
 {
-    GError *error = NULL;
-
-    w->folder = fut_test_tmp();
-    w->store = fut_store_open(w->folder, FUT_STORE_CREATE, &error);
-    g_assert_no_error(error);
-    w->image = g_new0(Image, 1);
-    w->was = g_new0(Image, 1);
+    store_world_init(w);
     for (unsigned i = 0; i < RAM_UNITS; i += 2) {
         image_set(w->image, RAM, i, i);
     }
@@ -32,37 +20,17 @@ static void set_up(World *w, gconstpointer data)
 
 static void tear_down(World *w, gconstpointer data)
 {
-    fut_store_close(w->store);
-    fut_test_tmp_remove(w->folder);
-    g_free(w->folder);
-    g_free(w->image);
-    g_free(w->was);
+    store_world_done(w);
 }
 
 static uint64_t take(World *w, uint64_t parent)
 {
-    GError *error = NULL;
-    uint64_t id = image_take(w->store, w->image, parent ? w->was : NULL, parent,
-                             1000000 * (parent + 1), &error);
-
-    g_assert_no_error(error);
-    memcpy(w->was, w->image, sizeof(Image));
-    return id;
+    return store_world_take(w, parent, 1000000 * (parent + 1));
 }
 
-static uint64_t size_of_store(World *w)
+static uint64_t size_of_store(const World *w)
 {
-    g_autoptr(GDir) dir = g_dir_open(w->folder, 0, NULL);
-    const char *name;
-    uint64_t sum = 0;
-
-    while ((name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_build_filename(w->folder, name, NULL);
-        GStatBuf status;
-        g_assert_cmpint(g_stat(path, &status), ==, 0);
-        sum += (uint64_t)status.st_size;
-    }
-    return sum;
+    return fixture_bytes(w->folder);
 }
 
 static void test_full(World *w, gconstpointer data)
@@ -104,8 +72,7 @@ static void test_series(World *w, gconstpointer data)
         image_expect(w->store, n + 1, images[n]);
     }
     /* Without their parents, too, and by another process. */
-    fut_store_close(w->store);
-    w->store = fut_store_open(w->folder, FUT_STORE_WRITE, NULL);
+    store_world_reopen(w);
     g_assert_true(fut_store_delete(w->store, 1, NULL));
     g_assert_true(fut_store_delete(w->store, 6, NULL));
     for (unsigned n = 1; n < 5; n++) {
@@ -122,8 +89,7 @@ static void test_once(World *w, gconstpointer data)
 {
     take(w, 0);
     uint64_t before = size_of_store(w);
-    fut_store_close(w->store);
-    w->store = fut_store_open(w->folder, FUT_STORE_WRITE, NULL);
+    store_world_reopen(w);
     take(w, 0);
     g_assert_cmpuint(size_of_store(w) - before, <, 1000);
     image_expect(w->store, 2, w->image);
