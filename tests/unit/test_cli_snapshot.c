@@ -113,7 +113,8 @@ static void run_refused(const char *words, const char *wanted)
 {
     g_auto(GStrv) words_of = g_strsplit(words, " ", -1);
     unsigned argc = g_strv_length(words_of);
-    g_autofree char **argv = g_memdup2(words_of, (argc + 1) * sizeof *argv); /* options go from it */
+    g_autofree char **argv =
+        g_memdup2(words_of, (argc + 1) * sizeof *argv); /* options go from it */
     GError *error = NULL;
 
     g_assert_false(fut_cmd_snapshot.run((int)argc, argv, &error));
