@@ -16,11 +16,13 @@
 #define STREAM_KEEP (8u << 20)
 /* An EPOCH_PART body starts with the epoch number in the last bytes of the room kept for a checkpoint's head. */
 #define PART_HEAD 8
+/* Shorter runs of pages are read rather than looked up. */
+#define RUN_MIN 8
 
 void fut_capture_init(FutCapture *capture, const FutMemory *guest, size_t part_pages_max)
 {
     g_assert(guest->count < FUT_BLOCKS_MAX);
-    *capture = (FutCapture){ .live = *guest };
+    *capture = (FutCapture){ .live = *guest, .live_resident.fd = -1, .shadow_resident.fd = -1 };
     capture->live.count++;
     capture->part_keys = part_pages_max > 0 ? MIN(part_pages_max, PART_KEYS) : PART_KEYS;
     capture->parts = g_array_new(FALSE, FALSE, sizeof(FutCapturePart));
@@ -54,6 +56,8 @@ bool fut_capture_open(FutCapture *capture, GError **error)
         capture->shadow.count = i + 1;
     }
     capture->live.block[state_block].length = FUT_WIRE_STATE_MAX;
+    fut_resident_init(&capture->live_resident, &capture->live);
+    fut_resident_init(&capture->shadow_resident, &capture->shadow);
     fut_pageset_clear(&capture->dirty);
     capture->state_encoded = false;
     return true;
@@ -65,6 +69,8 @@ void fut_capture_close(FutCapture *capture)
         munmap(capture->shadow.block[i].base, capture->shadow.block[i].length);
     }
     capture->shadow.count = 0;
+    fut_resident_done(&capture->live_resident);
+    fut_resident_done(&capture->shadow_resident);
     fut_buf_trim(&capture->stream, 0);
 }
 
@@ -181,9 +187,36 @@ void fut_capture_epoch(FutCapture *capture, uint64_t epoch, uint32_t flags)
     }
 }
 
+/* Whether each page is touched, in the guest's memory or in the shadow, a bit for each key. A guest that touches one now has it in the
+ * dirty set, for the next pass. */
+static void find_touched(const FutCapture *capture, const uint64_t *keys, size_t count,
+                         uint64_t *touched)
+{
+    for (size_t at = 0, length; at < count; at += length) {
+        uint64_t bits[FUT_CAPTURE_PAGES_MAX / 64] = { 0 };
+        length = 1;
+        while (at + length < count && keys[at + length] == keys[at] + length) {
+            length++;
+        }
+        if (length < RUN_MIN) {
+            bits[0] = ~0ull;
+        } else {
+            fut_resident_look(&capture->live_resident, &capture->live, keys[at], length, bits);
+            fut_resident_look(&capture->shadow_resident, &capture->shadow, keys[at], length, bits);
+        }
+        for (size_t i = 0; i < length; i++) {
+            touched[(at + i) / 64] |= (bits[i / 64] >> (i % 64) & 1) << ((at + i) % 64);
+        }
+    }
+}
+
 void fut_capture_pages(FutCapture *capture, const uint64_t *keys, size_t count)
 {
+    uint64_t touched[FUT_CAPTURE_PAGES_MAX / 64] = { 0 };
+
     g_assert(count <= FUT_CAPTURE_PAGES_MAX);
+    find_touched(capture, keys, count, touched);
     fut_buf_clear(&capture->stream);
-    fut_delta_encode_full(&capture->stream, &capture->live, &capture->shadow, keys, count, NULL);
+    fut_delta_encode_full(&capture->stream, &capture->live, &capture->shadow, keys, count, touched,
+                          NULL);
 }

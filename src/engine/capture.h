@@ -18,10 +18,11 @@ typedef struct {
 } FutCapturePart;
 
 typedef struct {
-    FutMemory live;      /* guest memory, and the device state as last block */
-    FutMemory shadow;    /* what the backup holds; count == 0 while closed */
-    FutStateImage state; /* the VMM's */
-    bool state_encoded;  /* all of it went into the epoch before: changes are enough for the next */
+    FutMemory live;   /* guest memory, and the device state as last block */
+    FutMemory shadow; /* what the backup holds; count == 0 while closed */
+    FutResident live_resident, shadow_resident; /* while open */
+    FutStateImage state;                        /* the VMM's */
+    bool state_encoded; /* all of it went into the epoch before: changes are enough for the next */
     bool state_whole;
     FutPageSet dirty; /* written since the last capture */
     FutBuf stream;    /* bodies of the epoch's frames, one after the other */

@@ -32,9 +32,10 @@ typedef struct {
 
 /* What a backup holds. Link thread only, unless said otherwise. */
 typedef struct {
-    FutMemory memory; /* guest memory, and the device state image as last block */
-    FutMemory guest;  /* guest memory alone: what an initial copy may touch */
-    FutBuf parts;     /* EPOCH_PART streams of the epoch coming in: u32 length, stream, ... */
+    FutMemory memory;     /* guest memory, and the device state image as last block */
+    FutMemory guest;      /* guest memory alone: what an initial copy may touch */
+    FutResident resident; /* of `guest` */
+    FutBuf parts;         /* EPOCH_PART streams of the epoch coming in: u32 length, stream, ... */
     uint64_t parts_epoch;
     const uint8_t *last; /* stream of the CHECKPOINT being handled */
     size_t last_length;

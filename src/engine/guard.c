@@ -5,10 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
-#include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -145,64 +143,4 @@ bool fut_guard_set(FutGuard *guard, uint8_t *at, size_t length, bool on)
         result = ioctl(guard->fd, UFFDIO_WRITEPROTECT, &call);
     } while (result != 0 && (errno == EAGAIN || errno == EINTR));
     return result == 0;
-}
-
-/* -- what was touched -- */
-
-/* Memory of this process alone, with nothing behind it: what is not in its tables was never written. */
-static bool is_private(const uint8_t *at)
-{
-    FILE *maps = fopen("/proc/self/maps", "re");
-    uint64_t begin, end, inode;
-    char line[512], mode[5];
-    bool found = false;
-
-    while (maps && !found && fgets(line, sizeof(line), maps)) {
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %" SCNu64, &begin, &end, mode,
-                   &inode) == 4 &&
-            (uintptr_t)at >= begin && (uintptr_t)at < end) {
-            found = mode[3] == 'p' && inode == 0;
-            break;
-        }
-    }
-    if (maps) {
-        fclose(maps);
-    }
-    return found;
-}
-
-/* From Documentation/admin-guide/mm/pagemap.rst of Linux: an entry of 64 bits a page, bit 63: in memory, 62: swapped out. */
-static bool read_entries(int fd, const uint8_t *at, uint64_t pages, uint64_t *bits)
-{
-    enum {
-        AT_ONCE = 4096
-    };
-    uint64_t entries[AT_ONCE];
-
-    for (uint64_t page = 0; page < pages; page += AT_ONCE) {
-        uint64_t count = MIN(AT_ONCE, pages - page);
-        off_t offset = (off_t)((((uintptr_t)at >> FUT_PAGE_SHIFT) + page) * sizeof(uint64_t));
-        if (pread(fd, entries, count * sizeof(uint64_t), offset) !=
-            (ssize_t)(count * sizeof(uint64_t))) {
-            return false;
-        }
-        for (uint64_t i = 0; i < count; i++) {
-            bits[(page + i) / 64] |= (uint64_t)(entries[i] >> 62 != 0) << ((page + i) % 64);
-        }
-    }
-    return true;
-}
-
-void fut_guard_resident(const uint8_t *at, uint64_t pages, uint64_t *bits)
-{
-    int fd = is_private(at) ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
-
-    if (fd < 0 || !read_entries(fd, at, pages, bits)) {
-        for (uint64_t page = 0; page < pages; page++) {
-            bits[page / 64] |= 1ull << (page % 64);
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
 }

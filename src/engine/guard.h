@@ -16,7 +16,5 @@ FutGuard *fut_guard_new(const FutMemory *memory, FutGuardFault fault, void *opaq
 void fut_guard_free(FutGuard *guard);
 /* Whole pages. Pages that were never touched are not protected. Any thread. */
 bool fut_guard_set(FutGuard *guard, uint8_t *at, size_t length, bool on);
-/* Sets bit n % 64 of word n / 64 for each page that may hold anything but zeroes: all that were touched. */
-void fut_guard_resident(const uint8_t *at, uint64_t pages, uint64_t *bits);
 
 #endif

@@ -13,7 +13,7 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "fut_log.h"
-#include "guard.h"
+#include "resident.h"
 #include "keeper.h"
 #include "service_internal.h"
 #include "snapper.h"
@@ -121,7 +121,7 @@ static bool host_guard(void *opaque, uint8_t *at, size_t length, bool on)
 
 static void host_resident(void *opaque, const uint8_t *at, uint64_t pages, uint64_t *bits)
 {
-    fut_guard_resident(at, pages, bits);
+    fut_resident_look_at(at, pages, bits);
 }
 
 static void host_probes(void *opaque)

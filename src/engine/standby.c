@@ -31,6 +31,7 @@ bool fut_standby_open(FutEngine *engine, GError **error)
     standby->memory.block[standby->memory.count].base = image;
     standby->memory.block[standby->memory.count].length = FUT_WIRE_STATE_MAX;
     standby->memory.count++;
+    fut_resident_init(&standby->resident, &standby->guest);
     standby->log.max_bytes = engine->config.log_max_bytes;
     engine->standby_open = true;
     return true;
@@ -45,6 +46,7 @@ void fut_standby_close(FutEngine *engine)
 {
     if (engine->standby_open) {
         munmap(state_image(&engine->standby), FUT_WIRE_STATE_MAX);
+        fut_resident_done(&engine->standby.resident);
         fut_buf_done(&engine->standby.parts);
         fut_buf_done(&engine->standby.outputs);
         fut_packets_clear(&engine->standby.log);
@@ -183,7 +185,8 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
 {
     switch (frame->type) {
     case FUT_MSG_PAGES:
-        fut_delta_apply(frame->body, frame->length, &engine->standby.guest);
+        fut_delta_apply(frame->body, frame->length, &engine->standby.guest,
+                        &engine->standby.resident);
         break;
     case FUT_MSG_EPOCH_PART:
         keep_part(&engine->standby, frame);
@@ -244,11 +247,11 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
     uint64_t last_ns = fut_engine_now(engine);
     for (size_t at = 0; at < standby->parts.len;) {
         uint64_t length = fut_get_le64(standby->parts.data + at);
-        fut_delta_apply(standby->parts.data + at + KEPT_HEAD, length, &standby->memory);
+        fut_delta_apply(standby->parts.data + at + KEPT_HEAD, length, &standby->memory, NULL);
         at += KEPT_HEAD + length;
         fut_standby_sign_of_life(engine, &last_ns);
     }
-    fut_delta_apply(standby->last, standby->last_length, &standby->memory);
+    fut_delta_apply(standby->last, standby->last_length, &standby->memory, NULL);
     fut_buf_clear(&standby->outputs);
     fut_buf_append(&standby->outputs, standby->last + standby->last_length,
                    standby->head.outputs_length);

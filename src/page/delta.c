@@ -198,13 +198,20 @@ void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *sha
 }
 
 void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
-                           const uint64_t *keys, size_t count, FutDeltaStats *stats)
+                           const uint64_t *keys, size_t count, const uint64_t *touched,
+                           FutDeltaStats *stats)
 {
     Stream stream = { .out = out, .stats.pages = count };
     for (size_t i = 0; i < count; i++) {
         const uint8_t *page = fut_memory_page(memory, keys[i]);
         uint8_t *copy = fut_memory_page(shadow, keys[i]);
         g_assert(page && copy);
+        if (touched && !(touched[i / 64] >> (i % 64) & 1)) {
+            record_room(&stream, count - i);
+            end_record(&stream, keys[i], FUT_DELTA_ZERO, 0);
+            stream.stats.zero++;
+            continue;
+        }
         /* Untouched memory stays so: written, it would take room on both hosts. */
         if (!fut_delta_is_zero(page) || !fut_delta_is_zero(copy)) {
             memcpy(copy, page, FUT_PAGE_SIZE);

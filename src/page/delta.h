@@ -33,6 +33,7 @@
 
 #include "fut_buf.h"
 #include "pageset.h"
+#include "resident.h"
 
 typedef enum {
     FUT_DELTA_DIFF = 0,
@@ -60,16 +61,22 @@ typedef struct {
 void fut_delta_encode(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
                       const uint64_t *keys, size_t count, FutDeltaStats *stats);
 /* Same, but the peer's copy is unknown: every key gets a ZERO or RAW record and the shadow
- * becomes the page. Safe while the guest writes the page: what is sent is what the shadow holds. */
+ * becomes the page. Safe while the guest writes the page: what is sent is what the shadow holds.
+ * `touched` has a bit for each key: clear where page and shadow are known to be zero, and are not
+ * to be looked at; NULL: nothing is known. */
 void fut_delta_encode_full(FutBuf *out, const FutMemory *memory, const FutMemory *shadow,
-                           const uint64_t *keys, size_t count, FutDeltaStats *stats);
+                           const uint64_t *keys, size_t count, const uint64_t *touched,
+                           FutDeltaStats *stats);
 /* Walks a stream from the peer without applying it: structure, kinds, and every key inside
  * `memory`. FUT_ERR_PEER on the first fault. *ret_records may be NULL. */
 bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memory,
                      size_t *ret_records, GError **error);
 /* Applies a stream that fut_delta_check() accepted for this memory (assertion otherwise). The
- * stream must be a copy of the peer's bytes that nobody can change any more. */
-void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory);
+ * stream must be a copy of the peer's bytes that nobody can change any more. With `resident`, of
+ * this memory, pages that were never touched stay so where long runs of them are zero; NULL: as if
+ * all were touched. */
+void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory,
+                     const FutResident *resident);
 
 /* The implementations, for tests and benchmarks. Returns false when this CPU lacks it. */
 typedef enum {

@@ -139,6 +139,10 @@ static const uint8_t *apply_diff(uint8_t *page, const uint8_t *from)
     return from;
 }
 
+/* Runs of ZERO records that are looked up before their pages are read. */
+#define ZERO_RUN_MIN 8
+#define ZERO_RUN_MAX 512
+
 /* Applies a record's body; returns past it. */
 static const uint8_t *apply_body(FutDeltaKind kind, uint8_t *page, const uint8_t *from,
                                  const uint8_t *end, FutDense *dense)
@@ -160,7 +164,40 @@ static const uint8_t *apply_body(FutDeltaKind kind, uint8_t *page, const uint8_t
     g_assert_not_reached();
 }
 
-void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory)
+/* The ZERO record `head` and those of the pages that follow it. Returns past them. */
+static const uint8_t *apply_zeroes(const uint8_t *at, const uint8_t *end, const FutMemory *memory,
+                                   const FutResident *resident, Head *head)
+{
+    uint64_t first = head->key, count = 1, bits[ZERO_RUN_MAX / 64] = { 0 };
+
+    while (at < end && count < ZERO_RUN_MAX) {
+        Head next = { 0 };
+        size_t step = read_head(at, (size_t)(end - at), head->key, &next);
+        if (step == 0 || next.kind != FUT_DELTA_ZERO || next.key != first + count ||
+            fut_key_block(next.key) != fut_key_block(first)) {
+            break;
+        }
+        *head = next;
+        at += step;
+        count++;
+    }
+    if (count >= ZERO_RUN_MIN) {
+        fut_resident_look(resident, memory, first, count, bits);
+    } else {
+        bits[0] = ~0ull;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *page = fut_memory_page(memory, first + i);
+        g_assert(page);
+        if (bits[i / 64] >> (i % 64) & 1) {
+            apply_body(FUT_DELTA_ZERO, page, NULL, NULL, NULL);
+        }
+    }
+    return at;
+}
+
+void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory,
+                     const FutResident *resident)
 {
     const uint8_t *end = stream + length;
     FutDense dense = { 0 };
@@ -169,7 +206,10 @@ void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memo
         size_t step = read_head(stream, (size_t)(end - stream), head.key, &head);
         uint8_t *page = step > 0 ? fut_memory_page(memory, head.key) : NULL;
         g_assert(page);
-        stream = apply_body(head.kind, page, stream + step, end, &dense);
+        stream += step;
+        stream = head.kind == FUT_DELTA_ZERO && resident
+                     ? apply_zeroes(stream, end, memory, resident, &head)
+                     : apply_body(head.kind, page, stream, end, &dense);
     }
     g_assert(stream == end);
 }

@@ -15,7 +15,7 @@ static FutMemory memory_new(void)
     FutMemory memory = { .count = BLOCKS };
     for (unsigned i = 0; i < BLOCKS; i++) {
         memory.block[i].length = block_pages[i] * FUT_PAGE_SIZE;
-        memory.block[i].base = g_malloc0(memory.block[i].length);
+        memory.block[i].base = g_aligned_alloc0(block_pages[i], FUT_PAGE_SIZE, FUT_PAGE_SIZE);
     }
     return memory;
 }
@@ -23,7 +23,7 @@ static FutMemory memory_new(void)
 static void memory_done(FutMemory *memory)
 {
     for (unsigned i = 0; i < BLOCKS; i++) {
-        g_free(memory->block[i].base);
+        g_aligned_free(memory->block[i].base);
     }
 }
 
@@ -45,12 +45,25 @@ static void send_on(const FutMemory *written, const FutMemory *blank)
     }
     fut_delta_encode(&stream, written, blank, keys.keys, keys.count, NULL);
     g_assert(fut_delta_check(stream.data, stream.len, &third, NULL, NULL));
-    fut_delta_apply(stream.data, stream.len, &third);
+    fut_delta_apply(stream.data, stream.len, &third, NULL);
     assert_same(written, blank);
     assert_same(written, &third);
     fut_buf_done(&stream);
     fut_pageset_done(&keys);
     memory_done(&third);
+}
+
+/* The same stream, with pages that were never touched left alone. */
+static void apply_again(const uint8_t *data, size_t size, const FutMemory *expected)
+{
+    FutMemory memory = memory_new();
+    FutResident resident;
+
+    fut_resident_init(&resident, &memory);
+    fut_delta_apply(data, size, &memory, &resident);
+    assert_same(&memory, expected);
+    fut_resident_done(&resident);
+    memory_done(&memory);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -60,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t records = 0;
     if (fut_delta_check(data, size, &memory, &records, &error)) {
         g_assert(records <= size);
-        fut_delta_apply(data, size, &memory);
+        fut_delta_apply(data, size, &memory, NULL);
+        apply_again(data, size, &memory);
         send_on(&memory, &blank);
     } else {
         g_assert(error && error->message[0]);

@@ -202,7 +202,6 @@ def resident_mb(vm):
         return sum(int(line.split()[1]) for line in handle if line.startswith(("RssAnon", "RssShmem"))) // 1024
 
 
-@pytest.mark.long
 def test_much_memory_that_is_not_used(lab):
     """8 GB, of which the guest touched some hundred MB: neither host spends memory on the rest."""
     active, backup = pair(lab, Machine(kind="q35", memory_mb=8192))

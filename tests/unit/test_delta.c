@@ -62,7 +62,7 @@ static size_t carry(World *w, const uint64_t *keys, size_t count, FutDeltaStats 
     fut_delta_encode(&w->out, &w->memory, &w->shadow, keys, count, stats);
     g_assert_true(fut_delta_check(w->out.data, w->out.len, &w->remote, &records, &error));
     g_assert_no_error(error);
-    fut_delta_apply(w->out.data, w->out.len, &w->remote);
+    fut_delta_apply(w->out.data, w->out.len, &w->remote, NULL);
     g_assert_true(memcmp(w->live, w->copy, PAGES * FUT_PAGE_SIZE) == 0);
     g_assert_true(memcmp(w->live, w->peer, PAGES * FUT_PAGE_SIZE) == 0);
     return records;
@@ -319,13 +319,13 @@ static void test_full(void)
     memset(w.live, 0x11, FUT_PAGE_SIZE);
     memset(w.copy, 0x11, 3 * FUT_PAGE_SIZE); /* page 0 equals its shadow and is sent all the same */
     memset(w.peer, 0x99, 3 * FUT_PAGE_SIZE);
-    fut_delta_encode_full(&w.out, &w.memory, &w.shadow, keys, 3, &stats);
+    fut_delta_encode_full(&w.out, &w.memory, &w.shadow, keys, 3, NULL, &stats);
     g_assert_cmpuint(w.out.len, ==, 3 + FUT_PAGE_SIZE);
     g_assert_cmpuint(stats.pages, ==, 3);
     g_assert_cmpuint(stats.raw, ==, 1);
     g_assert_cmpuint(stats.zero, ==, 2);
     g_assert_true(fut_delta_check(w.out.data, w.out.len, &w.remote, NULL, NULL));
-    fut_delta_apply(w.out.data, w.out.len, &w.remote);
+    fut_delta_apply(w.out.data, w.out.len, &w.remote, NULL);
     g_assert_true(memcmp(w.live, w.copy, PAGES * FUT_PAGE_SIZE) == 0);
     g_assert_true(memcmp(w.live, w.peer, PAGES * FUT_PAGE_SIZE) == 0);
     world_done(&w);
@@ -340,11 +340,47 @@ static void test_untouched_stays_untouched(void)
     FutMemory memory = { .count = 1, .block = { { zero, FUT_PAGE_SIZE } } };
     FutBuf out = { 0 };
 
-    fut_delta_encode_full(&out, &memory, &memory, &key, 1, NULL);
+    fut_delta_encode_full(&out, &memory, &memory, &key, 1, NULL, NULL);
     g_assert_cmpuint(out.len, ==, 1);
-    fut_delta_apply(out.data, out.len, &memory);
+    fut_delta_apply(out.data, out.len, &memory, NULL);
     fut_buf_done(&out);
     munmap(zero, FUT_PAGE_SIZE);
+}
+
+/* A run of pages of which some were touched: the others are neither read nor written. */
+static void test_untouched_run(void)
+{
+    enum {
+        RUN = 200
+    };
+    void *base =
+        mmap(NULL, RUN * FUT_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    g_assert_true(base != MAP_FAILED);
+    madvise(base, RUN * FUT_PAGE_SIZE, MADV_NOHUGEPAGE);
+    FutMemory memory = { .count = 1, .block = { { base, RUN * FUT_PAGE_SIZE } } };
+    FutResident resident;
+    FutBuf out = { 0 };
+    uint64_t keys[RUN], touched[(RUN + 63) / 64] = { 0 }, bits[(RUN + 63) / 64] = { 0 };
+
+    for (unsigned i = 0; i < RUN; i++) {
+        keys[i] = fut_key(0, i);
+    }
+    memset(fut_memory_page(&memory, 70), 0x77, FUT_PAGE_SIZE);
+    memset(fut_memory_page(&memory, 199), 0x77, FUT_PAGE_SIZE);
+    fut_resident_init(&resident, &memory);
+    fut_delta_encode_full(&out, &memory, &memory, keys, RUN, touched, NULL);
+    g_assert_cmpuint(out.len, ==, RUN);
+    g_assert_true(fut_delta_check(out.data, out.len, &memory, NULL, NULL));
+    fut_delta_apply(out.data, out.len, &memory, &resident);
+    fut_resident_look(&resident, &memory, 0, RUN, bits);
+    for (unsigned i = 0; i < RUN; i++) {
+        g_assert_cmpint(bits[i / 64] >> (i % 64) & 1, ==, i == 70 || i == 199);
+    }
+    g_assert_true(fut_memory_page(&memory, 70)[FUT_PAGE_SIZE - 1] == 0);
+    g_assert_true(fut_memory_page(&memory, 199)[FUT_PAGE_SIZE - 1] == 0);
+    fut_resident_done(&resident);
+    fut_buf_done(&out);
+    munmap(base, RUN * FUT_PAGE_SIZE);
 }
 
 typedef struct {
@@ -372,9 +408,9 @@ static void test_full_while_written(void)
     GThread *thread = g_thread_new("guest", write_all_the_time, &writer);
     for (unsigned i = 0; i < 3000; i++) {
         fut_buf_clear(&w.out);
-        fut_delta_encode_full(&w.out, &w.memory, &w.shadow, &key, 1, NULL);
+        fut_delta_encode_full(&w.out, &w.memory, &w.shadow, &key, 1, NULL, NULL);
         g_assert_true(fut_delta_check(w.out.data, w.out.len, &w.remote, NULL, NULL));
-        fut_delta_apply(w.out.data, w.out.len, &w.remote);
+        fut_delta_apply(w.out.data, w.out.len, &w.remote, NULL);
         g_assert_true(memcmp(w.copy, w.peer, FUT_PAGE_SIZE) == 0);
     }
     g_atomic_int_set(&writer.stop, 1);
@@ -536,7 +572,7 @@ static void test_apply_unchecked_is_our_fault(void)
         World w;
         world_init(&w);
         *(uint8_t *)fut_buf_extend(&w.out, 1) = 7 << 3 | FUT_DELTA_ZERO;
-        fut_delta_apply(w.out.data, w.out.len, &w.remote);
+        fut_delta_apply(w.out.data, w.out.len, &w.remote, NULL);
         return;
     }
     g_test_trap_subprocess(NULL, 0, 0);
@@ -557,6 +593,7 @@ int main(int argc, char **argv)
     g_test_add_func("/delta/implementations-agree", test_implementations_agree);
     g_test_add_func("/delta/every-word", test_every_word);
     g_test_add_func("/delta/full", test_full);
+    g_test_add_func("/delta/untouched-run", test_untouched_run);
     g_test_add_func("/delta/untouched-stays-untouched", test_untouched_stays_untouched);
     if (!FUT_THREAD_SANITIZER) {
         g_test_add_func("/delta/full-while-written", test_full_while_written);

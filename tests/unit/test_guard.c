@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "guard.h"
+#include "resident.h"
 
 #define PAGES 64
 #define HUGE_PAGE (2u << 20)
@@ -109,7 +110,7 @@ static void test_touched_pages(void)
     madvise(base, PAGES * FUT_PAGE_SIZE, MADV_NOHUGEPAGE);
     base[3 * FUT_PAGE_SIZE] = 1;
     base[63 * FUT_PAGE_SIZE] = 1;
-    fut_guard_resident(base, PAGES, bits);
+    fut_resident_look_at(base, PAGES, bits);
     g_assert_cmphex(bits[0], ==, 1ull << 3 | 1ull << 63);
     munmap(base, PAGES * FUT_PAGE_SIZE);
 
@@ -118,7 +119,7 @@ static void test_touched_pages(void)
     base = mmap(NULL, PAGES * FUT_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
                 0);
     g_assert_true(base != MAP_FAILED);
-    fut_guard_resident(base, PAGES, bits);
+    fut_resident_look_at(base, PAGES, bits);
     g_assert_cmphex(bits[0], ==, ~0ull);
     munmap(base, PAGES * FUT_PAGE_SIZE);
 }
