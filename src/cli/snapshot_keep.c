@@ -27,14 +27,17 @@ static json_t *damages_json(const FutVerifyReport *report)
     return list;
 }
 
-static void print_damage(const FutDamage *damage)
+static void print_damage(const FutDamage *damage, bool all_known)
 {
     printf("%s", damage->what);
     for (guint s = 0; s < damage->snapshots->len; s++) {
         printf("%s %" G_GUINT64_FORMAT,
                s ? "," : "\n  cannot be restored:", g_array_index(damage->snapshots, uint64_t, s));
     }
-    printf("%s\n", damage->snapshots->len ? "" : "\n  no snapshot needs it");
+    printf("%s\n", damage->snapshots->len ? ""
+                   : all_known            ? "\n  no snapshot needs it"
+                                          : "\n  needed by no other snapshot than, perhaps, those "
+                                            "whose manifest is damaged");
 }
 
 static void print_verify(const FutVerifyReport *report, bool json)
@@ -43,14 +46,14 @@ static void print_verify(const FutVerifyReport *report, bool json)
 
     if (json) {
         fut_snapshot_print_json(
-            json_pack("{s:b, s:i, s:i, s:I, s:I, s:o}", "good", report->damages->len == 0,
-                      "snapshots", (int)report->snapshots, "files", (int)report->files, "records",
-                      (json_int_t)report->records, "bytes", (json_int_t)report->bytes, "damages",
-                      damages_json(report)));
+            json_pack("{s:b, s:i, s:i, s:i, s:I, s:I, s:o}", "good", report->damages->len == 0,
+                      "snapshots", (int)report->snapshots, "unread", (int)report->unread, "files",
+                      (int)report->files, "records", (json_int_t)report->records, "bytes",
+                      (json_int_t)report->bytes, "damages", damages_json(report)));
         return;
     }
     for (guint i = 0; i < report->damages->len; i++) {
-        print_damage(report->damages->pdata[i]);
+        print_damage(report->damages->pdata[i], report->unread == 0);
     }
     printf("%u snapshots, %u pack files, %" G_GUINT64_FORMAT " records, %s read: %s\n",
            report->snapshots, report->files, report->records, size,

@@ -41,7 +41,7 @@ static bool list(int argc, char **argv, const FutSnapshotOptions *options, GErro
         printf("no snapshot in %s\n", argv[0]);
     }
     for (guint i = 0; i < damaged->len; i++) {
-        fprintf(stderr, "futago: %s\n", (char *)damaged->pdata[i]);
+        fprintf(stderr, "futago: %s\n", ((FutDamagedSnapshot *)damaged->pdata[i])->what);
     }
     return true;
 }

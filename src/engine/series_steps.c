@@ -308,21 +308,52 @@ FutStep fut_series_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
     return step;
 }
 
+/* Some microseconds' worth. */
+#define COUNT_PAGES (1u << 18)
+
+/* One piece, under the lock: short, for a vCPU may wait for it. -1: it is not copying any more; 0: the map has no more; else there is more. */
+static int count_piece(FutSeries *series, const FutPageMap *map, unsigned *block, uint64_t *page,
+                       uint64_t *count)
+{
+    int more = -1;
+
+    g_mutex_lock(&series->lock);
+    if (g_atomic_int_get(&series->phase) == FUT_SERIES_COPYING) {
+        more = *block < map->count;
+        if (more && !fut_pagemap_count_part(map, *block, page, COUNT_PAGES, count)) {
+            ++*block;
+            *page = 0;
+        }
+    }
+    g_mutex_unlock(&series->lock);
+    return more;
+}
+
+static bool count_pages(FutSeries *series, const FutPageMap *map, unsigned shift, uint64_t *sum)
+{
+    uint64_t page = 0, count = 0;
+    unsigned block = 0;
+    int more;
+
+    do {
+        more = count_piece(series, map, &block, &page, &count);
+    } while (more > 0);
+    *sum += count << shift;
+    return more == 0;
+}
+
+/* What is copied while this counts may be in one sum and not in the other: so no more than all. */
 double fut_series_share(FutEngine *engine)
 {
     FutSeries *series = &engine->series;
+    unsigned shift = engine->config.series_chunk_shift - FUT_PAGE_SHIFT;
+    uint64_t all = 0, done = 0;
 
-    g_mutex_lock(&series->lock);
-    double share = 0;
-    if (series->phase == FUT_SERIES_COPYING) {
-        uint64_t pages = fut_pagemap_count(&series->set);
-        uint64_t chunks = fut_pagemap_count(&series->chunks_set);
-        unsigned shift = engine->config.series_chunk_shift - FUT_PAGE_SHIFT;
-        uint64_t all = pages + (chunks << shift);
-        uint64_t done =
-            fut_pagemap_count(&series->taken) + (fut_pagemap_count(&series->chunks_taken) << shift);
-        share = all > 0 ? (double)done / (double)all : 1;
+    if (!count_pages(series, &series->set, 0, &all) ||
+        !count_pages(series, &series->chunks_set, shift, &all) ||
+        !count_pages(series, &series->taken, 0, &done) ||
+        !count_pages(series, &series->chunks_taken, shift, &done)) {
+        return 0;
     }
-    g_mutex_unlock(&series->lock);
-    return share;
+    return all > 0 ? MIN(1.0, (double)done / (double)all) : 1;
 }

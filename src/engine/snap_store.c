@@ -14,6 +14,7 @@ struct FutSnapStore {
     FutSnapshotWriter *writer; /* NULL: none begun */
     FutSnapshotInfo *info;     /* of the last one that was committed */
     unsigned blocks;
+    char *damage; /* owned; of the parent */
 };
 
 FutSnapStore *fut_snap_store_open(const char *path, GError **error)
@@ -40,6 +41,7 @@ void fut_snap_store_close(FutSnapStore *store)
     if (store) {
         fut_snap_store_abort(store);
         fut_snapshot_info_free(store->info);
+        g_free(store->damage);
         fut_store_close(store->store);
         g_free(store);
     }
@@ -48,6 +50,11 @@ void fut_snap_store_close(FutSnapStore *store)
 const FutSnapshotInfo *fut_snap_store_info(const FutSnapStore *store)
 {
     return store->info;
+}
+
+const char *fut_snap_store_damage(const FutSnapStore *store)
+{
+    return store->damage;
 }
 
 bool fut_snap_store_prune(FutSnapStore *store, const FutPrunePolicy *policy, uint64_t write_max,
@@ -116,25 +123,37 @@ static FutSnapshotInfo *describe(FutVmm *vmm, const char *vm, const char *reason
     return g_steal_pointer(&info);
 }
 
+/* The parent was deleted, is another machine's, or is damaged; if it was something else that fails here, too. *failure: of the attempt before. */
+static void begin_full(FutSnapStore *store, FutSnapshotInfo *info, uint64_t min_free,
+                       GError **failure)
+{
+    GError *again = NULL;
+
+    info->parent = 0;
+    store->writer = fut_store_begin(store->store, info, min_free, LOCK_WAIT_MS, &again);
+    if (store->writer && g_error_matches(*failure, FUT_ERROR, FUT_ERR_IO)) {
+        store->damage = g_strdup((*failure)->message);
+    }
+    g_clear_error(failure);
+    *failure = again;
+}
+
 bool fut_snap_store_begin(FutSnapStore *store, FutVmm *vmm, const char *vm, const char *reason,
                           uint64_t *parent, uint64_t min_free, GError **error)
 {
     g_autoptr(FutSnapshotInfo) info = describe(vmm, vm, reason, error);
     g_autoptr(GError) failure = NULL;
 
+    g_clear_pointer(&store->damage, g_free);
     if (!info) {
         return false;
     }
     store->blocks = vmm->ops->memory(vmm)->count;
     info->parent = *parent;
     store->writer = fut_store_begin(store->store, info, min_free, LOCK_WAIT_MS, &failure);
-    if (!store->writer && *parent != 0 &&
-        (g_error_matches(failure, FUT_ERROR, FUT_ERR_STATE) ||
-         g_error_matches(failure, FUT_ERROR, FUT_ERR_MISMATCH))) {
-        /* Its parent was deleted, or is another machine's. */
-        g_clear_error(&failure);
-        *parent = info->parent = 0;
-        store->writer = fut_store_begin(store->store, info, min_free, LOCK_WAIT_MS, &failure);
+    if (!store->writer && *parent != 0 && !g_error_matches(failure, FUT_ERROR, FUT_ERR_BUSY)) {
+        begin_full(store, info, min_free, &failure);
+        *parent = store->writer ? 0 : *parent;
     }
     if (!store->writer) {
         g_propagate_error(error, g_steal_pointer(&failure));
@@ -144,13 +163,24 @@ bool fut_snap_store_begin(FutSnapStore *store, FutVmm *vmm, const char *vm, cons
 
 /* -- the sink -- */
 
+/* What a put returned, noting whose fault it was. */
+static bool put_done(FutSnapStore *store, bool good, GError **error)
+{
+    if (!good && fut_snapshot_parent_damaged(store->writer) && !store->damage) {
+        store->damage = g_strdup(error && *error ? (*error)->message : "its files");
+    }
+    return good;
+}
+
 static bool put_pages(void *sink, unsigned block, uint64_t page, const uint8_t *data,
                       uint64_t count, GError **error)
 {
     FutSnapStore *store = sink;
 
-    return fut_snapshot_put(store->writer, block, page << FUT_PAGE_SHIFT, data,
-                            count << FUT_PAGE_SHIFT, error);
+    return put_done(store,
+                    fut_snapshot_put(store->writer, block, page << FUT_PAGE_SHIFT, data,
+                                     count << FUT_PAGE_SHIFT, error),
+                    error);
 }
 
 static bool put_disk(void *sink, unsigned disk, uint64_t offset, const uint8_t *data,
@@ -159,8 +189,10 @@ static bool put_disk(void *sink, unsigned disk, uint64_t offset, const uint8_t *
     FutSnapStore *store = sink;
     unsigned area = store->blocks + disk;
 
-    return data ? fut_snapshot_put(store->writer, area, offset, data, length, error)
-                : fut_snapshot_put_zeroes(store->writer, area, offset, length, error);
+    bool good = data ? fut_snapshot_put(store->writer, area, offset, data, length, error)
+                     : fut_snapshot_put_zeroes(store->writer, area, offset, length, error);
+
+    return put_done(store, good, error);
 }
 
 static bool commit(void *sink, const FutSeriesCut *cut, GError **error)

@@ -14,11 +14,14 @@ extern const FutSeriesSinkOps fut_snap_store_ops; /* of a FutSnapStore */
 FutSnapStore *fut_snap_store_open(const char *path, GError **error);
 /* Also a snapshot that was begun is given up. Takes NULL. */
 void fut_snap_store_close(FutSnapStore *store);
-/* Begins a snapshot of the VM: the difference to `parent`, or a full one (0; also when the parent is there no more: *parent becomes 0).
- * Frees nothing of what it is given. FUT_ERR_STATE when less than min_free bytes would stay free. */
+/* Begins a snapshot of the VM: the difference to `parent`, or a full one (0; also when the parent is there no more or is damaged: *parent
+ * becomes 0). Frees nothing of what it is given. FUT_ERR_STATE when less than min_free bytes would stay free. */
 bool fut_snap_store_begin(FutSnapStore *store, FutVmm *vmm, const char *vm, const char *reason,
                           uint64_t *parent, uint64_t min_free, GError **error);
 void fut_snap_store_abort(FutSnapStore *store);
+/* Since the last begin: what is damaged of the parent. If the snapshot did not come about because of it a full one will do. NULL: nothing.
+ * Borrowed. */
+const char *fut_snap_store_damage(const FutSnapStore *store);
 /* Between snapshots: as fut_store_prune(). */
 bool fut_snap_store_prune(FutSnapStore *store, const FutPrunePolicy *policy, uint64_t write_max,
                           FutPruneReport *ret, GError **error);

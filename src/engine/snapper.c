@@ -115,18 +115,29 @@ static bool make_steps(FutSnapper *snapper, FutSeriesCut *ret, GError **error)
     return step == FUT_STEP_DONE;
 }
 
-static bool take(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOutcome *outcome,
-                 GError **error)
+static void tell_damaged(FutSnapper *snapper, uint64_t parent)
+{
+    g_autofree char *text = g_strdup_printf(
+        "snapshot %" G_GUINT64_FORMAT
+        " in %s is damaged (%s): this one is taken in full; futago snapshot verify %s says what "
+        "else that costs",
+        parent, snapper->store_path, fut_snap_store_damage(snapper->store), snapper->store_path);
+    fut_service_report(snapper->service, "FUT-246", text);
+}
+
+static bool take_once(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOutcome *outcome,
+                      GError **error)
 {
     FutService *service = snapper->service;
-
-    if (!use_store(snapper, order->store, error)) {
-        return false;
-    }
     uint64_t parent = fut_series_based(service->engine) && !order->full ? snapper->parent : 0;
+    uint64_t wanted = parent;
     if (!fut_snap_store_begin(snapper->store, service->vmm, service->options->vm, order->reason,
                               &parent, order->min_free, error)) {
         return false;
+    }
+    if (fut_snap_store_damage(snapper->store)) {
+        tell_damaged(snapper, wanted);
+        snapper->parent = 0;
     }
     FutSeriesOrder series = { &fut_snap_store_ops, snapper->store, parent == 0, order->hash };
     if (!fut_series_begin(service->engine, &series, error) ||
@@ -139,6 +150,28 @@ static bool take(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOutcome 
     outcome->parent = info->parent;
     outcome->stored = info->stored;
     return true;
+}
+
+/* A damaged parent costs a full snapshot, not all that would follow. */
+static bool take(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOutcome *outcome,
+                 GError **error)
+{
+    GError *failure = NULL;
+
+    if (!use_store(snapper, order->store, error)) {
+        return false;
+    }
+    bool good = take_once(snapper, order, outcome, &failure);
+    if (!good && fut_snap_store_damage(snapper->store) && snapper->parent != 0) {
+        tell_damaged(snapper, snapper->parent);
+        g_clear_error(&failure);
+        snapper->parent = 0;
+        good = take_once(snapper, order, outcome, &failure);
+    }
+    if (failure) {
+        g_propagate_error(error, failure);
+    }
+    return good;
 }
 
 /* -- telling of it -- */

@@ -80,12 +80,28 @@ void fut_pagemap_clear(FutPageMap *map)
     }
 }
 
+bool fut_pagemap_count_part(const FutPageMap *map, unsigned block, uint64_t *page, uint64_t most,
+                            uint64_t *count)
+{
+    g_assert(*page % 64 == 0 && most % 64 == 0);
+    size_t word = *page / 64, end = MIN(words_of(map, block), word + most / 64);
+
+    if (word >= end) {
+        return false;
+    }
+    for (; word < end; word++) {
+        *count += (unsigned)__builtin_popcountll(map->block[block].bits[word]);
+    }
+    *page = word * 64;
+    return true;
+}
+
 uint64_t fut_pagemap_count(const FutPageMap *map)
 {
     uint64_t count = 0;
     for (unsigned i = 0; i < map->count; i++) {
-        for (size_t word = 0; word < words_of(map, i); word++) {
-            count += (unsigned)__builtin_popcountll(map->block[i].bits[word]);
+        uint64_t page = 0;
+        while (fut_pagemap_count_part(map, i, &page, 1u << 30, &count)) {
         }
     }
     return count;

@@ -40,6 +40,9 @@ void fut_pagemap_add_keys(FutPageMap *map, const uint64_t *keys, size_t count);
 void fut_pagemap_add_all(FutPageMap *map);
 void fut_pagemap_clear(FutPageMap *map);
 uint64_t fut_pagemap_count(const FutPageMap *map);
+/* Likewise of one block, at most `most` pages (a multiple of 64) from *page on, which is one, too; moves *page on. False: the block ends there. */
+bool fut_pagemap_count_part(const FutPageMap *map, unsigned block, uint64_t *page, uint64_t most,
+                            uint64_t *count);
 /* Adds what is in `from`, which has the same blocks. */
 void fut_pagemap_merge(FutPageMap *map, const FutPageMap *from);
 /* The first run of set pages at or after *key, within one block, at most `most` pages long. False: none. */

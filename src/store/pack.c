@@ -165,6 +165,7 @@ static void clear_pack(gpointer opaque)
         pack->fs->ops->close(pack->fs, pack->file);
     }
     g_free(pack->entries);
+    g_free(pack->looked_at);
     g_free(pack->name);
 }
 
@@ -257,6 +258,24 @@ bool fut_pack_read_stored(const FutPack *pack, size_t at, uint8_t stored[F_SIZE 
         return fail_frame(pack, entry, "is another than the index says", error);
     }
     return true;
+}
+
+bool fut_pack_frame_holds(FutPack *pack, size_t at)
+{
+    enum {
+        UNKNOWN,
+        HOLDS,
+        DAMAGED
+    };
+    uint8_t stored[F_SIZE + FUT_GROUP_BYTES];
+
+    if (!pack->looked_at) {
+        pack->looked_at = g_new0(uint8_t, pack->count);
+    }
+    if (pack->looked_at[at] == UNKNOWN) {
+        pack->looked_at[at] = fut_pack_read_stored(pack, at, stored, NULL) ? HOLDS : DAMAGED;
+    }
+    return pack->looked_at[at] == HOLDS;
 }
 
 bool fut_pack_read_frame(const FutPack *pack, size_t at, ZSTD_DCtx *unpacker,

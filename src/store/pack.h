@@ -32,6 +32,7 @@ typedef struct {
     uint64_t length, entries_at, hash_count, hashes_check;
     FutPackEntry *entries;
     size_t count;
+    uint8_t *looked_at; /* for each frame: what a look found; NULL: none was made */
 } FutPack;
 
 /* FUT_ERR_IO names the file and what is wrong with it. */
@@ -64,6 +65,8 @@ bool fut_pack_read_stored(const FutPack *pack, size_t entry,
 /* Its records, one after the other. */
 bool fut_pack_read_frame(const FutPack *pack, size_t entry, ZSTD_DCtx *unpacker,
                          uint8_t records[FUT_GROUP_BYTES], GError **error);
+/* Does its checksum hold? Reads it, the first time. */
+bool fut_pack_frame_holds(FutPack *pack, size_t entry);
 /* `count` hashes from number `first` on. */
 bool fut_pack_read_hashes(const FutPack *pack, uint64_t first, size_t count, uint8_t *hashes,
                           GError **error);

@@ -26,6 +26,7 @@ struct FutSnapshotWriter {
     uint64_t finished_bytes; /* of packs that are done */
     uint32_t first_pack;     /* numbers from here on are this snapshot's; 0: none yet */
     bool state_put, failed;
+    bool parent_damaged; /* what it has of the parent cannot be read */
 };
 
 /* Level 1 is over units, level `height` is the root. */
@@ -108,12 +109,19 @@ static bool need_pack(FutSnapshotWriter *writer, GError **error)
     return writer->pack != NULL;
 }
 
-static bool is_mine(const FutSnapshotWriter *writer, uint64_t place)
+static bool is_own_pack(const FutSnapshotWriter *writer, uint32_t number)
+{
+    return writer->first_pack && number >= writer->first_pack;
+}
+
+/* In a file, and whole there: a snapshot in full repairs what it finds damaged by storing it anew. */
+static bool is_there(const FutSnapshotWriter *writer, uint64_t place)
 {
     FutPack *pack;
     size_t entry;
 
-    return fut_pack_set_find(&writer->set, place, &pack, &entry);
+    return fut_pack_set_find(&writer->set, place, &pack, &entry) &&
+           (is_own_pack(writer, pack->first) || fut_pack_frame_holds(pack, entry));
 }
 
 /* Known, and still there: in a file, or in the pack that is being written (whose number is above all files'). */
@@ -121,7 +129,7 @@ static uint64_t find_known(const FutSnapshotWriter *writer, const uint8_t *hash,
 {
     uint64_t place = fut_known_records_find(writer->store->known, hash);
 
-    return place && ((current && fut_place_pack(place) == current) || is_mine(writer, place))
+    return place && ((current && fut_place_pack(place) == current) || is_there(writer, place))
                ? place
                : 0;
 }
@@ -205,6 +213,7 @@ static bool load_node(FutSnapshotWriter *writer, Node *node, uint64_t place, GEr
         return true;
     }
     if (!read_record(writer, place, record, error)) {
+        writer->parent_damaged |= !is_own_pack(writer, fut_place_pack(place));
         return false;
     }
     for (unsigned i = 0; i < FUT_NODE_PLACES; i++) {
@@ -507,6 +516,11 @@ void fut_snapshot_note_times(FutSnapshotWriter *writer, uint64_t time_us, uint64
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer)
 {
     return writer->info->id;
+}
+
+bool fut_snapshot_parent_damaged(const FutSnapshotWriter *writer)
+{
+    return writer->parent_damaged;
 }
 
 FutWriteStats fut_snapshot_write_stats(const FutSnapshotWriter *writer)

@@ -359,10 +359,26 @@ static gint by_time(gconstpointer a, gconstpointer b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+static void damaged_free(gpointer opaque)
+{
+    FutDamagedSnapshot *damaged = opaque;
+
+    g_free(damaged->what);
+    g_free(damaged);
+}
+
+static FutDamagedSnapshot *damaged_new(uint64_t id, const char *what)
+{
+    FutDamagedSnapshot *damaged = g_new(FutDamagedSnapshot, 1);
+
+    *damaged = (FutDamagedSnapshot){ id, g_strdup(what) };
+    return damaged;
+}
+
 GPtrArray *fut_store_list(FutStore *store, GPtrArray **ret_damaged, GError **error)
 {
     g_autoptr(GPtrArray) names = fut_store_names(store, error);
-    g_autoptr(GPtrArray) damaged = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) damaged = g_ptr_array_new_with_free_func(damaged_free);
     GPtrArray *all;
     uint64_t id;
 
@@ -379,7 +395,7 @@ GPtrArray *fut_store_list(FutStore *store, GPtrArray **ret_damaged, GError **err
         if (info) {
             g_ptr_array_add(all, info);
         } else if (!g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE)) { /* deleted meanwhile */
-            g_ptr_array_add(damaged, g_strdup(fault->message));
+            g_ptr_array_add(damaged, damaged_new(id, fault->message));
         }
     }
     g_ptr_array_sort(all, by_time);

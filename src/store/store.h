@@ -90,11 +90,17 @@ FutStore *fut_store_open_fs(FutStoreFs *take_fs, FutStoreMode mode, GError **err
 void fut_store_close(FutStore *store);
 const char *fut_store_path(const FutStore *store);
 
-/* All whole snapshots, oldest first: GPtrArray of FutSnapshotInfo, caller unrefs. *ret_damaged (if not NULL) gets a line for each manifest
- * that cannot be read, with the file's name; such a snapshot is left out. */
+typedef struct {
+    uint64_t id;
+    char *what; /* one line, names the file */
+} FutDamagedSnapshot;
+
+/* All whole snapshots, oldest first: GPtrArray of FutSnapshotInfo, caller unrefs. *ret_damaged (if not NULL) gets a FutDamagedSnapshot for each
+ * manifest that cannot be read; such a snapshot is left out. Takes no lock: also while somebody writes. */
 GPtrArray *fut_store_list(FutStore *store, GPtrArray **ret_damaged, GError **error);
 /* The newest that fits: "" or NULL any; "12" the one with that ID; "2026-11-30T02:10" or "02:10:30" (today, local time), or "-90s", "-5m",
- * "-2h", "-1d": the newest that is not younger. `vm`: of that VM only, NULL any. FUT_ERR_ARG says what there is. */
+ * "-2h", "-1d": the newest that is not younger. `vm`: of that VM only, NULL any. FUT_ERR_ARG says what there is;
+ * FUT_ERR_IO names the manifest that cannot be read and may be the one that is meant. */
 FutSnapshotInfo *fut_store_find(FutStore *store, const char *which, const char *vm, GError **error);
 bool fut_store_delete(FutStore *store, uint64_t id, GError **error);
 
@@ -120,6 +126,8 @@ bool fut_snapshot_put_state(FutSnapshotWriter *writer, const uint8_t *state, siz
 /* What is not known at the beginning. */
 void fut_snapshot_note_times(FutSnapshotWriter *writer, uint64_t time_us, uint64_t stop_ns,
                              uint64_t took_ns, uint64_t memory_hash);
+/* After an error of put or put_zeroes: it is the parent's files, and not this snapshot's, that cannot be read. A full one would do. */
+bool fut_snapshot_parent_damaged(const FutSnapshotWriter *writer);
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer);
 /* Stored so far: units put, of these new ones, bytes written. */
 typedef struct {

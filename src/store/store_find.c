@@ -88,21 +88,45 @@ static bool fits(const FutSnapshotInfo *info, const Wanted *wanted, const char *
            (wanted->id ? info->id == wanted->id : info->time_us <= wanted->time_us);
 }
 
-static void set_missing(const FutStore *store, GPtrArray *all, const GPtrArray *damaged,
-                        const char *which, GError **error)
+/* One whose manifest cannot be read and that can be the one that is meant: that very ID, or the newest, if newer than `found`. NULL: none. */
+static const FutDamagedSnapshot *may_be_meant(const GPtrArray *damaged, const Wanted *wanted,
+                                              const FutSnapshotInfo *found)
 {
-    if (damaged->len > 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "no snapshot '%s' that can be read: %s", which,
-                    (const char *)damaged->pdata[0]);
-    } else if (all->len == 0) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s has no snapshot", fut_store_path(store));
-    } else {
-        const FutSnapshotInfo *first = all->pdata[0], *last = all->pdata[all->len - 1];
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                    "no snapshot '%s' in %s: it has %u, from %" G_GUINT64_FORMAT
-                    " to %" G_GUINT64_FORMAT " (futago snapshot list shows them)",
-                    which, fut_store_path(store), all->len, first->id, last->id);
+    uint64_t above = found && !wanted->id ? found->id : 0;
+    const FutDamagedSnapshot *meant = NULL;
+
+    for (guint i = 0; i < damaged->len; i++) {
+        const FutDamagedSnapshot *is = damaged->pdata[i];
+        if (wanted->id ? wanted->id == is->id : is->id > above) {
+            above = is->id;
+            meant = is;
+        }
     }
+    return meant;
+}
+
+static void set_missing(const FutStore *store, GPtrArray *all, const char *which, GError **error)
+{
+    if (all->len == 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "%s has no snapshot", fut_store_path(store));
+        return;
+    }
+    const FutSnapshotInfo *first = all->pdata[0], *last = all->pdata[all->len - 1];
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                "no snapshot '%s' in %s: it has %u, from %" G_GUINT64_FORMAT
+                " to %" G_GUINT64_FORMAT " (futago snapshot list shows them)",
+                which, fut_store_path(store), all->len, first->id, last->id);
+}
+
+static const FutSnapshotInfo *newest_that_fits(const GPtrArray *all, const Wanted *wanted,
+                                               const char *vm)
+{
+    for (guint i = all->len; i-- > 0;) {
+        if (fits(all->pdata[i], wanted, vm)) {
+            return all->pdata[i];
+        }
+    }
+    return NULL;
 }
 
 FutSnapshotInfo *fut_store_find(FutStore *store, const char *which, const char *vm, GError **error)
@@ -117,11 +141,15 @@ FutSnapshotInfo *fut_store_find(FutStore *store, const char *which, const char *
     if (!all) {
         return NULL;
     }
-    for (guint i = all->len; i-- > 0;) {
-        if (fits(all->pdata[i], &wanted, vm)) {
-            return fut_snapshot_info_copy(all->pdata[i]);
-        }
+    const FutSnapshotInfo *found = newest_that_fits(all, &wanted, vm);
+    const FutDamagedSnapshot *other = may_be_meant(damaged, &wanted, found);
+    if (other) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s%s", other->what,
+                    wanted.id ? "" : "; it may be the one that is meant: name another by its ID");
+        return NULL;
     }
-    set_missing(store, all, damaged, which && *which ? which : "", error);
-    return NULL;
+    if (!found) {
+        set_missing(store, all, which ? which : "", error);
+    }
+    return found ? fut_snapshot_info_copy(found) : NULL;
 }

@@ -49,7 +49,7 @@ static bool list_whole(Prune *p, GError **error)
     p->all = fut_store_list(p->store, &damaged, error);
     if (p->all && damaged->len > 0) {
         g_set_error(error, FUT_ERROR, FUT_ERR_IO, "%s: delete that snapshot first",
-                    (const char *)damaged->pdata[0]);
+                    ((FutDamagedSnapshot *)damaged->pdata[0])->what);
         return false;
     }
     return p->all != NULL;

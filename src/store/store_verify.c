@@ -254,7 +254,8 @@ static bool open_all(Verify *v, GError **error)
         return false;
     }
     for (guint i = 0; i < damaged->len; i++) {
-        add_damage(v, damaged->pdata[i]);
+        const FutDamagedSnapshot *is = damaged->pdata[i];
+        costs(v, add_damage(v, is->what), is->id);
     }
     for (guint i = 0; i < v->set.broken->len; i++) {
         add_damage(v, ((FutBrokenPack *)v->set.broken->pdata[i])->reason);
@@ -262,7 +263,8 @@ static bool open_all(Verify *v, GError **error)
     for (guint i = 0; i < v->set.packs->len; i++) {
         v->frames += ((FutPack *)v->set.packs->pdata[i])->count;
     }
-    v->report->snapshots = v->all->len;
+    v->report->snapshots = v->all->len + damaged->len;
+    v->report->unread = damaged->len;
     v->report->files = v->set.packs->len + v->set.broken->len;
     fut_marks_init(&v->bad, &v->set);
     return true;

@@ -6,13 +6,16 @@
 #include "store_prune.h"
 
 typedef struct {
-    char *what;        /* one line, names the file */
-    GArray *snapshots; /* uint64_t: IDs that cannot be restored because of it; may be empty */
+    char *what; /* one line, names the file */
+    GArray *
+        snapshots; /* uint64_t: IDs that cannot be restored because of it; may be empty, see `unread` */
 } FutDamage;
 
 typedef struct {
     GPtrArray *damages; /* of FutDamage */
     unsigned snapshots, files;
+    unsigned
+        unread; /* of the snapshots: their manifests are damaged, so that what they need is not known */
     uint64_t records, bytes; /* that were read */
 } FutVerifyReport;
 

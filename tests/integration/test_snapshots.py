@@ -2,6 +2,7 @@
 """Snapshots of a running guest: each holds what the guest was at its cut, whatever it writes meanwhile, and beside protection."""
 import contextlib
 import json
+import os
 import struct
 import subprocess
 import tempfile
@@ -193,6 +194,31 @@ def test_command_and_schedule(lab):
     assert f"snapshot {status['last']['id']}, what changed since" in host.futago("snapshot", "status", vm.name).stdout
     last = snapshots.take(vm, store)
     assert last["id"] == status["last"]["id"] + 1 and last["parent"] == 0, "nothing is followed any more after the schedule's end"
+
+
+def flip_last(store, ending):
+    """A bit of the newest file of that kind: of a manifest's fields, or of a pack's footer, so that nothing in it can be read."""
+    path = os.path.join(store, sorted(name for name in os.listdir(store) if name.endswith(ending))[-1])
+    with open(path, "r+b") as file:
+        file.seek(-10, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-10, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_a_damaged_parent_costs_a_full_one(lab):
+    """What the next one would be the difference to cannot be read: it is taken in full, that is told, and the series goes on."""
+    vm = primary(lab.hosts[0])
+    store = store_of(lab.hosts[0])
+    load.dirty(lab.client, 4, 50)
+    snapshots.take(vm, store)
+    for ending in (".snap", ".pack"):
+        flip_last(store, ending)
+        full = snapshots.take(vm, store)
+        assert full["parent"] == 0, (ending, full)
+        assert snapshots.take(vm, store)["parent"] == full["id"], ending
+    told = [line for line in vm.process.output().splitlines() if "FUT-246" in line]
+    assert len(told) == 2 and "is damaged" in told[0] and ".pack" in told[1], told
 
 
 def listed(host, store):

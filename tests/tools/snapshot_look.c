@@ -98,7 +98,7 @@ static void look_at_all(FutStore *store)
 
     must(all != NULL, error);
     for (guint i = 0; i < damaged->len; i++) {
-        printf("damaged %s\n", (const char *)damaged->pdata[i]);
+        printf("damaged %s\n", ((FutDamagedSnapshot *)damaged->pdata[i])->what);
     }
     g_ptr_array_unref(damaged);
     for (guint i = 0; i < all->len; i++) {

@@ -54,6 +54,13 @@ static void test_dropping(void)
 
     fut_pagemap_add_all(&map);
     g_assert_cmpuint(fut_pagemap_count(&map), ==, 265);
+    uint64_t sum = 0, steps = 0;
+    for (unsigned block = 0; block < map.count; block++) {
+        for (uint64_t page = 0; fut_pagemap_count_part(&map, block, &page, 64, &sum); steps++) {
+        }
+    }
+    g_assert_cmpuint(sum, ==, 265);
+    g_assert_cmpuint(steps, >, 4);
     fut_pagemap_drop_run(&map, fut_key(0, 3), 130);
     expect_run(&map, &key, fut_key(0, 0), 3);
     expect_run(&map, &key, fut_key(0, 133), 67);

@@ -139,7 +139,8 @@ static void test_manifest(World *w, gconstpointer data)
         g_clear_pointer(&damaged, g_ptr_array_unref);
         g_autoptr(GPtrArray) all = fut_store_list(w->store, &damaged, NULL);
         g_assert_cmpuint(all->len, ==, 2);
-        g_assert_nonnull(strstr(damaged->pdata[0], "0000000002.snap"));
+        g_assert_nonnull(
+            strstr(((FutDamagedSnapshot *)damaged->pdata[0])->what, "0000000002.snap"));
         g_assert_cmpuint(unreadable(w, "0000000002.snap"), ==, 1);
     }
     fixture_save(w->folder, "0000000003.snap", is.bytes, is.length); /* of another snapshot */
@@ -157,6 +158,104 @@ static void test_manifest(World *w, gconstpointer data)
     report = store_world_prune(w, policy);
     fut_prune_report_done(&report);
     g_free(is.bytes);
+}
+
+static void expect_find(World *w, const char *which, uint64_t id, const char *wanted)
+{
+    GError *error = NULL;
+    g_autoptr(FutSnapshotInfo) info = fut_store_find(w->store, which, NULL, &error);
+
+    if (id) {
+        g_assert_no_error(error);
+        g_assert_cmpuint(info->id, ==, id);
+    } else {
+        g_assert_error(error, FUT_ERROR, FUT_ERR_IO);
+        g_assert_nonnull(strstr(error->message, wanted));
+        g_clear_error(&error);
+    }
+}
+
+/* Nobody gets an older snapshot without being told because the one he means is damaged. */
+static void test_find_damaged(World *w, gconstpointer data)
+{
+    take_three(w);
+    fixture_flip(w->folder, "0000000002.snap", 60, 1);
+    expect_find(w, "", 3, NULL);
+    expect_find(w, "1", 1, NULL);
+    expect_find(w, "2", 0, "0000000002.snap is damaged: its fields do not hold");
+    fixture_flip(w->folder, "0000000003.snap", 20, 1);
+    expect_find(w, "", 0, "does not hold; it may be the one that is meant: name another by its ID");
+    expect_find(w, "-1s", 0, "0000000003.snap is damaged");
+    expect_find(w, "1", 1, NULL);
+}
+
+/* A manifest that cannot be read costs its snapshot; and what else it needs nobody knows. */
+static void test_unread(World *w, gconstpointer data)
+{
+    take_three(w);
+    fixture_flip(w->folder, "0000000003.snap", 60, 1);
+    g_autoptr(GPtrArray) packs = fixture_files(w->folder, ".pack");
+    fixture_flip(w->folder, packs->pdata[2], 50, 1); /* a frame of the third alone */
+    FutVerifyReport report = store_world_verify(w, false);
+    g_assert_cmpuint(report.snapshots, ==, 3);
+    g_assert_cmpuint(report.unread, ==, 1);
+    g_assert_cmpuint(report.damages->len, ==, 2);
+    const FutDamage *manifest = report.damages->pdata[0], *pack = report.damages->pdata[1];
+    g_assert_nonnull(strstr(manifest->what, "0000000003.snap"));
+    g_assert_cmpuint(manifest->snapshots->len, ==, 1);
+    g_assert_cmpuint(g_array_index(manifest->snapshots, uint64_t, 0), ==, 3);
+    g_assert_nonnull(strstr(pack->what, packs->pdata[2]));
+    g_assert_cmpuint(pack->snapshots->len, ==, 0);
+    fut_verify_report_done(&report);
+}
+
+/* One in full stores anew what is damaged, instead of referring to it; also by a process that knows only the hashes. */
+static void test_full_repairs(World *w, gconstpointer data)
+{
+    take_three(w);
+    g_autoptr(GPtrArray) packs = fixture_files(w->folder, ".pack");
+    fixture_flip(w->folder, packs->pdata[0], 5000, 3);
+    store_world_take(w, 0, 4);
+    image_expect(w->store, 4, w->image);
+    fixture_flip(w->folder, packs->pdata[1], 5000, 3);
+    store_world_reopen(w);
+    store_world_take(w, 0, 5);
+    image_expect(w->store, 5, w->image);
+    FutVerifyReport report = store_world_verify(w, false);
+    for (guint i = 0; i < report.damages->len; i++) {
+        const FutDamage *damage = report.damages->pdata[i];
+        for (guint s = 0; s < damage->snapshots->len; s++) {
+            g_assert_cmpuint(g_array_index(damage->snapshots, uint64_t, s), <, 5);
+        }
+    }
+    g_assert_cmpuint(report.damages->len, ==, 2);
+    fut_verify_report_done(&report);
+}
+
+/* A difference to what cannot be read is refused, and it is said whose fault it is. */
+static void test_damaged_parent(World *w, gconstpointer data)
+{
+    GError *error = NULL;
+    g_autoptr(FutSnapshotInfo) info = image_info(3, 9);
+
+    take_three(w);
+    g_autoptr(GPtrArray) packs = fixture_files(w->folder, ".pack");
+    FutSnapshotWriter *writer = fut_store_begin(w->store, info, 0, 0, &error);
+    g_assert_true(fut_snapshot_put(writer, RAM, 0, w->image->ram, FUT_UNIT_SIZE, &error));
+    g_assert_false(fut_snapshot_parent_damaged(writer));
+    fut_snapshot_abort(writer);
+    for (guint i = 0; i < packs->len; i++) {
+        fixture_flip(w->folder, packs->pdata[i], 20, 1);
+    }
+    writer = fut_store_begin(w->store, info, 0, 0, &error);
+    g_assert_no_error(error);
+    g_assert_false(fut_snapshot_put(writer, RAM, 0, w->image->ram, FUT_UNIT_SIZE, &error));
+    g_assert_true(fut_snapshot_parent_damaged(writer));
+    g_assert_nonnull(strstr(error->message, packs->pdata[2]));
+    g_clear_error(&error);
+    fut_snapshot_abort(writer);
+    store_world_take(w, 0, 4);
+    image_expect(w->store, w->last, w->image);
 }
 
 /* The hash that was taken at the cut is found again, and a wrong one is noticed. */
@@ -196,6 +295,10 @@ int main(int argc, char **argv)
     g_test_add("/store-verify/truncated", World, NULL, set_up, test_truncated, tear_down);
     g_test_add("/store-verify/swapped", World, NULL, set_up, test_swapped, tear_down);
     g_test_add("/store-verify/manifest", World, NULL, set_up, test_manifest, tear_down);
+    g_test_add("/store-verify/find", World, NULL, set_up, test_find_damaged, tear_down);
+    g_test_add("/store-verify/unread", World, NULL, set_up, test_unread, tear_down);
+    g_test_add("/store-verify/full-repairs", World, NULL, set_up, test_full_repairs, tear_down);
+    g_test_add("/store-verify/damaged-parent", World, NULL, set_up, test_damaged_parent, tear_down);
     g_test_add("/store-verify/memory-hash", World, NULL, set_up, test_memory_hash, tear_down);
     return g_test_run();
 }

@@ -37,6 +37,11 @@ def look(store):
     return [(int(line[0]), int(line[1]), line[4]) for line in lines]
 
 
+def memory(store, snapshot):
+    """All of the memory in a snapshot."""
+    return subprocess.run([LOOK, store, str(snapshot)], capture_output=True, timeout=120, check=True).stdout
+
+
 def disk(store, snapshot, name):
     """A disk's content in a snapshot."""
     return subprocess.run([LOOK, store, str(snapshot), name], capture_output=True, timeout=120, check=True).stdout
