@@ -19,7 +19,7 @@ NAME = "disk"
 TITLE = "A disk that is elsewhere"
 ABOUT = ("The source is 20 ms of round trip and 1 Gbit/s away; half of its 1 GiB are holes. 4 KiB requests by fio. Foreground figures are those of "
          "400 requests a second, seven in ten of them reads, while the disk is being brought here.")
-IN_ALL = False
+IN_CORE = False
 SIZE, DATA, PIECE = 1 << 30, 512 << 20, 1 << 20  # the second half is a hole
 ONE_WAY_US, MBIT = 10000, 1000
 WARM = 64 << 20  # bytes that are here already when what is here is read

@@ -16,7 +16,7 @@ NAME = "events"
 TITLE = "Which events are synchronised on"
 ABOUT = ("A Debian guest with a disk of its own on each host: a TCP stream out of the guest, and fio's synchronous and buffered writes to a file. "
          "Unprotected; stopped at every event until the twin has all; stopped for packets that go out only; and for these without stopping.")
-IN_ALL = False  # wants the Debian guest
+IN_CORE = False  # wants the Debian guest
 CONFIGURATION = "q35-debian"
 
 STOCK = "stock"

@@ -19,8 +19,9 @@ NAME = "kills"
 TITLE = "Kills"
 ABOUT = ("Primaries killed at random instants under load. Lost, doubled and broken must be 0. gap_ms is the longest wait of any of the clients' "
          "connections around a kill.")
-IN_ALL = False
+IN_CORE = False
 DEFAULT_COUNT = 200
+COUNT_IN_ALL = 24
 CHAIN_KILLS = 8          # kills of one guest before a new one is booted
 WAIT_MAX_S = 1.0         # from "protected" to the kill: evenly distributed
 CONNECTIONS = 8
@@ -202,14 +203,14 @@ def figures(kills, troubles):
 
 
 def arguments(parser):
-    parser.add_argument("--count", type=int, metavar="N", help=f"kills: how many (default {DEFAULT_COUNT})")
+    parser.add_argument("--count", type=int, metavar="N", help=f"kills: how many (default {DEFAULT_COUNT}, in all {COUNT_IN_ALL})")
     parser.add_argument("--seed", type=int, metavar="S", help="kills: where chance begins (default: another one each time)")
 
 
 def run(lab, effort, say):
     """{"all": figures, variant: figures, ...}"""
     options = effort.options
-    count = options.count or (6 if effort.quick else DEFAULT_COUNT)
+    count = options.count or (6 if effort.quick else COUNT_IN_ALL if options.case == "all" else DEFAULT_COUNT)
     seed = options.seed if options.seed is not None else int(time.time())
     say(f"seed {seed}")
     chance, progress = random.Random(seed), Progress(count, say)

@@ -15,7 +15,7 @@ NAME = "migration"
 TITLE = "The last stop of an ordinary live migration"
 ABOUT = ("Stock QEMU migrates a guest under request load to a program that throws it away. Times are those of QEMU's own trace: from the "
          "stop to the end, and of that the search of all memory's marks.")
-IN_ALL = False
+IN_CORE = False
 SIZES = {"512m": 512, "1g": 1024, "4g": 4096, "16g": 16384}  # MB
 ENDS = ("512m", "16g")
 EVENTS = ("migration_bitmap_sync_start", "migration_bitmap_sync_end", "runstate_set", "migrate_set_state")

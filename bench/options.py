@@ -29,9 +29,9 @@ def count(text):
 
 def parse(cases):
     parser = argparse.ArgumentParser(prog="./dev bench", description="Measures what protection costs.")
-    also = ", ".join(name for name, case in cases.items() if not getattr(case, "IN_ALL", True))
-    parser.add_argument("case", nargs="?", default="all", choices=[*cases, "all", "compare"],
-                        help=f"only this one; all (the default) leaves out {also}; compare sets two JSON files side by side")
+    core = ", ".join(name for name, case in cases.items() if getattr(case, "IN_CORE", True))
+    parser.add_argument("case", nargs="?", default="core", choices=[*cases, "core", "all", "compare"],
+                        help=f"only this one; core (the default): {core}; all: every case; compare sets two JSON files side by side")
     parser.add_argument("files", nargs="*", metavar="FILE", help="compare: the two files")
     parser.add_argument("--json", metavar="FILE", help="write all figures and their samples to FILE as one object")
     parser.add_argument("--report", metavar="FILE", nargs="?", const=REPORT,

@@ -17,7 +17,7 @@ ABOUT = ("A service of the guest dies of SIGSEGV; a process eats all memory. Kno
          "every ten, all in one run. The fault's time is the guest's time-stamp counter read by the instruction before it, put on the host's clock by "
          "asking for that counter many times, the quickest answer counting. Cost: the same work without probes, with all shipped ones in (cold), and with "
          "one on its way (hot), in turn.")
-IN_ALL = False  # a monitor that asks every ten seconds takes its time
+IN_CORE = False  # a monitor that asks every ten seconds takes its time
 MACHINE = Machine(memory_mb=128)
 CRASH, SERVICE = 7008, 7990
 CLOCK_ASKS = 300

@@ -6,7 +6,7 @@ A case is a module with
     NAME, TITLE, ABOUT          as on the command line; for the report
     run(lab, effort, say)       {configuration: {figure: a value, or a list of samples}}; raises what went wrong
 and, where it makes sense,
-    IN_ALL = False              not part of "all"
+    IN_CORE = False             not part of "core"
     arguments(parser)           options of its own; found in effort.options
     plot(folder, result)        draws into the folder; returns the names of the SVG files
     verdict(found)              why the run counts as failed, or ""
@@ -56,11 +56,13 @@ def measure(cases, effort):
     try:
         for number, case in enumerate(cases, 1):
             say(f"{case.NAME}: case {number} of {len(cases)}")
-            found[case.NAME] = case.run(lab, effort, lambda text, name=case.NAME: say(f"{name}: {text}"))
+            try:
+                found[case.NAME] = case.run(lab, effort, lambda text, name=case.NAME: say(f"{name}: {text}"))
+                troubles.append(getattr(case, "verdict", lambda _: "")(found[case.NAME]))
+            except (RuntimeError, TimeoutError, OSError) as error:  # the other cases' figures are worth having all the same
+                say(f"{case.NAME}: failed: {error}")
+                troubles.append(f"{case.NAME} failed: {error}")
             lab.reset()
-            troubles.append(getattr(case, "verdict", lambda _: "")(found[case.NAME]))
-    except (RuntimeError, TimeoutError, OSError) as error:
-        sys.exit(f"bench: failed: {error}")
     except KeyboardInterrupt:
         sys.exit("\nbench: interrupted")
     finally:
@@ -77,8 +79,11 @@ def main():
         sys.exit(f"bench: not built: {', '.join(missing)} (run ./dev build)")
     end_on_signals()
     effort = options.Effort(wanted)
-    cases = [case for case in CASES.values() if wanted.case in (case.NAME, "all" if getattr(case, "IN_ALL", True) else None)]
+    cases = [case for case in CASES.values() if wanted.case in (case.NAME, "all", "core" if getattr(case, "IN_CORE", True) else None)]
     found, troubles = measure(cases, effort)
+    if not found:
+        sys.exit("bench: " + "; ".join(troubles))
+    cases = [case for case in cases if case.NAME in found]
     whole = results.whole(found, effort)
     results.print_table(whole)
     if wanted.json:

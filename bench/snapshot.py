@@ -19,7 +19,7 @@ ABOUT = ("A guest whose memory is half written, under requests on one connection
          "and again. Stop: both stops together, as the module measures. Gap: the longest answer time of a client while it is taken; quiet_gap_ms "
          "is the same without a snapshot. qemu_file: stop, then migrate to a file; qemu_background: its background snapshot to a file; both to "
          "the same file system. Restoring is not measured here.")
-IN_ALL = False
+IN_CORE = False
 SIZES = {"256m": 256, "1g": 1024, "2g": 2048}  # MB
 QUICK = ("256m",)
 NEXT_MB = 10

@@ -12,7 +12,7 @@ NAME = "tracker"
 TITLE = "Finding the written pages"
 ABOUT = ("The same load, one connection's requests, on guests whose memory differs in size and is mostly untouched. flags asks for each page, "
          "as Kemari did; words reads QEMU's marks many at a time; queue finds what was noted when it was written.")
-IN_ALL = False  # a round boots twelve pairs
+IN_CORE = False  # a round boots twelve pairs
 TRACKERS = ("queue", "words", "flags")
 SIZES = {"512m": 512, "1g": 1024, "4g": 4096, "16g": 16384}  # MB
 ENDS = ("512m", "16g")

@@ -14,7 +14,7 @@ NAME = "wire"
 TITLE = "Bytes on a slow link"
 ABOUT = ("The initial copy of 256 MB and a guest that writes memory over a replication link of 200 Mbit/s, with each kind of compression. "
          "Bytes are those given to the link.")
-IN_ALL = False
+IN_CORE = False
 MACHINES = [Machine(kind="microvm", memory_mb=256)]
 KINDS = ("none", "lz4", "zstd", "auto")
 LINK_MBIT_S = 200
