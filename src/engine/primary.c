@@ -174,8 +174,7 @@ size_t fut_engine_copy_step(FutEngine *engine, uint64_t now_ns)
     if (!disks_done) {
         return sent;
     }
-    if (engine->copy.pass == 0 && engine->copy.done_pages == 0 &&
-        engine->vmm->ops->state_prepare) {
+    if (engine->copy.pass == 0 && engine->copy.done_pages == 0 && engine->vmm->ops->state_prepare) {
         engine->vmm->ops->state_prepare(engine->vmm);
     }
     size_t count = copy_keys(engine, keys);
