@@ -14,7 +14,7 @@ typedef struct {
     char **shared_disks;                                           /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
     char *restore;                    /* owned: STORE@ID that the guest begins as; NULL: it boots */
-    bool restore_force, restore_lazy;
+    bool restore_force, restore_lazy, restore_check;
     gboolean force_generation, insecure, print, send_at_kick;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */
 } FutStart;

@@ -9,7 +9,7 @@
 
 typedef struct {
     FutStart start;
-    gboolean trust, force, lazy;
+    gboolean trust, force, lazy, check_hash;
     char *vm;
 } Options;
 
@@ -84,6 +84,7 @@ static bool restore(Options *options, const char *word, GError **error)
     start->restore = g_strdup_printf("%s@%" G_GUINT64_FORMAT, whole, info->id);
     start->restore_force = options->force;
     start->restore_lazy = options->lazy;
+    start->restore_check = options->check_hash;
     if (!module || !fut_control_name_check(start->name, error)) {
         return false;
     }
@@ -120,6 +121,8 @@ static bool run(int argc, char **argv, GError **error)
           NULL },
         { "lazy", 0, 0, G_OPTION_ARG_NONE, &o.lazy,
           "Run the guest at once, its memory comes while it runs", NULL },
+        { "check-hash", 0, 0, G_OPTION_ARG_NONE, &o.check_hash,
+          "Compare all memory with the hash taken at the cut before the guest runs", NULL },
         { "arbiter", 0, 0, G_OPTION_ARG_FILENAME, &o.start.arbiter,
           "Who decides which host may go on alone", "KIND:WHERE" },
         { "node", 0, 0, G_OPTION_ARG_FILENAME, &o.start.node,

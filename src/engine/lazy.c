@@ -18,6 +18,9 @@
 /* Between two looks for somebody who waits; whole groups. */
 #define STEP_PAGES 64u
 #define AGAIN_MS 200
+/* What lies round the page that was wanted last will probably be wanted next: so many groups on either side come before the rest (the "bubble"
+ * of Hines and Gopalan). */
+#define NEAR_GROUPS 64u
 #define TELL_AGAIN_NS (60 * FUT_NS_PER_S)
 #define NEEDED (1ull << _UFFDIO_COPY | 1ull << _UFFDIO_ZEROPAGE | 1ull << _UFFDIO_WAKE)
 
@@ -37,6 +40,12 @@ struct FutLazy {
     uint64_t told_ns;               /* when trouble was, 0: never */
     unsigned block;                 /* the background's place */
     uint64_t page;
+    unsigned pivot_block; /* where somebody waited last */
+    uint64_t pivot;       /* group */
+    unsigned distance;    /* from there, of the next to fetch; above 2 * NEAR_GROUPS: none */
+    uint64_t first;       /* page of a step */
+    uint64_t stored;      /* a bit a page of a step: it is in `data`, and not put yet */
+    uint8_t data[STEP_PAGES][FUT_PAGE_SIZE];
 };
 
 /* -- pages -- */
@@ -63,41 +72,93 @@ static bool fail_put(GError **error)
     return false;
 }
 
-/* One that is there already stays as it is, and who waits for it goes on. `data` NULL: zeroes. */
-static bool put_page(FutLazy *lazy, unsigned block, uint64_t page, const uint8_t *data,
-                     GError **error)
+/* Bytes that were put, or a negative error: what is there already is -EEXIST. `data` NULL: zeroes. */
+static int64_t try_put(const FutLazy *lazy, uint64_t at, uint64_t length, const uint8_t *data)
 {
-    uint64_t at = (uintptr_t)lazy->memory->block[block].base + (page << FUT_PAGE_SHIFT);
-    struct uffdio_range range = { at, FUT_PAGE_SIZE };
-    int result;
+    struct uffdio_copy copy = { .dst = at, .src = (uintptr_t)data, .len = length };
+    struct uffdio_zeropage zero = { .range = { at, length } };
+    int result =
+        data ? ioctl(lazy->fd, UFFDIO_COPY, &copy) : ioctl(lazy->fd, UFFDIO_ZEROPAGE, &zero);
+    int64_t done = data ? copy.copy : zero.zeropage;
 
-    do {
-        struct uffdio_copy copy = { .dst = at, .src = (uintptr_t)data, .len = FUT_PAGE_SIZE };
-        struct uffdio_zeropage zero = { .range = range };
-        result =
-            data ? ioctl(lazy->fd, UFFDIO_COPY, &copy) : ioctl(lazy->fd, UFFDIO_ZEROPAGE, &zero);
-    } while (result != 0 && (errno == EAGAIN || errno == EINTR));
-    if (result != 0 && errno == EEXIST) {
-        result = ioctl(lazy->fd, UFFDIO_WAKE, &range);
-    }
-    return result == 0 || fail_put(error);
+    return result == 0 ? (int64_t)length : done != 0 ? done : -errno;
 }
 
-static bool put_group(FutLazy *lazy, unsigned block, uint64_t group, GError **error)
+/* Pages in a row. One that is there already stays as it is, and who waits for any goes on. */
+static bool put_pages(const FutLazy *lazy, unsigned block, uint64_t page, uint64_t count,
+                      const uint8_t *data, GError **error)
 {
-    uint64_t first = group * GROUP_PAGES;
-    uint64_t count = MIN(GROUP_PAGES, pages_of(lazy, block) - first);
-    uint8_t data[FUT_UNIT_SIZE];
-    bool zero;
+    uint64_t at = (uintptr_t)lazy->memory->block[block].base + (page << FUT_PAGE_SHIFT);
+    uint64_t end = at + (count << FUT_PAGE_SHIFT);
 
-    G_STATIC_ASSERT(FUT_UNIT_SIZE == FUT_PAGE_SIZE);
-    for (uint64_t i = 0; i < count; i++) {
-        if (!fut_snapshot_read(lazy->snapshot, lazy->area[block], first + i, data, &zero, error) ||
-            !put_page(lazy, block, first + i, zero ? NULL : data, error)) {
+    while (at < end) {
+        int64_t done = try_put(lazy, at, end - at, data);
+        if (done == -EEXIST) {
+            struct uffdio_range range = { at, FUT_PAGE_SIZE };
+            done = ioctl(lazy->fd, UFFDIO_WAKE, &range) == 0 ? (int64_t)FUT_PAGE_SIZE : -errno;
+        }
+        if (done < 0 && done != -EAGAIN && done != -EINTR) {
+            errno = (int)-done;
+            return fail_put(error);
+        }
+        done = MAX(done, 0);
+        at += (uint64_t)done;
+        data = data ? data + done : NULL;
+    }
+    return true;
+}
+
+/* Those whose bit is `on`, run by run; `data` NULL: zeroes. */
+static bool put_runs(const FutLazy *lazy, unsigned block, uint64_t page, uint64_t count,
+                     uint64_t bits, bool on, const uint8_t *data, GError **error)
+{
+    for (uint64_t i = 0, end; i < count; i = end) {
+        bool is = bits >> i & 1;
+        for (end = i + 1; end < count && (bits >> end & 1) == is; end++) {
+        }
+        if (is == on && !put_pages(lazy, block, page + i, end - i,
+                                   data ? data + (i << FUT_PAGE_SHIFT) : NULL, error)) {
             return false;
         }
     }
-    set_done(lazy, block, group);
+    return true;
+}
+
+/* The rest of a page's group. Not that page again: it may have been given back since. */
+static bool put_neighbours(FutLazy *lazy, unsigned block, uint64_t wanted, GError **error)
+{
+    uint64_t first = wanted - wanted % GROUP_PAGES, stored = 0, one = 1ull << (wanted - first);
+    uint64_t count = MIN(GROUP_PAGES, pages_of(lazy, block) - first);
+
+    for (uint64_t i = 0; i < count; i++) {
+        bool zero = true;
+        if (first + i != wanted && !fut_snapshot_read(lazy->snapshot, lazy->area[block], first + i,
+                                                      lazy->data[i], &zero, error)) {
+            return false;
+        }
+        stored |= (uint64_t)!zero << i;
+    }
+    if (!put_runs(lazy, block, first, count, stored, true, lazy->data[0], error) ||
+        !put_runs(lazy, block, first, count, stored | one, false, NULL, error)) {
+        return false;
+    }
+    set_done(lazy, block, wanted / GROUP_PAGES);
+    return true;
+}
+
+/* The page that is waited for, then the rest of its group: who has its page does not wait for others that cannot be read; these are tried again. */
+static bool put_group(FutLazy *lazy, unsigned block, uint64_t wanted, GError **error)
+{
+    bool zero;
+
+    G_STATIC_ASSERT(FUT_UNIT_SIZE == FUT_PAGE_SIZE && GROUP_PAGES <= STEP_PAGES &&
+                    STEP_PAGES <= 64);
+    if (!fut_snapshot_read(lazy->snapshot, lazy->area[block], wanted, lazy->data[0], &zero,
+                           error) ||
+        !put_pages(lazy, block, wanted, 1, zero ? NULL : lazy->data[0], error)) {
+        return false;
+    }
+    put_neighbours(lazy, block, wanted, NULL);
     return true;
 }
 
@@ -116,9 +177,8 @@ static void tell(FutLazy *lazy, const GError *error, bool ends)
 /* A page of a group that is done was zeroes, or was given back since (a balloon): zeroes either way. */
 static bool answer(FutLazy *lazy, unsigned block, uint64_t page, GError **error)
 {
-    return is_done(lazy, block, page / GROUP_PAGES)
-               ? put_page(lazy, block, page, NULL, error)
-               : put_group(lazy, block, page / GROUP_PAGES, error);
+    return is_done(lazy, block, page / GROUP_PAGES) ? put_pages(lazy, block, page, 1, NULL, error)
+                                                    : put_group(lazy, block, page, error);
 }
 
 static void provide(FutLazy *lazy, unsigned block, uint64_t page)
@@ -155,6 +215,9 @@ static void handle(FutLazy *lazy, const struct uffd_msg *message)
         if (offset < memory->block[i].length) {
             g_atomic_int_inc(&lazy->faults);
             provide(lazy, i, offset >> FUT_PAGE_SHIFT);
+            lazy->pivot_block = i;
+            lazy->pivot = (offset >> FUT_PAGE_SHIFT) / GROUP_PAGES;
+            lazy->distance = 2;
             return;
         }
     }
@@ -172,26 +235,75 @@ static void serve(FutLazy *lazy)
 
 /* -- the rest, meanwhile -- */
 
-static bool put_unit(void *opaque, uint64_t unit, const uint8_t *data, GError **error)
+static bool keep_page(void *opaque, uint64_t unit, const uint8_t *data, GError **error)
 {
     FutLazy *lazy = opaque;
 
-    return is_done(lazy, lazy->block, unit / GROUP_PAGES) ||
-           put_page(lazy, lazy->block, unit, data, error);
+    memcpy(lazy->data[unit - lazy->first], data, FUT_PAGE_SIZE);
+    lazy->stored |= 1ull << (unit - lazy->first);
+    return true;
 }
 
-/* Zeroes are not put anywhere: when all is over, untouched memory is that. */
-static bool step(FutLazy *lazy, GError **error)
+/* Of whole groups. Zeroes are not put anywhere: when all is over, untouched memory is that. */
+static bool fetch(FutLazy *lazy, unsigned block, uint64_t first, uint64_t count, GError **error)
+{
+    lazy->first = first;
+    lazy->stored = 0;
+    if (!fut_snapshot_each(lazy->snapshot, lazy->area[block], first, count, keep_page, lazy,
+                           error)) {
+        return false;
+    }
+    for (uint64_t i = 0; i < count; i += GROUP_PAGES) {
+        if (is_done(lazy, block, (first + i) / GROUP_PAGES)) {
+            lazy->stored &= ~(((1ull << GROUP_PAGES) - 1) << i);
+        }
+    }
+    if (!put_runs(lazy, block, first, count, lazy->stored, true, lazy->data[0], error)) {
+        return false;
+    }
+    for (uint64_t i = 0; i < count; i += GROUP_PAGES) {
+        set_done(lazy, block, (first + i) / GROUP_PAGES);
+    }
+    return true;
+}
+
+/* One group near the pivot: +1, -1, +2, -2, … *ret_some false: there is none left. */
+static bool fetch_near(FutLazy *lazy, bool *ret_some, GError **error)
+{
+    uint64_t pages = pages_of(lazy, lazy->pivot_block);
+
+    for (*ret_some = false; lazy->distance <= 2 * NEAR_GROUPS; lazy->distance++) {
+        uint64_t by = lazy->distance / 2;
+        /* Below the beginning it is a very large number. */
+        uint64_t group = lazy->distance % 2 ? lazy->pivot - by : lazy->pivot + by;
+        uint64_t first = group * GROUP_PAGES;
+        if (group <= pages / GROUP_PAGES && first < pages &&
+            !is_done(lazy, lazy->pivot_block, group)) {
+            *ret_some = true;
+            return fetch(lazy, lazy->pivot_block, first, MIN(GROUP_PAGES, pages - first), error);
+        }
+    }
+    return true;
+}
+
+static bool is_all_done(const FutLazy *lazy, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i += GROUP_PAGES) {
+        if (!is_done(lazy, lazy->block, (lazy->page + i) / GROUP_PAGES)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The next pages in order. */
+static bool fetch_next(FutLazy *lazy, GError **error)
 {
     uint64_t pages = pages_of(lazy, lazy->block);
     uint64_t count = MIN(STEP_PAGES, pages - lazy->page);
 
-    if (!fut_snapshot_each(lazy->snapshot, lazy->area[lazy->block], lazy->page, count, put_unit,
-                           lazy, error)) {
+    if (!is_all_done(lazy, count) && !fetch(lazy, lazy->block, lazy->page, count, error)) {
         return false;
-    }
-    for (uint64_t i = 0; i < count; i += GROUP_PAGES) {
-        set_done(lazy, lazy->block, (lazy->page + i) / GROUP_PAGES);
     }
     lazy->page += count;
     lazy->gone += count;
@@ -203,10 +315,19 @@ static bool step(FutLazy *lazy, GError **error)
     return true;
 }
 
-static void wait_for_fault(FutLazy *lazy)
+static bool step(FutLazy *lazy, GError **error)
+{
+    bool some;
+
+    return fetch_near(lazy, &some, error) && (some || fetch_next(lazy, error));
+}
+
+/* What could not be read near the pivot must not keep the rest from coming. */
+static void pause_for_fault(FutLazy *lazy)
 {
     struct pollfd polled = { .fd = lazy->fd, .events = POLLIN };
 
+    lazy->distance = 2 * NEAR_GROUPS + 1;
     poll(&polled, 1, AGAIN_MS);
 }
 
@@ -228,7 +349,7 @@ static void *run(void *opaque)
         serve(lazy);
         if (!step(lazy, &error)) {
             tell(lazy, error, false);
-            wait_for_fault(lazy);
+            pause_for_fault(lazy);
         }
     }
     /* Whoever waits is woken by this, and finds zeroes where nothing was put. */
@@ -299,6 +420,7 @@ FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, const FutL
     g_autoptr(FutLazy) lazy = g_new0(FutLazy, 1);
 
     *lazy = (FutLazy){ .snapshot = snapshot, .memory = memory, .host = host, .opaque = opaque };
+    lazy->distance = 2 * NEAR_GROUPS + 1;
     prepare(lazy);
     lazy->fd = fut_userfault_open(0);
     if (lazy->fd < 0) {

@@ -2,20 +2,18 @@
 #include "restore.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "disk_queue.h"
 #include "fut_clock.h"
 #include "fut_error.h"
-
-#define BATCH_PAGES 4096u
+#include "memhash.h"
+#include "restore_fill.h"
 
 struct FutRestore {
     FutVmm *vmm;
     FutStore *store;
     FutSnapshot *snapshot;
-    bool force;
+    bool force, check;       /* over what disks have; memory's hash */
     const FutLazyHost *host; /* NULL: all memory before the guest runs */
     void *opaque;            /* the host's */
     FutLazy *lazy;           /* atomic; NULL: not yet */
@@ -150,68 +148,6 @@ void fut_restore_free(FutRestore *restore)
     }
 }
 
-/* -- memory -- */
-
-typedef struct {
-    uint8_t *base; /* of the block */
-    uint64_t first;
-    uint8_t filled[BATCH_PAGES];
-    uint64_t pages;
-} Filling;
-
-static bool fill_page(void *opaque, uint64_t unit, const uint8_t *data, GError **error)
-{
-    Filling *filling = opaque;
-
-    memcpy(filling->base + (unit << FUT_PAGE_SHIFT), data, FUT_PAGE_SIZE);
-    filling->filled[unit - filling->first] = 1;
-    filling->pages++;
-    return true;
-}
-
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
-
-/* What the machine's start has left where the snapshot has zeroes. Memory that nobody has touched stays so: to look at it would cost a fault a
- * page. */
-static void clear_rest(const Filling *filling, uint64_t count)
-{
-    uint8_t *at = filling->base + (filling->first << FUT_PAGE_SHIFT);
-    unsigned char there[BATCH_PAGES];
-
-    bool known = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE) == 0 &&
-                 mincore(at, count << FUT_PAGE_SHIFT, there) == 0;
-    for (uint64_t i = 0; i < count; i++) {
-        uint8_t *page = at + (i << FUT_PAGE_SHIFT);
-        /* Of what is swapped out mincore() says that it is not there; at a start nothing is. */
-        if (!filling->filled[i] && (!known || there[i] & 1) && !is_zero(page, FUT_PAGE_SIZE)) {
-            memset(page, 0, FUT_PAGE_SIZE);
-        }
-    }
-}
-
-static bool fill_block(FutRestore *restore, unsigned area, unsigned block, GError **error)
-{
-    const FutMemory *memory = restore->vmm->ops->memory(restore->vmm);
-    uint64_t pages = memory->block[block].length >> FUT_PAGE_SHIFT;
-    g_autofree Filling *filling = g_new0(Filling, 1);
-
-    filling->base = memory->block[block].base;
-    for (uint64_t first = 0; first < pages; first += BATCH_PAGES) {
-        uint64_t count = MIN(BATCH_PAGES, pages - first);
-        memset(filling->filled, 0, sizeof(filling->filled));
-        filling->first = first;
-        if (!fut_snapshot_each(restore->snapshot, area, first, count, fill_page, filling, error)) {
-            return false;
-        }
-        clear_rest(filling, count);
-    }
-    restore->times.pages += filling->pages;
-    return true;
-}
-
 /* -- disks -- */
 
 static bool fail_used(const FutDiskInfo *disk, GError **error)
@@ -223,9 +159,14 @@ static bool fail_used(const FutDiskInfo *disk, GError **error)
     return false;
 }
 
+static bool is_zero(const uint8_t *bytes, size_t length)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
 /* Before anything is written to any of them. */
-static bool check_empty(FutRestore *restore, unsigned number, const FutDiskInfo *disk,
-                        uint8_t *buffer, GError **error)
+static bool check_empty(FutRestore *restore, unsigned area, unsigned number,
+                        const FutDiskInfo *disk, uint8_t *buffer, GError **error)
 {
     FutVmm *vmm = restore->vmm;
 
@@ -289,43 +230,41 @@ static bool fill_disk(FutRestore *restore, unsigned area, unsigned number, const
     return write_record(restore, number, FUT_DISK_FLUSH, 0, 0, NULL, error);
 }
 
-/* -- all of it -- */
-
-typedef enum {
-    CHECK_DISKS,
-    FILL_DISKS,
-    FILL_MEMORY
-} Pass;
-
-static bool go_through(FutRestore *restore, Pass pass, GError **error)
+/* Each disk in turn. */
+static bool each_disk(FutRestore *restore,
+                      bool (*with)(FutRestore *, unsigned, unsigned, const FutDiskInfo *, uint8_t *,
+                                   GError **),
+                      GError **error)
 {
     FutVmm *vmm = restore->vmm;
     const FutSnapshotInfo *info = fut_snapshot_info(restore->snapshot);
-    unsigned blocks = 0, disks = 0, count = 0;
+    unsigned disks = 0, count = 0;
     const FutDiskInfo *disk = vmm->ops->disks ? vmm->ops->disks(vmm, &count) : NULL;
-    g_autofree uint8_t *buffer = pass == FILL_MEMORY ? NULL : g_malloc(FUT_WIRE_DISK_MAX);
-    bool good = true;
+    g_autofree uint8_t *buffer = count ? g_malloc(FUT_WIRE_DISK_MAX) : NULL;
 
-    for (unsigned i = 0; i < info->areas->len && good; i++) {
-        FutAreaKind kind = fut_snapshot_info_nth(info, i)->kind;
-        if (kind == FUT_AREA_MEMORY && pass == FILL_MEMORY) {
-            good = fill_block(restore, i, blocks, error);
-        } else if (kind == FUT_AREA_DISK && pass == CHECK_DISKS) {
-            good = check_empty(restore, disks, &disk[disks], buffer, error);
-        } else if (kind == FUT_AREA_DISK && pass == FILL_DISKS) {
-            good = fill_disk(restore, i, disks, &disk[disks], buffer, error);
+    for (unsigned i = 0; i < info->areas->len; i++) {
+        if (fut_snapshot_info_nth(info, i)->kind == FUT_AREA_DISK) {
+            if (!with(restore, i, disks, &disk[disks], buffer, error)) {
+                return false;
+            }
+            disks++;
         }
-        blocks += kind == FUT_AREA_MEMORY;
-        disks += kind == FUT_AREA_DISK;
     }
-    return good;
+    return true;
 }
+
+/* -- all of it -- */
 
 void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *opaque)
 {
     restore->host = host;
     restore->opaque = opaque;
     restore->times.lazy = true;
+}
+
+void fut_restore_set_check(FutRestore *restore)
+{
+    restore->check = true;
 }
 
 void fut_restore_wait(FutRestore *restore)
@@ -354,12 +293,43 @@ static bool give_memory(FutRestore *restore, GError **error)
     FutVmm *vmm = restore->vmm;
 
     if (!restore->host) {
-        return go_through(restore, FILL_MEMORY, error);
+        return fut_restore_fill(restore->snapshot, vmm->ops->memory(vmm), &restore->times.pages,
+                                error);
     }
     FutLazy *lazy = fut_lazy_new(restore->snapshot, vmm->ops->memory(vmm), restore->host,
                                  restore->opaque, error);
     g_atomic_pointer_set(&restore->lazy, lazy);
     return lazy != NULL;
+}
+
+/* What comes on demand comes by this, all of it. */
+static bool check_hash(FutRestore *restore, GError **error)
+{
+    const FutSnapshotInfo *info = fut_snapshot_info(restore->snapshot);
+
+    if (!restore->check) {
+        return true;
+    }
+    if (info->memory_hash == 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
+                    "snapshot %" G_GUINT64_FORMAT
+                    " has no hash of its memory: take snapshots with --hash, or leave out "
+                    "--check-hash",
+                    info->id);
+        return false;
+    }
+    uint64_t hash = fut_memory_hash(restore->vmm->ops->memory(restore->vmm));
+    restore->times.checked = hash == info->memory_hash;
+    if (!restore->times.checked) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_MISMATCH,
+            "snapshot %" G_GUINT64_FORMAT ": memory has the hash %016" G_GINT64_MODIFIER
+            "x, and had %016" G_GINT64_MODIFIER
+            "x at the cut: verify the store (futago snapshot verify --contents), or restore "
+            "another",
+            info->id, hash, info->memory_hash);
+    }
+    return restore->times.checked;
 }
 
 static bool start_guest(FutRestore *restore, const uint8_t *state, size_t length, GError **error)
@@ -378,8 +348,8 @@ bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
     uint64_t start_ns = fut_now_ns();
 
     restore->vmm->ops->settle(restore->vmm);
-    if ((!restore->force && !go_through(restore, CHECK_DISKS, error)) ||
-        !go_through(restore, FILL_DISKS, error)) {
+    if ((!restore->force && !each_disk(restore, check_empty, error)) ||
+        !each_disk(restore, fill_disk, error)) {
         return false;
     }
     uint64_t disks_ns = fut_now_ns();
@@ -390,7 +360,7 @@ bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
         return false;
     }
     uint64_t memory_ns = fut_now_ns();
-    if (!start_guest(restore, state, length, error)) {
+    if (!check_hash(restore, error) || !start_guest(restore, state, length, error)) {
         return false;
     }
     restore->times.disks_ns = disks_ns - start_ns;

@@ -18,6 +18,7 @@ typedef struct {
     uint64_t disk_bytes; /* that were written */
     uint64_t total_ns;   /* until the guest ran */
     bool lazy;           /* memory comes later */
+    bool checked;        /* all of it has the snapshot's hash */
 } FutRestoreTimes;
 
 /* Opens snapshot ID of "STORE@ID" and compares it with this machine (describe()'s lines): FUT_ERR_MISMATCH names what differs. `force`: disks
@@ -26,6 +27,9 @@ FutRestore *fut_restore_new(FutVmm *vmm, char **machine, const char *from, bool 
                             GError **error);
 /* Memory is to come when it is touched, and by itself while the guest runs. Before fut_restore_do(); `host` is borrowed. */
 void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *opaque);
+/* All memory is compared with the snapshot's hash before the guest runs: FUT_ERR_MISMATCH, or FUT_ERR_STATE if it has none. Before
+ * fut_restore_do(). */
+void fut_restore_set_check(FutRestore *restore);
 /* A thread of its own, without locks; the guest is not running. It runs when this returns true; on an error the VM has to end, and what was not
  * yet written to its disks is told by the error. */
 bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error);

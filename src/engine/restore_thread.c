@@ -20,10 +20,11 @@ static char *tell(const FutRestoreTimes *times)
                                       times->pages >> (20 - FUT_PAGE_SHIFT));
 
     return g_strdup_printf("the guest runs from snapshot %" G_GUINT64_FORMAT
-                           ", %.1f s old: after %.0f ms (%s, %.0f ms for %" G_GUINT64_FORMAT
+                           ", %.1f s old: after %.0f ms (%s%s, %.0f ms for %" G_GUINT64_FORMAT
                            " MiB of disks)",
                            times->id, (double)times->age_us / G_USEC_PER_SEC,
                            (double)times->total_ns / (double)FUT_NS_PER_MS, memory,
+                           times->checked ? ", which has the hash of the cut" : "",
                            (double)times->disks_ns / (double)FUT_NS_PER_MS,
                            times->disk_bytes >> 20);
 }
@@ -112,6 +113,9 @@ void *fut_restore_thread(void *opaque)
 
     if (service->options->restore_lazy) {
         fut_restore_set_lazy(restore, &lazy_host, service);
+    }
+    if (service->options->restore_check) {
+        fut_restore_set_check(restore);
     }
     if (!fut_restore_do(restore, &times, &error)) {
         text = g_strdup_printf("restore failed, the VM ends: %s", error->message);

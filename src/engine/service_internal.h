@@ -35,6 +35,7 @@ typedef struct {
     char *restore;             /* owned: STORE@ID; NULL: the guest boots */
     bool restore_force;        /* over what its disks have */
     bool restore_lazy;         /* memory comes while the guest runs */
+    bool restore_check;        /* memory is compared with its hash first */
     GPtrArray *shared;         /* owned: names of disks (char *, owned) */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */

@@ -192,6 +192,7 @@ static const OptionRule rules[] = {
     { "restore", set_text, FIELD(restore), 0, 0, "STORE@ID" },
     { "restore_force", set_flag, FIELD(restore_force), 0, 0, "on|off" },
     { "restore_lazy", set_flag, FIELD(restore_lazy), 0, 0, "on|off" },
+    { "restore_check", set_flag, FIELD(restore_check), 0, 0, "on|off" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "moving", set_flag, FIELD(engine.moving), 0, 0, "on|off" },

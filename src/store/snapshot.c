@@ -22,6 +22,12 @@ struct FutSnapshot {
     } node[FUT_LEVELS_MAX];
 };
 
+static void begin_reading(FutSnapshot *snapshot)
+{
+    snapshot->reader = fut_record_reader_new(&snapshot->set);
+    snapshot->area = UINT32_MAX;
+}
+
 FutSnapshot *fut_snapshot_open(FutStore *store, uint64_t id, GError **error)
 {
     FutSnapshot *snapshot = g_new0(FutSnapshot, 1);
@@ -31,8 +37,17 @@ FutSnapshot *fut_snapshot_open(FutStore *store, uint64_t id, GError **error)
         fut_snapshot_close(snapshot);
         return NULL;
     }
-    snapshot->reader = fut_record_reader_new(&snapshot->set);
-    snapshot->area = UINT32_MAX;
+    begin_reading(snapshot);
+    return snapshot;
+}
+
+FutSnapshot *fut_snapshot_copy(const FutSnapshot *from)
+{
+    FutSnapshot *snapshot = g_new0(FutSnapshot, 1);
+
+    snapshot->info = fut_snapshot_info_copy(from->info);
+    fut_pack_set_copy(&snapshot->set, &from->set);
+    begin_reading(snapshot);
     return snapshot;
 }
 

@@ -144,6 +144,8 @@ void fut_snapshot_abort(FutSnapshotWriter *take_writer);
 
 /* Holds open all files it needs: what is pruned or merged later does not touch it. FUT_ERR_IO names the file that is damaged or missing. */
 FutSnapshot *fut_snapshot_open(FutStore *store, uint64_t id, GError **error);
+/* Another reader of the same, for another thread: one reader is one thread's at a time. Of the same open files, cannot fail. */
+FutSnapshot *fut_snapshot_copy(const FutSnapshot *snapshot);
 void fut_snapshot_close(FutSnapshot *snapshot);
 const FutSnapshotInfo *fut_snapshot_info(const FutSnapshot *snapshot);
 /* One unit, anywhere: FUT_UNIT_SIZE bytes; what lies behind the area's end is zeroes. *ret_zero (if not NULL): all of it is. A few

@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import tempfile
 
-from lab import paths
+import pytest
+from lab import load, paths
+from lab import snapshots as stores
 from lab.ctl import ControlError
 from lab.disks import MB, Disk, DiskUser, make_images, names
 from lab.machine import Machine
@@ -52,7 +55,7 @@ def take(vm, store):
 
 
 def expect_end(vm, text):
-    vm.process.wait(60)
+    assert vm.process.wait(60) == 1
     assert text in vm.process.output(), vm.process.output()
 
 
@@ -93,3 +96,37 @@ def test_restore(lab):
     user.verify(name, 9 * MB, 1 * MB, 3)
     assert "runs from snapshot" in newer.process.output()
     user.close()
+
+
+def wait_said(vm, text, timeout=60):
+    wait_for(lambda: f"{vm.name} says {text!r}: {vm.process.output()[-800:]}", lambda: text in vm.process.output(), timeout)
+
+
+def echo(lab):
+    connection = load.Connection(lab.client, load.ECHO)
+    connection.echo()
+    connection.close()
+
+
+SMALL = Machine(memory_mb=192)
+LARGER = Machine(kind="q35", memory_mb=192, vcpus=2, memory="memfd,share=on")
+
+
+@pytest.mark.parametrize("machine, numbers", ((SMALL, (1, 2, 3, 4)), (LARGER, (1, 4))), ids=("microvm", "q35-2-vcpus-memfd"))
+def test_series_comes_back(lab, machine, numbers):
+    """Each of a series, all memory first and on demand, has the memory of its cut; a snapshot whose memory is another does not run."""
+    store = tempfile.mkdtemp(prefix="store-", dir=lab.folder)
+    vm = primary(lab.hosts[0], machine)
+    load.dirty(lab.client, 24, 100)
+    taken = [stores.take(vm, store) for _ in range(4)]
+    assert [one["id"] for one in taken] == [1, 2, 3, 4]
+    unhashed = stores.take(vm, store, hash=False)
+    vm.kill_qemu()
+    for number in numbers:
+        for words in ((), ("--lazy",)):
+            again = RestoredVm(lab.hosts[1], f"{store}@{number}", "--check-hash", *words, machine=machine)
+            wait_said(again, "which has the hash of the cut")
+            if number == numbers[-1]:
+                echo(lab)
+            again.kill_qemu()
+    expect_end(RestoredVm(lab.hosts[1], f"{store}@{unhashed['id']}", "--check-hash", machine=machine), "has no hash of its memory")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A VM becomes what a snapshot says, or is refused with the reason. The VM is a structure. */
 #include "disk_queue.h"
+#include "memhash.h"
 #include "restore.h"
 #include "store_fixture.h"
 
@@ -185,6 +186,56 @@ static void test_used_disk(World *w, gconstpointer data)
     expect_restored(w, true);
 }
 
+/* -- the hash of memory -- */
+
+static void take_hashed(World *w, uint64_t hash)
+{
+    GError *error = NULL;
+    g_autoptr(FutSnapshotInfo) info = image_info(0, 1000);
+    g_autoptr(FutStore) store = fut_store_open(w->folder, FUT_STORE_WRITE, &error);
+    FutSnapshotWriter *writer = fut_store_begin(store, info, 0, 0, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(image_put(writer, w->image, NULL, &error));
+    fut_snapshot_note_times(writer, 1000, 0, 0, hash);
+    g_assert_true(fut_snapshot_commit(writer, NULL, &error));
+}
+
+static uint64_t hash_of(const Image *image)
+{
+    FutMemory memory = { .count = 2 };
+
+    memory.block[0].base = (uint8_t *)image->ram;
+    memory.block[0].length = area_bytes[RAM];
+    memory.block[1].base = (uint8_t *)image->rom;
+    memory.block[1].length = area_bytes[ROM];
+    return fut_memory_hash(&memory);
+}
+
+static void expect_check(World *w, const char *id, const char *reason)
+{
+    GError *error = NULL;
+    FutRestoreTimes times = { 0 };
+    g_autoptr(FutRestore) restore = begin(w, id, true, &error);
+
+    g_assert_no_error(error);
+    fut_restore_set_check(restore);
+    g_assert_cmpint(fut_restore_do(restore, &times, &error), ==, reason == NULL);
+    g_assert_cmpint(w->runs, ==, reason == NULL);
+    g_assert_cmpint(times.checked, ==, reason == NULL);
+    g_assert_true(!reason || strstr(error->message, reason));
+    g_clear_error(&error);
+}
+
+static void test_hash(World *w, gconstpointer data)
+{
+    take_hashed(w, hash_of(w->image) ^ 1);
+    take_hashed(w, hash_of(w->image));
+    expect_check(w, "1", "snapshot 1 has no hash of its memory");
+    expect_check(w, "2", "snapshot 2: memory has the hash");
+    expect_check(w, "3", NULL);
+}
+
 static void test_damaged(World *w, gconstpointer data)
 {
     g_autofree char *path = g_build_filename(w->folder, "00000001-00000001.pack", NULL);
@@ -244,6 +295,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add("/restore/whole", World, NULL, set_up, test_whole, tear_down);
     g_test_add("/restore/used-disk", World, NULL, set_up, test_used_disk, tear_down);
+    g_test_add("/restore/hash", World, NULL, set_up, test_hash, tear_down);
     g_test_add("/restore/damaged", World, NULL, set_up, test_damaged, tear_down);
     g_test_add("/restore/refusals", World, NULL, set_up, test_refusals, tear_down);
     g_test_add_func("/restore/difference", test_difference);
