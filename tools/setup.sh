@@ -14,13 +14,13 @@ check_qemu() {
     esac
 }
 
-# apt_room FOLDER [SUITE]: a place where apt works on lists of its own, derived from this machine's configuration.
+# apt_room FOLDER TYPE [SUITE]: a place where apt works on lists of its own, derived from this machine's configuration.
 # The system's lists stay as they are. Prints the configuration file for apt-get's -c.
 apt_room() {
     local room=$1
     rm -rf "$room"
     mkdir -p "$room/lists/partial" "$room/cache/archives/partial"
-    /usr/bin/python3 -B tools/apt_sources.py deb-src "${@:2}" >"$room/debian.sources"
+    /usr/bin/python3 -B tools/apt_sources.py "${@:2}" >"$room/debian.sources"
     cat >"$room/apt.conf" <<CONF
 Dir::Etc::sourcelist "$room/debian.sources";
 Dir::Etc::sourceparts "-";
@@ -41,7 +41,7 @@ download_source() {
 fetch_source() {
     local room=$1 version=$2 conf
     need_lists
-    conf=$(apt_room "$room" "${@:3}")
+    conf=$(apt_room "$room" deb-src "${@:3}")
     update_with apt-get -c "$conf" "${APT_PATIENCE[@]}"
     patiently download_source "$room" "$conf" "qemu${version:+=$version}" ||
         die "Debian's archive has no source of QEMU $version: bring qemu-system-x86 up to date (apt-get update, apt-get install qemu-system-x86)"
@@ -88,6 +88,14 @@ download_kernel() {
 # The one with drivers for what real machines have.
 download_generic_kernel() {
     download_newest "$1" linux-image-amd64
+}
+
+# Debian 13's, wherever we are.
+download_kernel13() {
+    local conf room=$BUILD/apt-kernel13
+    conf=$(apt_room "$room" deb trixie)
+    update_with apt-get -c "$conf" "${APT_PATIENCE[@]}"
+    APT_CONFIG=$conf download_newest "$1" linux-image-cloud-amd64
 }
 
 download_etcd() {
@@ -150,6 +158,24 @@ setup_generic_guest() {
     mark_done generic-guest "$state"
 }
 
+# The test guest with Debian 13's kernel, for what depends on the kernel.
+setup_guest13() {
+    local state
+    state=$(cat tests/guest/*.* tests/guest/guest-init | sha256sum)
+    if is_done guest13 "$state" && [ -e "$BUILD/guest13/initrd.img" ]; then
+        return
+    fi
+    say "making the test guest with Debian 13's kernel"
+    if ! compgen -G "$BUILD/kernel13/boot/vmlinuz-*" >/dev/null; then
+        mkdir -p "$BUILD/kernel13"
+        fetch_package kernel13 "$BUILD/kernel13" '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' '*failover.ko*' \
+            '*/kernel/drivers/scsi/s*' '*/kernel/drivers/ata/*'
+        rm -rf "$BUILD/apt-kernel13"
+    fi
+    /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel13" "$BUILD/guest13"
+    mark_done guest13 "$state"
+}
+
 setup_guest() {
     local state
     state=$(cat tests/guest/*.* tests/guest/guest-init | sha256sum)
@@ -177,6 +203,7 @@ setup_tests() {
     setup_etcd
     setup_tgt
     setup_generic_guest
+    setup_guest13
     release_lock
 }
 

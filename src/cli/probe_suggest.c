@@ -9,6 +9,7 @@
 
 #define SUGGESTED_MAX 8u
 #define WORDS_MAX 16u
+#define SHORT_WORD 3u /* letters */
 /* How much it says that a word was found there. */
 #define POINTS_NAME 6
 #define POINTS_FUNCTION 4
@@ -52,11 +53,34 @@ char *fut_probe_shipped_path(const char *name)
 
 /* -- how well one fits -- */
 
+/* A short word, which is in many longer ones, stands for itself; of others a part will do. */
 static bool has(const char *text, const char *word)
 {
     g_autofree char *lower = g_ascii_strdown(text, -1);
+    size_t length = strlen(word);
 
-    return strstr(lower, word) != NULL;
+    for (const char *at = lower; (at = strstr(at, word)); at++) {
+        bool whole = (at == lower || !g_ascii_isalnum(at[-1])) && !g_ascii_isalnum(at[length]);
+        if (whole || length > SHORT_WORD) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Words that are in every sentence. */
+static bool says_nothing(const char *word)
+{
+    static const char *const words[] = { "a",  "an",  "and", "by",  "for", "has", "in",
+                                         "is", "it",  "my",  "no",  "not", "of",  "on",
+                                         "or", "the", "to",  "was", "with" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+        if (strcmp(words[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Names of the functions it stands at; strings owned by the array. */
@@ -145,8 +169,7 @@ static void rate(const GPtrArray *all, const char *symptom)
     unsigned used = 0;
 
     for (char **word = words; *word && used < WORDS_MAX; word++) {
-        /* Of two letters only what is a name of something: io, up ... of less, nothing. */
-        if (strlen(*word) < 2) {
+        if (strlen(*word) < 2 || says_nothing(*word)) {
             continue;
         }
         used++;

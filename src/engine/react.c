@@ -24,20 +24,26 @@ struct FutReact {
     GMutex lock;
     FutHealth health; /* lock */
     uint64_t lost;    /* lock */
+    unsigned jobs;    /* lock; begun and not ended */
+    GCond ended;      /* lock */
     GThreadPool *programs;
-    GThreadPool *deeds; /* on the VM: one after the other, and never behind a program */
-    GHashTable *rates;  /* probe -> FutRate; the taking thread */
-    FutRate reports;    /* the taking thread */
+    GThreadPool *deeds;     /* on the VM: one after the other, and never behind a program */
+    GThreadPool *snapshots; /* one after the other: the store may take long */
+    GHashTable *rates;      /* probe -> FutRate; the taking thread */
+    FutRate reports;        /* the taking thread */
 };
 
 /* One action on its way. */
-typedef struct {
+typedef struct Job Job;
+struct Job {
     FutDeed deed;
     FutScope scope;
     unsigned limit_s;
     char *path, *probe, *cause; /* owned; path may be NULL */
     char **env;                 /* owned */
-} Job;
+    Job *beside;                /* the next of a list */
+    Job *then;                  /* owned list: they begin when this one has ended */
+};
 
 static void job_free(Job *job)
 {
@@ -84,14 +90,15 @@ static void take_snapshot(FutReact *react, const Job *job)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *reason = g_strdup_printf("%s: %s", job->probe, job->cause);
-    const char *store = job->deed == FUT_DO_SNAPSHOT ? job->path : NULL;
+    uint64_t id;
 
     if (!react->ops->snapshot) {
         tell_outcome(react, job, "not done: this VM takes no snapshots");
-    } else if (!react->ops->snapshot(react->opaque, store, reason, &error)) {
+    } else if (!react->ops->snapshot(react->opaque, job->path, reason, &id, &error)) {
         tell_outcome(react, job, error->message);
     } else {
-        tell_outcome(react, job, "a snapshot is being taken");
+        g_autofree char *text = g_strdup_printf("snapshot %" PRIu64 " is taken", id);
+        tell_outcome(react, job, text);
     }
 }
 
@@ -144,7 +151,8 @@ static bool run_program(FutReact *react, const Job *job, FutRunResult *ret)
     return fault == NULL;
 }
 
-static void obey_answer(FutReact *react, Job *job, int status, const char *words)
+/* False: the job goes on as what was answered. */
+static bool obey_answer(FutReact *react, Job *job, int status, const char *words)
 {
     FutDeed deed;
 
@@ -153,35 +161,94 @@ static void obey_answer(FutReact *react, Job *job, int status, const char *words
             g_strdup_printf("%s: exit status %d means nothing: see ask in man futago-probe%s",
                             job->path, status, words);
         tell_outcome(react, job, text);
-    } else if (deed == FUT_DO_REPORT) {
-        tell_outcome(react, job, "nothing is to be done");
-    } else {
-        job->deed = deed;
-        g_clear_pointer(&job->path, g_free);
-        act_on_vm(react, job);
+        return true;
     }
+    if (deed == FUT_DO_REPORT) {
+        tell_outcome(react, job, "nothing is to be done");
+        return true;
+    }
+    job->deed = deed;
+    g_clear_pointer(&job->path, g_free);
+    return false;
 }
 
-/* A thread of the pool. */
-static void work(gpointer data, gpointer opaque)
+/* As obey_answer(). */
+static bool carry_out(FutReact *react, Job *job)
 {
-    FutReact *react = opaque;
-    Job *job = data;
     g_autofree FutRunResult *result = g_new0(FutRunResult, 1);
 
     if (job->deed != FUT_DO_COMMAND && job->deed != FUT_DO_ASK) {
         act_on_vm(react, job);
-    } else if (run_program(react, job, result)) {
-        g_autofree char *words = first_words(result);
-        if (job->deed == FUT_DO_ASK) {
-            obey_answer(react, job, result->status, words);
-        } else {
-            g_autofree char *text =
-                g_strdup_printf("%s: exit status %d%s", job->path, result->status, words);
-            tell_outcome(react, job, text);
-        }
+        return true;
     }
-    job_free(job);
+    if (!run_program(react, job, result)) {
+        return true;
+    }
+    g_autofree char *words = first_words(result);
+    if (job->deed == FUT_DO_ASK) {
+        return obey_answer(react, job, result->status, words);
+    }
+    g_autofree char *text =
+        g_strdup_printf("%s: exit status %d%s", job->path, result->status, words);
+    tell_outcome(react, job, text);
+    return true;
+}
+
+/* -- jobs -- */
+
+/* What begins after it is handed back. */
+static Job *end_job(FutReact *react, Job *take_job)
+{
+    Job *then = take_job->then;
+
+    job_free(take_job);
+    g_mutex_lock(&react->lock);
+    if (--react->jobs == 0) {
+        g_cond_broadcast(&react->ended);
+    }
+    g_mutex_unlock(&react->lock);
+    return then;
+}
+
+static GThreadPool *pool_of(const FutReact *react, FutDeed deed)
+{
+    switch (deed) {
+    case FUT_DO_COMMAND:
+    case FUT_DO_ASK:
+        return react->programs;
+    case FUT_DO_SNAPSHOT:
+        return react->snapshots;
+    default:
+        return react->deeds;
+    }
+}
+
+static void begin_jobs(FutReact *react, Job *take_list)
+{
+    while (take_list) {
+        Job *job = take_list, **end = &take_list;
+        take_list = job->beside;
+        job->beside = NULL;
+        GThreadPool *pool = pool_of(react, job->deed);
+        if (g_thread_pool_unprocessed(pool) < FUT_REACT_WAITING) {
+            g_thread_pool_push(pool, job, NULL);
+            continue;
+        }
+        tell_outcome(react, job, "not done: too many actions wait already");
+        while (*end) {
+            end = &(*end)->beside;
+        }
+        *end = end_job(react, job);
+    }
+}
+
+/* A thread of a pool. */
+static void work(gpointer data, gpointer opaque)
+{
+    FutReact *react = opaque;
+    Job *job = data;
+
+    begin_jobs(react, carry_out(react, job) ? end_job(react, job) : job);
 }
 
 /* -- life -- */
@@ -195,10 +262,12 @@ FutReact *fut_react_new(const FutReactOps *ops, void *opaque, const char *vm, co
     react->vm = g_strdup(vm);
     react->node = g_strdup(node);
     g_mutex_init(&react->lock);
+    g_cond_init(&react->ended);
     fut_health_init(&react->health);
     /* Not exclusive: its threads begin when there is something to do. */
     react->programs = g_thread_pool_new(work, react, FUT_REACT_PROGRAMS, FALSE, NULL);
     react->deeds = g_thread_pool_new(work, react, 1, FALSE, NULL);
+    react->snapshots = g_thread_pool_new(work, react, 1, FALSE, NULL);
     react->rates = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     react->reports = (FutRate)FUT_RATE_INIT(REPORTS_BURST, REPORT_EVERY_NS);
     return react;
@@ -209,11 +278,18 @@ void fut_react_free(FutReact *react)
     if (!react) {
         return;
     }
+    g_mutex_lock(&react->lock);
+    while (react->jobs > 0) {
+        g_cond_wait(&react->ended, &react->lock);
+    }
+    g_mutex_unlock(&react->lock);
     g_thread_pool_free(react->programs, FALSE, TRUE);
     g_thread_pool_free(react->deeds, FALSE, TRUE);
+    g_thread_pool_free(react->snapshots, FALSE, TRUE);
     g_hash_table_unref(react->rates);
     fut_health_done(&react->health);
     g_mutex_clear(&react->lock);
+    g_cond_clear(&react->ended);
     g_free(react->vm);
     g_free(react->node);
     g_free(react);
@@ -311,11 +387,12 @@ static bool may_act(FutReact *react, const char *probe)
     return pass;
 }
 
-static void begin_action(FutReact *react, const FutProbeAction *action,
-                         const FutProbeRecord *record, const char *cause)
+static Job *new_job(FutReact *react, const FutProbeAction *action, const FutProbeRecord *record,
+                    const char *cause)
 {
     const FutProbe *probe = record->probe;
-    Job *job = g_new0(Job, 1);
+    bool program = action->deed == FUT_DO_COMMAND || action->deed == FUT_DO_ASK;
+    Job *job = g_new(Job, 1);
 
     *job = (Job){
         .deed = action->deed,
@@ -324,32 +401,32 @@ static void begin_action(FutReact *react, const FutProbeAction *action,
         .path = g_strdup(action->path),
         .probe = g_strdup(probe->name),
         .cause = g_strdup(cause),
-        .env = action->path ? environment(react, record, cause) : NULL,
+        .env = program ? environment(react, record, cause) : NULL,
     };
-    bool program = job->deed == FUT_DO_COMMAND || job->deed == FUT_DO_ASK;
-    GThreadPool *pool = program ? react->programs : react->deeds;
-    if (g_thread_pool_unprocessed(pool) >= FUT_REACT_WAITING) {
-        tell_outcome(react, job, "not done: too many actions wait already");
-        job_free(job);
-        return;
-    }
-    g_thread_pool_push(pool, job, NULL);
+    g_mutex_lock(&react->lock);
+    react->jobs++;
+    g_mutex_unlock(&react->lock);
+    return job;
 }
 
+/* What stands behind a snapshot waits for it, all else begins at once. */
 static void begin_actions(FutReact *react, const FutProbeRecord *record, const char *cause)
 {
     const FutProbeKeys *keys = record->probe->keys;
-    int may = -1; /* asked once, and only if there is something to do */
+    Job *first = NULL, **end = &first;
 
     for (unsigned i = 0; i < keys->action_count; i++) {
         if (keys->actions[i].deed == FUT_DO_REPORT) {
             continue;
         }
-        may = may < 0 ? may_act(react, record->probe->name) : may;
-        if (may) {
-            begin_action(react, &keys->actions[i], record, cause);
+        /* Asked once, and only if there is something to do. */
+        if (!first && !may_act(react, record->probe->name)) {
+            return;
         }
+        *end = new_job(react, &keys->actions[i], record, cause);
+        end = (*end)->deed == FUT_DO_SNAPSHOT ? &(*end)->then : &(*end)->beside;
     }
+    begin_jobs(react, first);
 }
 
 static void add_finding(FutReact *react, const FutProbeRecord *record, char *cause, uint64_t lost)

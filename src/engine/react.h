@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What follows from a probe's record: a finding in the VM's health, a line among its events, and the probe's actions. Programs run in
- * threads of their own, FUT_REACT_PROGRAMS at a time; neither the guest, nor the control socket, nor a deed on the VM waits for one. Of one probe
+ * threads of their own, FUT_REACT_PROGRAMS at a time; neither the guest, nor the control socket, nor a deed on the VM waits for one. What
+ * stands behind a snapshot begins when that has ended, well or not: it may end the VM. Nothing else waits for a snapshot. Of one probe
  * so many records have actions at once and then one every FUT_REACT_EVERY_S; the others are counted and told of.
  *
  * A program gets "PATH PROBE VM", and in its environment FUTAGO_VM, _NODE, _PROBE, _SEVERITY, _SCOPE, _CAUSE, _TIME (seconds since 1970),
@@ -15,7 +16,8 @@
 #include "record_ring.h"
 
 #define FUT_REACT_PROGRAMS 4
-#define FUT_REACT_WAITING 16u /* programs that wait for their turn; more are not run */
+#define FUT_REACT_WAITING 16u     /* programs that wait for their turn; more are not run */
+#define FUT_REACT_SNAPSHOT_S 600u /* longest wait for a snapshot before what follows it */
 #define FUT_REACT_BURST 5u
 #define FUT_REACT_EVERY_S 10u
 
@@ -24,8 +26,10 @@ typedef struct {
     void (*report)(void *opaque, const char *id, const char *text);
     FutSituation (*situation)(void *opaque);
     bool (*failover)(void *opaque, GError **error);
-    /* Orders one; `store` may be NULL: where the last one went. NULL: there are none here. */
-    bool (*snapshot)(void *opaque, const char *store, const char *reason, GError **error);
+    /* Takes one and waits for its end, up to FUT_REACT_SNAPSHOT_S; its number in the store is returned. `store` may be NULL: where the last
+     * one went. NULL: there are none here. */
+    bool (*snapshot)(void *opaque, const char *store, const char *reason, uint64_t *ret_id,
+                     GError **error);
     void (*stop)(void *opaque);
 } FutReactOps;
 

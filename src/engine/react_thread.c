@@ -42,15 +42,14 @@ static void host_stop(void *opaque)
     service->vmm->ops->quit(service->vmm, false);
 }
 
-static bool host_snapshot(void *opaque, const char *store, const char *reason, GError **error)
+static bool host_snapshot(void *opaque, const char *store, const char *reason, uint64_t *ret_id,
+                          GError **error)
 {
     FutService *service = opaque;
     json_t *args = json_pack("{s:s, s:s*}", "reason", reason, "store", store);
-    json_t *result = fut_snapper_create(service->snapper, args, error);
-    bool ok = result != NULL;
+    bool ok = fut_snapper_take(service->snapper, args, FUT_REACT_SNAPSHOT_S, ret_id, error);
 
     json_decref(args);
-    json_decref(result);
     return ok;
 }
 

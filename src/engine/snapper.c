@@ -26,6 +26,7 @@ FutSnapper *fut_snapper_new(FutService *service)
     snapper->service = service;
     g_mutex_init(&snapper->lock);
     g_cond_init(&snapper->changed);
+    g_cond_init(&snapper->ended);
     return snapper;
 }
 
@@ -34,6 +35,7 @@ void fut_snapper_free(FutSnapper *snapper)
     if (snapper) {
         g_mutex_clear(&snapper->lock);
         g_cond_clear(&snapper->changed);
+        g_cond_clear(&snapper->ended);
         g_free(snapper);
     }
 }
@@ -200,12 +202,28 @@ static void tell_failed(FutService *service, const FutSnapOrder *order, const GE
     fut_service_report(service, "FUT-241", text);
 }
 
+/* Lock held. */
+static void answer_waiter(FutSnapper *snapper, const FutSnapOutcome *outcome)
+{
+    FutSnapWaiter *waiter = snapper->waiter;
+
+    if (waiter && waiter->number == outcome->number) {
+        waiter->done = true;
+        waiter->id = outcome->id;
+        waiter->error = outcome->error
+                            ? g_error_new_literal(FUT_ERROR, (int)outcome->code, outcome->error)
+                            : NULL;
+    }
+    g_cond_broadcast(&snapper->ended);
+}
+
 static void note_outcome(FutSnapper *snapper, FutSnapOutcome *take_outcome)
 {
     g_mutex_lock(&snapper->lock);
     g_free(snapper->last.error);
     snapper->last = *take_outcome;
     snapper->running = false;
+    answer_waiter(snapper, take_outcome);
     if (snapper->automatic && take_outcome->error) {
         fut_snap_clock_failed(&snapper->clock);
     } else if (snapper->automatic) {

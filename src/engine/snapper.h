@@ -27,6 +27,10 @@ bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on)
 
 /* -- verbs; control thread -- */
 json_t *fut_snapper_create(FutSnapper *snapper, json_t *args, GError **error);
+/* The same, and waits until it has ended, up to limit_s; before that, for one that is under way already. One thread at a time, not the
+ * control thread. FUT_ERR_BUSY: it has not ended by then, and goes on. */
+bool fut_snapper_take(FutSnapper *snapper, const json_t *args, unsigned limit_s, uint64_t *ret_id,
+                      GError **error);
 json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error);
 json_t *fut_snapper_stop(FutSnapper *snapper, GError **error);
 json_t *fut_snapper_status(FutSnapper *snapper);

@@ -31,10 +31,20 @@ typedef struct {
     FutSeriesCut cut;
 } FutSnapOutcome;
 
+/* Somebody who waits for the end of one that was ordered. */
+typedef struct {
+    uint64_t number;
+    bool done;
+    uint64_t id;
+    GError *error; /* owned; NULL: it is there */
+} FutSnapWaiter;
+
 struct FutSnapper {
     FutService *service;
     GMutex lock;
     GCond changed;
+    GCond ended;           /* one has ended */
+    FutSnapWaiter *waiter; /* borrowed; NULL: nobody waits */
     bool poked;
     bool wanted, running, end_wanted;
     FutSnapOrder order;

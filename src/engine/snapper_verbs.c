@@ -61,27 +61,82 @@ static FutSnapOrder order_of(const char *store, const json_t *args)
     };
 }
 
+/* Lock held, none under way. Its number; 0 with an error. */
+static uint64_t order_one(FutSnapper *snapper, const json_t *args, GError **error)
+{
+    const char *store = store_of(snapper, args, error);
+
+    if (!store) {
+        return 0;
+    }
+    snapper->order = order_of(store, args);
+    snapper->wanted = true;
+    remember_store(snapper, snapper->order.store);
+    g_cond_signal(&snapper->changed);
+    return ++snapper->ordered;
+}
+
 json_t *fut_snapper_create(FutSnapper *snapper, json_t *args, GError **error)
 {
-    json_t *result = NULL;
+    uint64_t number = 0;
 
     if (!fut_restore_over(snapper->service, error)) {
         return NULL;
     }
     g_mutex_lock(&snapper->lock);
-    const char *store = store_of(snapper, args, error);
-    if (store && (snapper->wanted || snapper->running)) {
+    if (snapper->wanted || snapper->running) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_BUSY,
                             "a snapshot is being taken: wait until it is done");
-    } else if (store) {
-        snapper->order = order_of(store, args);
-        snapper->wanted = true;
-        remember_store(snapper, snapper->order.store);
-        result = json_pack("{s:I}", "number", (json_int_t)++snapper->ordered);
-        g_cond_signal(&snapper->changed);
+    } else {
+        number = order_one(snapper, args, error);
     }
     g_mutex_unlock(&snapper->lock);
-    return result;
+    return number ? json_pack("{s:I}", "number", (json_int_t)number) : NULL;
+}
+
+/* Lock held. False: the limit has come, and `waiter` is not done. */
+static bool wait_for_end(FutSnapper *snapper, const FutSnapWaiter *waiter, gint64 limit_us)
+{
+    while (waiter ? !waiter->done : snapper->wanted || snapper->running) {
+        if (!g_cond_wait_until(&snapper->ended, &snapper->lock, limit_us)) {
+            return waiter && waiter->done;
+        }
+    }
+    return true;
+}
+
+bool fut_snapper_take(FutSnapper *snapper, const json_t *args, unsigned limit_s, uint64_t *ret_id,
+                      GError **error)
+{
+    gint64 limit_us = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
+    FutSnapWaiter waiter = { 0 };
+
+    if (!fut_restore_over(snapper->service, error)) {
+        return false;
+    }
+    g_mutex_lock(&snapper->lock);
+    g_assert(!snapper->waiter);
+    bool in_time = wait_for_end(snapper, NULL, limit_us);
+    waiter.number = in_time ? order_one(snapper, args, &waiter.error) : 0;
+    if (waiter.number) {
+        snapper->waiter = &waiter;
+        in_time = wait_for_end(snapper, &waiter, limit_us);
+        snapper->waiter = NULL;
+    }
+    g_mutex_unlock(&snapper->lock);
+    if (!in_time) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_BUSY,
+            "no snapshot within %u s: the store is slow, or a snapshot before it is still being taken",
+            limit_s);
+        return false;
+    }
+    if (waiter.error) {
+        g_propagate_error(error, waiter.error);
+        return false;
+    }
+    *ret_id = waiter.id;
+    return true;
 }
 
 /* -- auto -- */

@@ -188,7 +188,8 @@ typedef struct {
     void (*disk_note_drop)(FutVmm *vmm, unsigned disk);
 
     /* -- probes in the guest's kernel; all or none; the control thread without the big lock -- */
-    /* The first vCPU as it is now; the memory may be read by any thread from then on. FUT_ERR_UNSUPPORTED where there can be no probes. */
+    /* The first vCPU as it is now, without the big lock, which may be taken for long; the memory may be read by this thread from then on.
+     * FUT_ERR_UNSUPPORTED where there can be no probes. */
     bool (*guest_look)(FutVmm *vmm, FutGuestLook *ret, GError **error);
     /* From its return on each vCPU that comes to the probe's instruction calls fut_watch_hit() before it. The guest's memory is not written. Numbers
      * are below FUT_PROBES_MAX. FUT_ERR_STATE when the VMM ends; FUT_ERR_BUSY: no room for one more; FUT_ERR_UNSUPPORTED. */

@@ -79,7 +79,8 @@ static bool look_at(const FutWatch *watch, FutGuestLook *ret, GError **error)
 /* Is the kernel that was read the one that runs, and are its symbols those that are wanted? */
 static bool is_read(const FutWatch *watch, const FutGuestLook *look, const char *symbols)
 {
-    return watch->kernel && watch->kernel->syscall_entry == look->syscall_entry &&
+    return watch->kernel && watch->kernel->boot == look->boot &&
+           watch->kernel->syscall_entry == look->syscall_entry &&
            (!symbols || g_strcmp0(symbols, watch->kernel->symbol_file) == 0);
 }
 
@@ -105,6 +106,12 @@ static bool read_kernel(FutWatch *watch, const char *symbols, GError **error)
     }
     g_propagate_error(error, g_steal_pointer(&fault));
     return false;
+}
+
+/* Is it another kernel than the probe was made for, or another start of the same? */
+static bool is_stale(const FutProbe *probe, const FutGuestLook *look)
+{
+    return look->boot != probe->boot || look->syscall_entry != probe->syscall_entry;
 }
 
 /* -- one probe -- */
@@ -293,7 +300,7 @@ FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched
     if (!watched->probe) {
         return watched->definition->disabled ? FUT_WATCHED_DISABLED : FUT_WATCHED_WAITING;
     }
-    if (!look_at(watch, &look, NULL) || look.syscall_entry != watched->probe->syscall_entry) {
+    if (!look_at(watch, &look, NULL) || is_stale(watched->probe, &look)) {
         return FUT_WATCHED_STALE;
     }
     return watched->in ? FUT_WATCHED_IN : FUT_WATCHED_DISABLED;
@@ -333,7 +340,7 @@ static void drop_stale(FutWatch *watch, unsigned number, const FutGuestLook *loo
     FutWatched *watched = &watch->watched[number];
 
     if (watched->definition && watched->definition->wait && watched->probe &&
-        look->syscall_entry != watched->probe->syscall_entry && take_out(watch, number, NULL)) {
+        is_stale(watched->probe, look) && take_out(watch, number, NULL)) {
         fut_probe_unref(g_steal_pointer(&watched->probe));
         watched->reason = g_strdup("the guest starts anew");
     }
@@ -395,7 +402,6 @@ static void try_all(FutWatch *watch, const FutGuestLook *look, uint64_t now_ns)
     watch->tries.next_ns = fut_now_ns() + watch->tries.wait_ms * FUT_NS_PER_MS;
 }
 
-/* The vCPU is looked at only if there is something to be done for it: that needs the VMM's lock, which may be taken for long. */
 int fut_watch_tend(FutWatch *watch, bool image)
 {
     FutGuestLook look;

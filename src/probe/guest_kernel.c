@@ -200,6 +200,7 @@ FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, const char *symb
     }
     g_autoptr(FutGuestKernel) kernel = g_new0(FutGuestKernel, 1);
     kernel->syscall_entry = look->syscall_entry;
+    kernel->boot = look->boot;
     kernel->memory = kernel_memory(look);
     kernel->text = find_text(&kernel->memory, look->syscall_entry);
     kernel->symbol_file = g_strdup(symbol_file);

@@ -12,13 +12,16 @@
 
 typedef struct {
     uint64_t syscall_entry; /* MSR LSTAR: an address within the kernel once it is up, else 0 */
+    uint32_t boot;          /* how often the machine was reset */
     FutGuestMemory
         memory; /* as the vCPU sees it at the moment, perhaps without most of the kernel */
 } FutGuestLook;
 
 typedef struct {
-    uint64_t syscall_entry; /* tells this boot of the kernel from others */
-    uint64_t text;          /* where the image begins */
+    uint64_t
+        syscall_entry; /* with `boot`, tells this start of the kernel from others: without KASLR all have the same address */
+    uint32_t boot;
+    uint64_t text; /* where the image begins */
     FutGuestMemory memory;
     FutKallsyms *symbols;
     FutGuestTypes *types;  /* NULL: the kernel has none */

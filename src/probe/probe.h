@@ -38,6 +38,7 @@ typedef struct {
     uint64_t arguments[FUT_PROBE_ARGUMENTS]; /* at a return: what they were at the entry */
     uint64_t gs_base;                        /* the kernel's */
     uint64_t syscall_entry;                  /* MSR LSTAR */
+    uint32_t boot;                           /* how often the machine was reset */
     FutGuestMemory memory;
     uint64_t guest_time_ns; /* how long the guest has run */
     unsigned vcpu;
@@ -88,6 +89,7 @@ typedef struct {
     FutProbeKeys *keys;                    /* owned: what its records mean */
     uint64_t address, physical;            /* of the function */
     uint64_t syscall_entry;                /* of the kernel it is for */
+    uint32_t boot;                         /* the same */
     FutOpenCalls *calls; /* owned: those that have not returned yet; NULL: it is of entries */
     uint64_t current_task;
     FutProbeCondition conditions[FUT_PROBE_CONDITIONS_MAX];

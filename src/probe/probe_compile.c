@@ -305,6 +305,7 @@ static FutProbe *new_one(const FutGuestKernel *kernel, const char *name, const c
     probe->filter = g_strdup(filter);
     probe->function = g_strdup(parsed->function);
     probe->syscall_entry = kernel->syscall_entry;
+    probe->boot = kernel->boot;
     probe->current_task = kernel->current_task;
     probe->calls = parsed->is_return ? fut_open_calls_new() : NULL;
     probe->rate = (FutRate)FUT_RATE_INIT(RECORDS_BURST, RECORD_EVERY_NS);

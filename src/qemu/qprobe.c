@@ -4,8 +4,16 @@
 
 #include "fut_error.h"
 
+static void machine_reset(void *opaque)
+{
+    FutQvmm *qvmm = opaque;
+
+    qatomic_set(&qvmm->boots, qvmm->boots + 1);
+}
+
 void fut_qprobe_init(FutQvmm *qvmm, qemu_plugin_id_t id)
 {
+    qemu_register_reset(machine_reset, qvmm);
     fut_qprobe_tcg_init(qvmm, id);
 }
 
@@ -34,7 +42,7 @@ FutGuestMemory fut_qprobe_memory(const CPUX86State *env)
     };
 }
 
-FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction)
+FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction, uint32_t boot)
 {
     const CPUX86State *env = &X86_CPU(cpu)->env;
     uint64_t gs = env->segs[R_GS].base;
@@ -43,6 +51,7 @@ FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction)
         /* Right after an interrupt the kernel has not put its own base in place yet. */
         .gs_base = (int64_t)gs < 0 ? gs : env->kernelgsbase,
         .syscall_entry = env->lstar,
+        .boot = boot,
         .memory = fut_qprobe_memory(env),
         .guest_time_ns = (uint64_t)qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
         .vcpu = (unsigned)cpu->cpu_index,
@@ -62,11 +71,15 @@ bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error)
                             "probes work under TCG only: this VM runs under KVM");
         return false;
     }
-    /* This registers the thread with RCU, too. */
-    bool taken = fut_qvmm_lock();
+    const FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
+    /* The first vCPU stays; its own thread writes these registers, and without the BQL. */
     const CPUX86State *env = &X86_CPU(first_cpu)->env;
-    *ret = (FutGuestLook){ .syscall_entry = env->lstar, .memory = fut_qprobe_memory(env) };
-    fut_qvmm_unlock(taken);
+    fut_qvmm_register_thread();
+    *ret = (FutGuestLook){
+        .syscall_entry = qatomic_read(&env->lstar),
+        .boot = qatomic_read(&qvmm->boots),
+        .memory = fut_qprobe_memory(env),
+    };
     return true;
 }
 

@@ -9,8 +9,8 @@
 
 /* The guest's memory as this vCPU sees it; its registers are in `env`. */
 FutGuestMemory fut_qprobe_memory(const CPUX86State *env);
-/* A vCPU, as it stands at `instruction`. Its thread. */
-FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction);
+/* A vCPU, as it stands at `instruction`, in the boot of that number. Its thread. */
+FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction, uint32_t boot);
 
 /* -- qprobe_tcg.c; the control thread, without the BQL -- */
 void fut_qprobe_tcg_init(FutQvmm *qvmm, qemu_plugin_id_t id);

@@ -62,6 +62,11 @@ static bool in_kernel(void)
     return (X86_CPU(current_cpu)->env.hflags & HF_CPL_MASK) == 0;
 }
 
+static uint32_t boot(void)
+{
+    return qatomic_read(&traced.qvmm->boots);
+}
+
 /* The place of that return address, or the free one where it would be. NULL: neither. */
 static Place *place_of(FutQprobe *probe, uint64_t address)
 {
@@ -113,7 +118,7 @@ static void reached(unsigned int vcpu, void *data)
     FutProbeHit hit;
 
     if (in_kernel()) {
-        hit = fut_qprobe_hit(current_cpu, qatomic_read(&probe->entry.address));
+        hit = fut_qprobe_hit(current_cpu, qatomic_read(&probe->entry.address), boot());
         uint64_t back = fut_watch_hit(watch, probe->number, &hit);
         if (back != 0 && !watch_return(probe, &hit, back)) {
             fut_watch_unreturned(watch, probe->number, &hit);
@@ -127,7 +132,7 @@ static void returned(unsigned int vcpu, void *data)
     FutProbeHit hit;
 
     if (in_kernel()) {
-        hit = fut_qprobe_hit(current_cpu, qatomic_read(&place->address));
+        hit = fut_qprobe_hit(current_cpu, qatomic_read(&place->address), boot());
         fut_watch_returned(traced.qvmm->vmm.watch, place->probe->number, &hit);
     }
 }

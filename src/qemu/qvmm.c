@@ -63,7 +63,7 @@ static void thread_ends(gpointer data)
     rcu_unregister_thread();
 }
 
-bool fut_qvmm_lock(void)
+void fut_qvmm_register_thread(void)
 {
     /*
      * QEMU's own threads are registered. They come here with the BQL held, but for vCPUs on their
@@ -71,13 +71,18 @@ bool fut_qvmm_lock(void)
      */
     static GPrivate registered = G_PRIVATE_INIT(thread_ends);
 
-    if (bql_locked()) {
-        return false;
-    }
-    if (!current_cpu && !g_private_get(&registered)) {
+    if (!bql_locked() && !current_cpu && !g_private_get(&registered)) {
         rcu_register_thread();
         g_private_set(&registered, &registered);
     }
+}
+
+bool fut_qvmm_lock(void)
+{
+    if (bql_locked()) {
+        return false;
+    }
+    fut_qvmm_register_thread();
     bql_lock();
     return true;
 }

@@ -117,6 +117,7 @@ struct FutQvmm {
     bool halted;       /* BQL: never to run again in this process */
     bool standby;      /* BQL: not to run before run() */
     FutRate restarts;  /* BQL: of a guest that panicked */
+    uint32_t boots;    /* atomic: how often the machine was reset */
 };
 
 /* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
@@ -127,6 +128,8 @@ FutQvmm *fut_qvmm_new(bool standby);
  * the thread with QEMU's RCU.
  */
 bool fut_qvmm_lock(void);
+/* This thread may read guest memory; of no effect where it is one of QEMU's own, or was registered before. */
+void fut_qvmm_register_thread(void);
 void fut_qvmm_unlock(bool taken);
 
 /* -- qmemory.c -- */

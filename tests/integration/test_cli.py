@@ -567,3 +567,18 @@ def test_completion(rundir, fake):
     assert complete(rundir, "futago", "disk", "re") == ["resume"]
     assert complete(rundir, "futago", "disk", "policy", "x", "s") == ["sequential"]
     assert paths.FUTAGO in complete(rundir, "futago", "run", "--", "true", paths.FUTAGO[:-1])
+
+
+def test_probe_suggest(rundir):
+    """Shipped probes by symptom, the best first, for people and programs; a symptom that nothing fits is an error that says what to ask."""
+    done = futago(rundir, "probe", "suggest", "out", "of", "memory", "--json")
+    assert done.returncode == 0 and not done.stderr, done
+    found = json.loads(done.stdout)
+    assert found[0]["name"] == "oom" and found[0]["functions"] == ["oom_kill_process"] and found[0]["severity"] == "error", found
+    done = futago(rundir, "probe", "suggest", "disk full")
+    assert done.returncode == 0 and done.stdout.startswith("disk-full "), done
+    done = futago(rundir, "probe", "suggest", "xyzzy")
+    assert done.returncode == 1 and not done.stdout, done
+    assert done.stderr.startswith("futago: no probe in ") and "fits 'xyzzy': name what fails" in done.stderr and done.stderr.count("\n") == 1, done
+    done = futago(rundir, "probe", "suggest")
+    assert done.returncode == 2 and done.stderr.startswith("futago: ") and done.stderr.count("\n") == 1, done

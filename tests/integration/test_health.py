@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What follows from a probe's record: health, programs, a hand-over where it helps."""
+import contextlib
 import json
 import mmap
 import os
 import struct
+import threading
 
-from lab import load
+from lab import load, snapshots
 from lab.machine import Machine
 from lab.process import wait_for
-from lab.vm import pair
+from lab.qmp import Qmp
+from lab.vm import pair, primary
 
 CRASH = 7008
 GETPGID = "kprobe:__x64_sys_getppid { pid, comm }"
@@ -98,3 +101,39 @@ def test_consequences(lab):
     backup.wait_running()
     counter.wait_counts(20)
     load.check(counter.finish())
+
+
+def test_snapshot_then_stop(lab):
+    """Health is told while QEMU's main loop stands still; the VM is not ended before the snapshot that was asked for first is whole."""
+    host = lab.hosts[0]
+    path, pipe, store = (os.path.join(host.folder, name) for name in ("qmp", "pipe", "store"))
+    vm = primary(host, Machine(memory_mb=128, extra=("-qmp", f"unix:{path},server=on,wait=off")))
+    os.mkdir(store)
+    host.futago("probe", "add", vm.name, "segv", "--on", f"snapshot:{store},stop")
+
+    # QEMU writes its dump with its big lock held, and nobody reads yet.
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def first_bytes():
+        with contextlib.suppress(BlockingIOError):
+            return os.read(reader, 4)
+    qmp = Qmp(path)
+    qmp.socket.settimeout(None)
+    dump = threading.Thread(target=qmp.command, args=("dump-guest-memory",), kwargs={"paging": False, "protocol": f"file:{pipe}"}, daemon=True)
+    dump.start()
+    assert wait_for("QEMU writes its dump", first_bytes) == b"\x7fELF"
+    assert health(vm) == (0, {"vm": "vm", "health": "good", "probes": 1, "lost": 0, "forgotten": 0, "findings": []})
+    assert "segv" in host.futago("probe", "list", vm.name).stdout
+    os.set_blocking(reader, True)
+    while os.read(reader, 1 << 20):
+        pass
+    os.close(reader)
+    dump.join()
+
+    order(lab, "SEGV webserver 0x1230")
+    vm.process.wait(60)
+    taken, = snapshots.look(store)
+    assert taken[2] == "unhashed", taken
+    said = vm.process.output()
+    assert 0 < said.index("snapshot 1 in ") < said.index("snapshot after segv: snapshot 1 is taken") < said.index("stop after segv: ending the VM"), said

@@ -114,7 +114,7 @@ static inline void guest_init(Guest *guest, bool since_6_4, bool types)
     fixture_map(&guest->fixture, &memory, AREA, AREA_PHYSICAL, 1);
     put_image(guest, since_6_4, types);
     put_tasks(guest);
-    guest->look = (FutGuestLook){ KERNEL_BASE + 0x300000, memory };
+    guest->look = (FutGuestLook){ .syscall_entry = KERNEL_BASE + 0x300000, .memory = memory };
     guest->hit = (FutProbeHit){ .registers = { [FUT_RDI] = 0xf0000000b,
                                                [FUT_RSI] = AREA + 0x100,
                                                [FUT_RDX] = AREA + 0x300,

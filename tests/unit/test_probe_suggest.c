@@ -45,11 +45,15 @@ static void test_suggest(void)
     put(folder, "disk-full.probe",
         "about=\"disk space ENOSPC\" means=\"no memory for it\" kprobe:ext4_should_retry_alloc else kprobe:ext4_other");
     put(folder, "bad.probe", "severity=nonsense about=\"memory\" kprobe:x");
+    put(folder, "poweroff.probe", "about=\"a soft end\" kprobe:kernel_power_off");
     put(folder, "notes.txt", "about=\"memory\" kprobe:x");
     check(folder, "Out of MEMORY!", "oom disk-full");
     check(folder, "no space on the disk", "disk-full");
     check(folder, "ext4_other", "disk-full");
     check(folder, "oom_kill", "oom");
+    check(folder, "oom", "oom");
+    check(folder, "power", "poweroff");
+    check(folder, "ow", "");
     check(folder, "zebra", "");
     check(folder, "", "");
     json_t *found = fut_probe_suggest(folder, "space");

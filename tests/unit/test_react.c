@@ -4,6 +4,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "fut_error.h"
 #include "react.h"
 #include "test_tmp.h"
 
@@ -14,6 +15,7 @@ typedef struct {
     GString *said; /* lines "ID text" */
     FutSituation situation;
     int failovers, stops;
+    bool snapshots_fail;
 } World;
 
 static void world_report(void *opaque, const char *id, const char *text)
@@ -40,6 +42,33 @@ static void world_stop(void *opaque)
 {
     g_atomic_int_inc(&((World *)opaque)->stops);
 }
+
+/* One that takes until the VM was handed over. */
+static bool world_snapshot(void *opaque, const char *store, const char *reason, uint64_t *ret_id,
+                           GError **error)
+{
+    World *world = opaque;
+
+    world_report(world, "begins", store);
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    while (g_atomic_int_get(&world->failovers) == 0 && g_get_monotonic_time() < end) {
+        g_usleep(1000);
+    }
+    g_usleep(20000); /* what does not wait for it would be done by now */
+    world_report(world, "ends", reason);
+    if (world->snapshots_fail) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_IO, "the store is full");
+        return false;
+    }
+    *ret_id = 12;
+    return true;
+}
+
+static const FutReactOps snapshot_ops = { .report = world_report,
+                                          .situation = world_situation,
+                                          .failover = world_failover,
+                                          .snapshot = world_snapshot,
+                                          .stop = world_stop };
 
 static const FutReactOps ops = { .report = world_report,
                                  .situation = world_situation,
@@ -234,6 +263,49 @@ static void test_ask(void)
     ask(1, FUT_SCOPE_SYSTEM, "exit status 1 means nothing", 0, 0);
 }
 
+/* Where these words begin in what was said; they are there. */
+static size_t place(const World *world, const char *words)
+{
+    const char *at = strstr(world->said->str, words);
+
+    if (!at) {
+        g_error("'%s' was never said, but '%s'", words, world->said->str);
+    }
+    return (size_t)(at - world->said->str);
+}
+
+/* What stands behind a snapshot begins when that has ended; what stands before it, and what another record asks for, does not wait. */
+static void after_snapshot(bool fails)
+{
+    World world;
+    world_init(&world);
+    fut_react_free(world.react);
+    world.react = fut_react_new(&snapshot_ops, &world, "vm", "node");
+    world.snapshots_fail = fails;
+    g_autofree char *path = program(&world, "exit 0");
+    g_autofree char *text =
+        g_strdup_printf("says=\"x {comm}\" scope=host on=snapshot:/s,stop,command:%s kprobe:f",
+                        path);
+
+    take(&world, text, 0);
+    take(&world, "says=\"y {comm}\" scope=host on=failover kprobe:f", 0);
+    world_settle(&world);
+    size_t ends = place(&world, "ends web: x a;b");
+    g_assert_cmpuint(place(&world, "begins /s"), <, ends);
+    g_assert_cmpint(world.failovers, ==, 1);
+    g_assert_cmpuint(place(&world, "ending the VM"), >, ends);
+    g_assert_cmpuint(place(&world, "exit status 0"), >, ends);
+    place(&world, fails ? "snapshot after web: the store is full" : "snapshot 12 is taken");
+    g_assert_cmpint(world.stops, ==, 1);
+    world_done(&world);
+}
+
+static void test_snapshot_first(void)
+{
+    after_snapshot(false);
+    after_snapshot(true);
+}
+
 /* A failure that comes again and again does not run programs without end, nor fill the events. */
 static void test_flood(void)
 {
@@ -293,6 +365,7 @@ int main(int argc, char **argv)
     g_test_add_func("/react/late-program", test_late_program);
     g_test_add_func("/react/deed-beside-programs", test_deed_beside_programs);
     g_test_add_func("/react/ask", test_ask);
+    g_test_add_func("/react/snapshot-first", test_snapshot_first);
     g_test_add_func("/react/flood", test_flood);
     g_test_add_func("/react/check", test_check);
     return g_test_run();

@@ -42,6 +42,7 @@ class Machine:
     accel: str = "tcg"
     kernel: str = ""       # a Multiboot image in place of Linux
     generic: bool = False  # Debian's generic kernel, which has drivers for AHCI and e1000
+    debian13: bool = False # Debian 13's kernel, whatever this host is
 
     def _kind_args(self):
         # A Multiboot image is loaded by one of the option ROMs.
@@ -84,7 +85,8 @@ class Machine:
     def _kernel_args(self):
         if self.kernel:
             return ["-kernel", self.kernel]
-        kernel, initrd = (paths.GENERIC_KERNEL, paths.GENERIC_INITRD) if self.generic else (paths.KERNEL, paths.INITRD)
+        kernel, initrd = ((paths.GENERIC_KERNEL, paths.GENERIC_INITRD) if self.generic else
+                          (paths.KERNEL13, paths.INITRD13) if self.debian13 else (paths.KERNEL, paths.INITRD))
         return ["-kernel", kernel, "-initrd", initrd, "-append", self._append()]
 
     def qemu(self, serial, taps):
