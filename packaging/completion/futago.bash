@@ -48,7 +48,7 @@ _futago_options() {
     probe) echo "--name --filter --severity --on --symbols --wait --disabled --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     restore) echo "--name --vm --lazy --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;
-    relocate) echo "--to --parallel --protect-to --hold --no-wait --json --help" ;;
+    relocate) echo "--to --parallel --protect-to --hold --no-wait --follow --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
 }

@@ -56,6 +56,10 @@ static json_t *do_status(Conversation *with, const json_t *args, GError **error)
     const char *vm = vm_of(args, error);
     json_t *status = vm ? fut_incoming_status(vm) : NULL;
 
+    if (status) {
+        fut_incoming_left(with->receiver, vm, json_integer_value(json_object_get(args, "disks")),
+                          status);
+    }
     if (status && with->incoming) {
         json_object_set_new(status, "complete",
                             json_boolean(fut_incoming_complete(with->incoming)));

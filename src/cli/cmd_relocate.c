@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* futago relocate: moves running VMs, with their disks, to another host. A process for each VM does it; this one looks on. */
+/* futago relocate: moves running VMs, with their disks, to another host. A process for each VM does it; this one looks on. With --follow those that
+ * another one has begun. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include "cli.h"
 #include "fut_error.h"
 #include "receive_vm.h"
+#include "relocate_record.h"
 #include "relocate_show.h"
 #include "relocate_vm.h"
 
@@ -35,6 +37,7 @@ typedef struct {
     size_t count;
     unsigned parallel;
     gboolean json, no_wait;
+    gboolean follow; /* no move of ours: those whose processes were killed */
     int width;
     bool drawn; /* on a terminal: the lines are there */
 } Relocation;
@@ -84,7 +87,11 @@ static bool begin(Relocation *all, Moving *one, GError **error)
                 close(all->vms[i].fd);
             }
         }
-        fut_relocate_vm(&all->how, one->vm, pipe_fds[1]);
+        if (all->follow) {
+            fut_relocate_follow(one->vm, pipe_fds[1]);
+        } else {
+            fut_relocate_vm(&all->how, one->vm, pipe_fds[1]);
+        }
         _exit(EXIT_SUCCESS);
     }
     close(pipe_fds[1]);
@@ -264,14 +271,22 @@ static bool look_on(Relocation *all, GError **error)
     return true;
 }
 
+/* Where the VM is now was for others to decide: known is good. */
+static bool is_good(const Relocation *all, const Moving *one)
+{
+    if (all->follow) {
+        return has_outcome(one, NULL) && !has_outcome(one, "unknown");
+    }
+    return has_outcome(one, "moved") || (all->no_wait && phase_is(one, "disks"));
+}
+
 static bool judge(const Relocation *all, GError **error)
 {
     g_autoptr(GString) names = g_string_new(NULL);
 
     for (size_t i = 0; i < all->count; i++) {
         const Moving *one = &all->vms[i];
-        bool good = has_outcome(one, "moved") || (all->no_wait && phase_is(one, "disks"));
-        if (!good) {
+        if (!is_good(all, one)) {
             const char *what = one->last ? fut_cli_text(one->last, "outcome") : "not begun";
             g_string_append_printf(names, "%s%s (%s)", names->len ? ", " : "", one->vm,
                                    *what ? what : "unknown: look with futago status on both hosts");
@@ -280,8 +295,51 @@ static bool judge(const Relocation *all, GError **error)
     if (names->len == 0) {
         return true;
     }
-    g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "not moved: %s", names->str);
+    g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "%s: %s",
+                all->follow ? "not decided" : "not moved", names->str);
     return false;
+}
+
+/* -- those whose processes were killed -- */
+
+/* Looks after them, and says nothing: that is not what was asked for. */
+static void follow_others(const Relocation *all)
+{
+    g_auto(GStrv) left = fut_record_left();
+
+    for (char **vm = left; *vm; vm++) {
+        Relocation other = { .follow = TRUE };
+        Moving one = { .vm = *vm, .fd = -1 };
+        bool ours = false;
+        for (size_t i = 0; i < all->count; i++) {
+            ours = ours || strcmp(all->vms[i].vm, *vm) == 0;
+        }
+        if (!ours && begin(&other, &one, NULL)) {
+            close(one.fd);
+            fut_lines_free(one.lines);
+        }
+    }
+}
+
+static bool take_left(Relocation *all, char **left, int words, const char *to, GError **error)
+{
+    if (words > 1 || to) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "relocate --follow takes neither VMs nor --to: it looks after all "
+                            "whose move was interrupted");
+        return false;
+    }
+    all->count = g_strv_length(left);
+    all->vms = g_new0(Moving, all->count);
+    all->parallel = PARALLEL_MAX;
+    for (size_t i = 0; i < all->count; i++) {
+        all->vms[i] = (Moving){ .vm = left[i], .fd = -1 };
+        all->width = MAX(all->width, (int)strlen(left[i]));
+    }
+    if (all->count == 0 && !all->json) {
+        printf("no move was interrupted\n");
+    }
+    return true;
 }
 
 /* -- words -- */
@@ -366,19 +424,30 @@ static bool run(int argc, char **argv, GError **error)
           "Do all but the switch, until Enter or SIGUSR1 comes", NULL },
         { "no-wait", 0, 0, G_OPTION_ARG_NONE, &all.no_wait,
           "Return when the VMs run there; their disks follow", NULL },
+        { "follow", 0, 0, G_OPTION_ARG_NONE, &all.follow,
+          "Instead: look after moves whose process was killed", NULL },
         { "json", 0, 0, G_OPTION_ARG_NONE, &all.json, "As JSON, a line for each thing that happens",
           NULL },
         { 0 },
     };
     struct sigaction interrupt = { .sa_handler = on_interrupt };
+    g_auto(GStrv) left = NULL;
 
-    bool ok = fut_cli_parse(&fut_cmd_relocate, entries, &argc, argv, error) &&
-              take_vms(&all, argc, argv, error) && take_options(&all, to, parallel, error);
+    bool ok = fut_cli_parse(&fut_cmd_relocate, entries, &argc, argv, error);
+    if (ok && all.follow) {
+        left = fut_record_left();
+        ok = take_left(&all, left, argc, to, error);
+    } else if (ok) {
+        ok = take_vms(&all, argc, argv, error) && take_options(&all, to, parallel, error);
+    }
     if (ok) {
         sigaction(SIGINT, &interrupt, NULL);
         sigaction(SIGTERM, &interrupt, NULL);
         signal(SIGUSR1, on_switch);
         all.how.hold = hold;
+        if (!all.follow) {
+            follow_others(&all);
+        }
         ok = look_on(&all, error) && judge(&all, error);
     }
     done(&all);
@@ -387,7 +456,7 @@ static bool run(int argc, char **argv, GError **error)
 
 const FutCommand fut_cmd_relocate = {
     .name = "relocate",
-    .usage = "VM...",
+    .usage = "VM... | --follow",
     .summary = "Move running VMs, with their disks, to another host",
     .run = run,
 };

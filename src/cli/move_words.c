@@ -188,13 +188,28 @@ static void serve_pairs(GArray *pairs, const char *prefix, const char *socket)
     }
 }
 
+/* "server.path" or "file.server.path". */
+static bool is_server(const char *key)
+{
+    static const char name[] = "server.path";
+    size_t length = key ? strlen(key) : 0, own = strlen(name);
+
+    return key && g_str_has_suffix(key, name) && (length == own || key[length - own - 1] == '.');
+}
+
 /* The value with the image replaced, or NULL: it is not in there. */
 static char *serve_keys(const char *value, bool drive, const FutMoveDisk *disk)
 {
     g_autoptr(GArray) pairs = split(value);
 
     for (guint i = 0; i < pairs->len; i++) {
-        const Pair *pair = &g_array_index(pairs, Pair, i);
+        Pair *pair = &g_array_index(pairs, Pair, i);
+        if (is_server(pair->key) && strcmp(pair->value, disk->image) == 0) {
+            g_free(
+                pair->value); /* it has moved before: the server is another one, nothing else changes */
+            pair->value = g_strdup(disk->socket);
+            return join(pairs);
+        }
         g_autofree char *prefix = prefix_of(pair->key, drive);
         if (prefix && strcmp(pair->value, disk->image) == 0) {
             serve_pairs(pairs, prefix, disk->socket);
@@ -221,6 +236,22 @@ static void serve_object(json_t *object, const char *socket)
     json_object_set_new(object, "reconnect-delay", json_integer(atoi(RECONNECT_S)));
 }
 
+/* {"server": {"path"}} or {"server.path"}. */
+static bool serve_again(json_t *object, const FutMoveDisk *disk)
+{
+    json_t *server = json_object_get(object, "server");
+    bool nested = json_is_object(server);
+    json_t *holder = nested ? server : object;
+    const char *key = nested ? "path" : "server.path";
+    const char *path = json_string_value(json_object_get(holder, key));
+
+    if (!path || strcmp(path, disk->image) != 0) {
+        return false;
+    }
+    json_object_set_new(holder, key, json_string(disk->socket));
+    return true;
+}
+
 /* QEMU's JSON may be nested, and keys may have dots in them. */
 static bool serve_json(json_t *object, const FutMoveDisk *disk)
 {
@@ -229,6 +260,9 @@ static bool serve_json(json_t *object, const FutMoveDisk *disk)
 
     if (name && strcmp(name, disk->image) == 0) {
         serve_object(object, disk->socket);
+        return true;
+    }
+    if (serve_again(object, disk)) {
         return true;
     }
     json_object_foreach(object, key, value)

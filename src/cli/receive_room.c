@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Room for images that grow after they were promised. */
+/* The folder of images: room for those that grow after they were promised, and what a VM has left there. */
 #include <errno.h>
 #include <string.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 
 #include "fut_error.h"
 #include "receive_vm.h"
+#include "reloc_files.h"
 
 #define IMAGE_SUFFIX ".img"
 
@@ -87,4 +88,41 @@ bool fut_receive_room(const char *images, uint64_t bytes, GError **error)
         return false;
     }
     return true;
+}
+
+/* -- what a VM has left -- */
+
+/* False also while a server has it. */
+static bool is_whole(const char *image)
+{
+    FutRelocFiles files = { .cache_fd = -1, .bitmap_fd = -1 };
+    g_autofree char *bitmap = g_strdup_printf("%s.bitmap", image);
+    FutBitmapIdentity is;
+    bool complete = false;
+
+    if (access(bitmap, F_OK) != 0 || !fut_reloc_files_open(&files, image, bitmap, NULL)) {
+        return false;
+    }
+    bool known = fut_bitmap_file_look(&files.io, &is, &complete, NULL);
+    fut_reloc_files_close(&files);
+    return known && complete;
+}
+
+void fut_incoming_left(const FutReceiver *receiver, const char *vm, json_int_t count,
+                       json_t *status)
+{
+    json_int_t images = 0, whole = 0;
+
+    if (!json_is_null(json_object_get(status, "vm"))) {
+        return;
+    }
+    for (int i = 0; i < MIN(count, FUT_RECEIVE_DISKS_MAX); i++) {
+        g_autofree char *image = g_strdup_printf("%s/%s-%d" IMAGE_SUFFIX, receiver->images, vm, i);
+        if (access(image, F_OK) == 0) {
+            images++;
+            whole += is_whole(image);
+        }
+    }
+    json_object_set_new(status, "images", json_integer(images));
+    json_object_set_new(status, "whole", json_integer(whole));
 }

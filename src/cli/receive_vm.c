@@ -268,7 +268,7 @@ static bool start_server(Disk *disk, GError **error)
 
     disk->begun_ns = fut_now_ns();
     unlink(disk->socket);
-    disk->pid = fut_process_start(disk->server, disk->log, -1, error);
+    disk->pid = fut_process_start(disk->server, disk->log, &FUT_PROCESS_CHILD, error);
     while (disk->pid && fut_process_runs(disk->pid) && fut_now_ns() < deadline_ns) {
         json_t *status = ask_disk(disk->control, "status", NULL);
         json_decref(status);
@@ -392,7 +392,8 @@ static bool start_qemu(FutIncoming *incoming, GPtrArray *words, const char *our_
         return false;
     }
     g_ptr_array_add(moved, NULL);
-    incoming->qemu = fut_process_start((char **)moved->pdata, incoming->log, -1, error);
+    incoming->qemu =
+        fut_process_start((char **)moved->pdata, incoming->log, &FUT_PROCESS_CHILD, error);
     if (!incoming->qemu || !await_qemu(incoming, error)) {
         return false;
     }
@@ -495,9 +496,12 @@ static bool is_awake(const Disk *disk)
     return *state && strcmp(state, "asleep") != 0;
 }
 
-/* Nothing that the guest wrote is in there. */
-static bool is_untouched(const Disk *disk)
+/* Nothing that the guest wrote is in there. A server that has died is started once more: it knows. */
+static bool is_untouched(Disk *disk)
 {
+    if (disk->pid && !fut_process_runs(disk->pid)) {
+        start_server(disk, NULL);
+    }
     g_autofree char *state = state_of(disk);
 
     return disk->pid == 0 || strcmp(state, "asleep") == 0;
@@ -680,9 +684,7 @@ bool fut_incoming_tick(FutIncoming *incoming, bool connected)
         say(incoming, "runs here");
     }
     incoming->ran = incoming->ran || here;
-    if (incoming->ran) {
-        keep_servers(incoming);
-    }
+    keep_servers(incoming);
     if (incoming->ran && !incoming->awake) {
         wake_disks(incoming);
     }

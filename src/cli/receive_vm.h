@@ -44,6 +44,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutIncoming, fut_incoming_free)
 /* "vm" (its status; null: it is not here; empty: it does not answer) and "disks" (theirs, up to one that is not there or does not answer) of any VM
  * of this host. */
 json_t *fut_incoming_status(const char *vm);
+/* Adds to that, where the VM is not here: "images", how many of its `count` disks' images lie here, and "whole", how many of these are complete. */
+void fut_incoming_left(const FutReceiver *receiver, const char *vm, json_int_t count,
+                       json_t *status);
 
 /* Whoever is in here keeps others of this folder out. -1 on error; close it. */
 int fut_receive_lock(const char *images, GError **error);

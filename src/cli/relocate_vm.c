@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "cli_process.h"
 #include "cli_talk.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "move_words.h"
 #include "receive_vm.h"
 #include "relocate_export.h"
+#include "relocate_judge.h"
+#include "relocate_record.h"
 
 #define CALL_MS 10000
 /* Several VMs are prepared one after the other there. */
@@ -33,16 +36,23 @@ typedef struct {
     const FutRelocate *how;
     const char *vm;
     int out_fd;
-    FutTls *tls;      /* NULL: not encrypted */
-    char *psk;        /* the key file; NULL likewise */
-    FutTalk *talk;    /* with the receiver; NULL: lost, or not yet */
-    FutExport *disks; /* [count] */
+    FutTls *tls;       /* NULL: not encrypted */
+    char *psk;         /* the key file; NULL likewise */
+    char *spec, *user; /* what `tls` was made of; may be NULL */
+    FutTalk *talk;     /* with the receiver; NULL: lost, or not yet */
+    FutExport *disks;  /* [count] */
     size_t count;
     GPtrArray *words;
+    int record; /* -1: none */
+    pid_t qemu; /* the VM's; 0: not known yet */
+    uint64_t qemu_birth;
     char *twin;    /* where the VM's twin was before */
     bool prepared; /* the receiver waits for the VM */
     bool parted;   /* from its twin */
     bool bound;    /* to the receiver's QEMU: from here on it may be handed over, by whomever */
+    bool seen;     /* there, with the VM running */
+    uint64_t
+        stuck_ns; /* since when both have ended, and something lies there that nobody looks after; 0: not so */
 } Move;
 
 static volatile sig_atomic_t cancelled, told_to_switch;
@@ -88,10 +98,20 @@ static void tell_end(const Move *move, const char *outcome, const char *text)
 
 /* -- the VM here -- */
 
+/* Another QEMU of that name is another VM to us: it may have moved on and come back. */
+static bool has_ended(const Move *move)
+{
+    return move->qemu && fut_process_birth(move->qemu) != move->qemu_birth;
+}
+
 static json_t *ask(const Move *move, const char *verb, json_t *take_args, GError **error)
 {
-    g_autoptr(FutControlClient) client = fut_control_connect(move->vm, error);
+    bool ended = has_ended(move);
+    g_autoptr(FutControlClient) client = ended ? NULL : fut_control_connect(move->vm, error);
 
+    if (ended) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "its QEMU has ended here");
+    }
     if (!client) {
         json_decref(take_args);
         return NULL;
@@ -112,20 +132,6 @@ static bool state_is(const json_t *status, const char *state)
     return strcmp(fut_cli_text(status, "state"), state) == 0;
 }
 
-static bool is_primary(const json_t *status)
-{
-    return strcmp(fut_cli_text(status, "role"), "primary") == 0;
-}
-
-/* A hand-over is under way or done, whoever ordered it. */
-static bool is_handing(const json_t *status)
-{
-    static const char *const states[] = { "handing", "asking", "fenced", NULL };
-
-    return is_primary(status) && json_is_true(json_object_get(status, "moving")) &&
-           g_strv_contains(states, fut_cli_text(status, "state"));
-}
-
 static bool check_cancelled(GError **error)
 {
     if (cancelled) {
@@ -141,7 +147,7 @@ static bool await_alone(const Move *move, GError **error)
     for (;;) {
         json_t *status = ask(move, "status", NULL, error);
         bool alone = status && state_is(status, "alone");
-        bool late = fut_now_ns() > deadline_ns || is_handing(status);
+        bool late = fut_now_ns() > deadline_ns || fut_judge_is_handing(status);
         if (status && !alone && late) {
             g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT,
                         "the VM is still bound to a twin (state %s): %s",
@@ -173,27 +179,6 @@ static bool read_words(Move *move, int pid, GError **error)
     return true;
 }
 
-static bool take_disk(FutExport *disk, const json_t *said, const char *cwd, GError **error)
-{
-    const char *fault = json_string_value(json_object_get(said, "fault"));
-    const char *coded = fut_cli_text(said, "image");
-    gsize length = 0;
-
-    if (fault || json_is_true(json_object_get(said, "shared"))) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_UNSUPPORTED, "%s",
-                    fault ? fault
-                          : "the VM has shared disks, which the other host reaches already: use "
-                            "a standby and futago failover");
-        return false;
-    }
-    g_autofree guchar *given = *coded ? g_base64_decode(coded, &length) : NULL;
-    disk->name = g_strdup(fut_cli_text(said, "name"));
-    disk->given = g_strndup((char *)given, length);
-    disk->image = g_canonicalize_filename(disk->given, cwd);
-    disk->length = (uint64_t)json_integer_value(json_object_get(said, "length"));
-    return true;
-}
-
 static bool look_at_vm(Move *move, GError **error)
 {
     json_t *said = ask(move, "disks", NULL, error);
@@ -201,15 +186,16 @@ static bool look_at_vm(Move *move, GError **error)
     if (!said) {
         return false;
     }
-    int pid = (int)json_integer_value(json_object_get(said, "pid"));
-    g_autofree char *cwd_path = g_strdup_printf("/proc/%d/cwd", pid);
-    g_autofree char *cwd = g_file_read_link(cwd_path, NULL);
+    pid_t pid = (pid_t)json_integer_value(json_object_get(said, "pid"));
     json_t *disks = json_object_get(said, "disks");
-    bool ok = read_words(move, pid, error);
+    bool ok = read_words(move, (int)pid, error);
 
+    move->qemu_birth = fut_process_birth(pid);
+    move->qemu = pid;
     move->disks = g_new0(FutExport, json_array_size(disks));
     for (; ok && move->count < json_array_size(disks); move->count++) {
-        ok = take_disk(&move->disks[move->count], json_array_get(disks, move->count), cwd, error);
+        FutExport *disk = &move->disks[move->count];
+        ok = fut_export_take(disk, json_array_get(disks, move->count), pid, error);
     }
     json_decref(said);
     return ok;
@@ -238,6 +224,8 @@ static bool take_tls(Move *move, GError **error)
     }
     move->psk = g_strdup(spec + strlen("psk:"));
     move->tls = fut_tls_new(spec, name, error);
+    move->spec = g_steal_pointer(&spec);
+    move->user = g_steal_pointer(&name);
     return move->tls != NULL;
 }
 
@@ -248,6 +236,37 @@ static bool call_receiver(Move *move, GError **error)
     return move->talk != NULL;
 }
 
+static json_t *coded(const char *text)
+{
+    g_autofree char *code = g_base64_encode((const guchar *)text, strlen(text));
+
+    return json_string(code);
+}
+
+static json_t *coded_or_null(const char *text)
+{
+    return text ? coded(text) : json_null();
+}
+
+static bool note(const Move *move, GError **error)
+{
+    g_autofree char *to = fut_address_text(move->how->to);
+    json_t *disks = json_array();
+
+    for (size_t i = 0; i < move->count; i++) {
+        const FutExport *disk = &move->disks[i];
+        json_array_append_new(disks, json_pack("{s:s, s:o, s:I, s:I}", "name", disk->name, "image",
+                                               coded(disk->image), "pid", (json_int_t)disk->pid,
+                                               "birth", (json_int_t)disk->birth));
+    }
+    json_t *content =
+        json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:I, s:I, s:o}", "vm", move->vm, "to", to,
+                  "bound", move->bound, "tls", coded_or_null(move->spec), "tls_name",
+                  coded_or_null(move->user), "twin", coded_or_null(move->twin), "qemu",
+                  (json_int_t)move->qemu, "birth", (json_int_t)move->qemu_birth, "disks", disks);
+    return fut_record_write(move->record, content, error);
+}
+
 static bool start_exports(Move *move, GError **error)
 {
     g_autofree char *host = fut_talk_our_host(move->talk);
@@ -255,18 +274,11 @@ static bool start_exports(Move *move, GError **error)
 
     for (size_t i = 0; i < move->count; i++) {
         g_autofree char *log = g_strdup_printf("%s/%s-%zu.export.log", rundir, move->vm, i);
-        if (!fut_export_start(&move->disks[i], host, move->psk, log, error)) {
+        if (!fut_export_start(&move->disks[i], host, move->psk, log, error) || !note(move, error)) {
             return false;
         }
     }
-    return true;
-}
-
-static json_t *coded(const char *text)
-{
-    g_autofree char *code = g_base64_encode((const guchar *)text, strlen(text));
-
-    return json_string(code);
+    return note(move, error);
 }
 
 static json_t *request(const Move *move)
@@ -294,8 +306,8 @@ static bool prepare(Move *move, char **ret_to, GError **error)
     if (!status) {
         return false;
     }
-    bool good = is_primary(status) && !state_is(status, "fenced") && !state_is(status, "handing") &&
-                json_is_true(json_object_get(status, "running"));
+    bool good = fut_judge_is_primary(status) && !state_is(status, "fenced") &&
+                !state_is(status, "handing") && json_is_true(json_object_get(status, "running"));
     if (!good) {
         g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "the VM does not run here (%s, state %s)",
                     fut_cli_text(status, "role"), fut_cli_text(status, "state"));
@@ -324,7 +336,9 @@ static bool prepare(Move *move, char **ret_to, GError **error)
 static bool check_receiver(Move *move, GError **error)
 {
     json_t *said =
-        fut_talk_call(move->talk, "status", json_pack("{s:s}", "vm", move->vm), STATUS_MS, error);
+        fut_talk_call(move->talk, "status",
+                      json_pack("{s:s, s:I}", "vm", move->vm, "disks", (json_int_t)move->count),
+                      STATUS_MS, error);
     bool there = said && !json_is_null(json_object_get(said, "vm"));
 
     if (!said) {
@@ -349,7 +363,7 @@ static bool look_at_copy(const Move *move, uint64_t *linked_ns, bool *ret_there,
     }
     bool away = state_is(status, "connecting") || state_is(status, "alone");
     const char *reason = fut_cli_text(status, "reason");
-    *ret_handing = is_handing(status);
+    *ret_handing = fut_judge_is_handing(status);
     *ret_there = state_is(status, "protected");
     *linked_ns = away ? *linked_ns : now_ns;
     bool fault = now_ns - *linked_ns > AWAY_NS;
@@ -370,7 +384,8 @@ static bool copy_memory(Move *move, const char *to, GError **error)
     bool there = false, handing = false;
 
     move->bound = true;
-    if (!order(move, "protect", json_pack("{s:s, s:b}", "to", to, "move", true), error)) {
+    if (!note(move, error) ||
+        !order(move, "protect", json_pack("{s:s, s:b}", "to", to, "move", true), error)) {
         return false;
     }
     while (look_at_copy(move, &linked_ns, &there, &handing, error)) {
@@ -404,7 +419,9 @@ static void sync_disks(const Move *move)
 static json_t *ask_receiver(Move *move)
 {
     json_t *result = move->talk ? fut_talk_call(move->talk, "status",
-                                                json_pack("{s:s}", "vm", move->vm), STATUS_MS, NULL)
+                                                json_pack("{s:s, s:I}", "vm", move->vm, "disks",
+                                                          (json_int_t)move->count),
+                                                STATUS_MS, NULL)
                                 : NULL;
 
     if (!result) {
@@ -413,42 +430,13 @@ static json_t *ask_receiver(Move *move)
     return result;
 }
 
-typedef enum {
-    OUTCOME_OPEN,
-    OUTCOME_MOVED,
-    OUTCOME_STAYED,
-    OUTCOME_ENDED
-} Outcome;
-
-static bool is_staying(const json_t *here)
-{
-    static const char *const staying[] = { "alone",    "connecting", "greeting",  "copying",
-                                           "settling", "protecting", "protected", NULL };
-
-    return is_primary(here) && json_is_true(json_object_get(here, "running")) &&
-           g_strv_contains(staying, fut_cli_text(here, "state"));
-}
-
-/* Only what one of the two says of itself counts; that nobody answers says nothing. */
-static Outcome judge(const json_t *here, const json_t *there, bool ended)
-{
-    if (is_primary(there)) {
-        return OUTCOME_MOVED;
-    }
-    if (is_staying(here)) {
-        return OUTCOME_STAYED;
-    }
-    bool idle = state_is(there, "waiting") || state_is(there, "failed");
-    return ended && idle ? OUTCOME_ENDED : OUTCOME_OPEN;
-}
-
-static Outcome look_once(Move *move)
+static FutOutcome look_once(Move *move)
 {
     g_autoptr(GError) fault = NULL;
     json_t *here = ask(move, "status", NULL, &fault);
     json_t *said = ask_receiver(move);
     bool ended = g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
-    Outcome outcome = judge(here, json_object_get(said, "vm"), ended);
+    FutOutcome outcome = fut_judge(here, ended, said, &move->stuck_ns, fut_now_ns());
 
     json_decref(here);
     json_decref(said);
@@ -456,18 +444,19 @@ static Outcome look_once(Move *move)
 }
 
 /* Does not give up: somebody has to end the exports. */
-static Outcome await_outcome(Move *move)
+static FutOutcome await_outcome(Move *move)
 {
     uint64_t begin_ns = fut_now_ns();
     bool told = false;
-    Outcome outcome;
+    FutOutcome outcome;
 
-    while ((outcome = look_once(move)) == OUTCOME_OPEN) {
+    while ((outcome = look_once(move)) == FUT_OUTCOME_OPEN) {
         if (!told && fut_now_ns() - begin_ns > UNKNOWN_NS) {
             told = true;
             tell_end(move, "unknown",
                      "neither host says that it runs the VM: look with futago status on both; its "
-                     "disks stay exported here until one does");
+                     "disks stay exported here until one does. Images of it that nobody serves at "
+                     "the other host have what it wrote last: start their servers anew");
         }
         g_usleep(LOOK_EVERY_US / 4);
     }
@@ -488,7 +477,7 @@ static bool switch_over(Move *move, GError **error)
         return true; /* an answer that did not come does not say that it was not heard */
     }
     json_t *status = ask(move, "status", NULL, NULL);
-    bool handing = is_handing(status); /* somebody else was faster */
+    bool handing = fut_judge_is_handing(status); /* somebody else was faster */
     json_decref(status);
     if (!handing) {
         g_propagate_error(error, g_steal_pointer(&fault));
@@ -533,9 +522,11 @@ static bool follow_disks(Move *move)
         const char *text = said ? "" : "the other host does not answer";
         bool known = said && json_array_size(disks) == move->count;
         bool complete = (known && all_complete(disks, &share, &rate, &text)) ||
-                        json_is_true(json_object_get(said, "complete"));
+                        json_is_true(json_object_get(said, "complete")) ||
+                        fut_judge_all_whole(said);
         bool missing = said && !known && json_is_null(json_object_get(said, "vm"));
         there_ns = missing ? there_ns : fut_now_ns();
+        move->seen = move->seen || fut_judge_is_primary(json_object_get(said, "vm"));
         bool gone = fut_now_ns() - there_ns > GONE_NS;
         tell_phase(move, "disks", complete ? 1 : share, rate, text);
         json_decref(said);
@@ -572,14 +563,14 @@ static void finish(Move *move)
     bool complete = follow_disks(move);
     stop_exports(move);
     order(move, "stop", NULL, NULL);
+    const char *what = !complete     ? "it has ended there, and its disks were not seen to be "
+                                       "complete: what they lack is in the images here"
+                       : !move->seen ? "its QEMU has ended at both hosts; its disks are whole there"
+                                     : "everything is there";
     g_autofree char *text =
         g_strdup_printf("%s%s%s%s%s", error ? "it is not protected there: " : "",
-                        error ? error->message : "", error ? "; " : "",
-                        complete ? "everything is there"
-                                 : "it has ended there, and its disks were not seen to be "
-                                   "complete: what they lack is in the images here",
-                        twin);
-    tell_end(move, complete ? "moved" : "ended", text);
+                        error ? error->message : "", error ? "; " : "", what, twin);
+    tell_end(move, complete && move->seen ? "moved" : "ended", text);
 }
 
 /* -- before it -- */
@@ -595,7 +586,8 @@ static bool stay(Move *move, const char *why)
         await_alone(move, NULL);
     }
     json_t *status = ask(move, "status", NULL, &fault);
-    bool runs = is_staying(status), ended = g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
+    bool runs = fut_judge_is_staying(status),
+         ended = g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE);
 
     json_decref(status);
     if (move->bound && !runs && !ended) {
@@ -609,8 +601,8 @@ static bool stay(Move *move, const char *why)
         order(move, "protect", json_pack("{s:s}", "to", move->twin), NULL);
     }
     const char *more =
-        runs    ? ""
-        : ended ? "; its QEMU has ended here, its disks are whole here"
+        runs || (ended && !move->qemu) ? ""
+        : ended                        ? "; its QEMU has ended here, its disks are whole here"
                 : "; what became of it is not known: look with futago status on both hosts";
     g_autofree char *text = g_strconcat(why, more, NULL);
     tell_end(move, ended ? "ended" : runs ? "stayed" : "unknown", text);
@@ -624,6 +616,24 @@ static bool leave_twin(Move *move, GError **error)
     return await_alone(move, error);
 }
 
+/* Until it is decided where the VM is, and what is to be done for that is done. */
+static void bring_to_end(Move *move, const char *why)
+{
+    while (!why || !stay(move, why)) {
+        switch (await_outcome(move)) {
+        case FUT_OUTCOME_MOVED:
+            finish(move);
+            return;
+        case FUT_OUTCOME_STAYED:
+            why = "it could not be handed over: see futago events";
+            break;
+        default:
+            why = "it ended while it was handed over, and nothing of it is at the other host";
+            break;
+        }
+    }
+}
+
 static void move_vm(Move *move)
 {
     g_autoptr(GError) error = NULL;
@@ -632,39 +642,148 @@ static void move_vm(Move *move)
     tell_phase(move, "preparing", 0, 0, "");
     bool ordered = prepare(move, &to, &error) && leave_twin(move, &error) &&
                    copy_memory(move, to, &error) && switch_over(move, &error);
-    const char *why = ordered ? NULL : error->message;
     signal(SIGTERM, SIG_IGN);
-    while (!why || !stay(move, why)) {
-        switch (await_outcome(move)) {
-        case OUTCOME_MOVED:
-            finish(move);
-            return;
-        case OUTCOME_STAYED:
-            why = "it could not be handed over: see futago events";
-            break;
-        default:
-            why = "it ended while it was handed over";
-            break;
-        }
+    bring_to_end(move, ordered ? NULL : error->message);
+}
+
+/* -- what another process has begun -- */
+
+/* Caller frees; NULL: there is none. */
+static char *text_in(const json_t *content, const char *key)
+{
+    const char *code = json_string_value(json_object_get(content, key));
+    gsize length = 0;
+    g_autofree guchar *bytes = code && *code ? g_base64_decode(code, &length) : NULL;
+
+    return bytes ? g_strndup((char *)bytes, length) : NULL;
+}
+
+static void take_export(FutExport *disk, const json_t *content)
+{
+    *disk = (FutExport){
+        .fd = -1,
+        .name = g_strdup(fut_cli_text(content, "name")),
+        .image = text_in(content, "image"),
+        .pid = (pid_t)json_integer_value(json_object_get(content, "pid")),
+        .birth = (uint64_t)json_integer_value(json_object_get(content, "birth")),
+    };
+}
+
+static bool take_content(Move *move, FutRelocate *how, const json_t *content, GError **error)
+{
+    const json_t *disks = json_object_get(content, "disks");
+
+    how->to = fut_address_parse(fut_cli_text(content, "to"), error);
+    move->spec = text_in(content, "tls");
+    move->user = text_in(content, "tls_name");
+    move->twin = text_in(content, "twin");
+    move->bound = json_is_true(json_object_get(content, "bound"));
+    move->qemu = (pid_t)json_integer_value(json_object_get(content, "qemu"));
+    move->qemu_birth = (uint64_t)json_integer_value(json_object_get(content, "birth"));
+    move->disks = g_new0(FutExport, json_array_size(disks));
+    for (; move->count < json_array_size(disks); move->count++) {
+        take_export(&move->disks[move->count], json_array_get(disks, move->count));
     }
+    move->tls = how->to && move->spec ? fut_tls_new(move->spec, move->user, error) : NULL;
+    return how->to && (move->tls || !move->spec);
+}
+
+/* It is protected as an ordinary VM meanwhile, by whomever: that is left alone. */
+static bool is_bound_by_us(const Move *move)
+{
+    json_t *status = ask(move, "status", NULL, NULL);
+    bool ours = state_is(status, "alone") || json_is_true(json_object_get(status, "moving"));
+
+    json_decref(status);
+    return ours;
+}
+
+static void move_done(Move *move)
+{
+    for (size_t i = 0; i < move->count; i++) {
+        fut_export_done(&move->disks[i]);
+    }
+    g_free(move->disks);
+    g_ptr_array_unref(move->words);
+    fut_talk_free(move->talk);
+    fut_tls_unref(move->tls);
+    g_free(move->psk);
+    g_free(move->spec);
+    g_free(move->user);
+    g_free(move->twin);
+}
+
+/* False: nothing was done, nor can be told. */
+static bool follow_left(const char *vm, const json_t *content, int out_fd, GError **error)
+{
+    static const char why[] = "the process that moved it was killed";
+    FutRelocate how = { 0 };
+    Move move = { .how = &how, .vm = vm, .out_fd = out_fd, .record = -1 };
+
+    move.words = g_ptr_array_new_with_free_func(g_free);
+    tell_phase(&move, "switching", 1, 0, why);
+    bool ok = take_content(&move, &how, content, error);
+    if (ok && move.bound && await_outcome(&move) == FUT_OUTCOME_MOVED) {
+        finish(&move);
+    } else if (ok) {
+        move.parted = is_bound_by_us(&move);
+        bring_to_end(&move, why);
+    } else {
+        g_prefix_error(error, "an earlier move of it cannot be followed: ");
+        tell_end(&move, "unknown", (*error)->message);
+    }
+    move_done(&move);
+    fut_address_free(how.to);
+    return ok;
+}
+
+void fut_relocate_follow(const char *vm, int out_fd)
+{
+    g_autoptr(GError) error = NULL;
+    json_t *left = NULL;
+
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    int record = fut_record_open(vm, &left, &error);
+    bool over = !left || follow_left(vm, left, out_fd, &error);
+    json_decref(left);
+    if (record >= 0 && over) {
+        fut_record_remove(record, vm);
+    }
+}
+
+/* -- all of it -- */
+
+static bool open_record(Move *move, GError **error)
+{
+    json_t *left = NULL;
+
+    move->record = fut_record_open(move->vm, &left, error);
+    if (left) {
+        tell_phase(move, "preparing", 0, 0, "an earlier move of it is brought to its end");
+    }
+    bool ok = move->record >= 0 && (!left || follow_left(move->vm, left, -1, error));
+    json_decref(left);
+    if (!ok && move->record >= 0) {
+        close(move->record); /* it stays for who can make something of it */
+    }
+    return ok;
 }
 
 void fut_relocate_vm(const FutRelocate *how, const char *vm, int out_fd)
 {
     Move move = { .how = how, .vm = vm, .out_fd = out_fd };
+    g_autoptr(GError) error = NULL;
 
     signal(SIGTERM, on_cancel);
     signal(SIGUSR1, on_switch);
     signal(SIGPIPE, SIG_IGN);
     move.words = g_ptr_array_new_with_free_func(g_free);
-    move_vm(&move);
-    for (size_t i = 0; i < move.count; i++) {
-        fut_export_done(&move.disks[i]);
+    if (open_record(&move, &error)) {
+        move_vm(&move);
+        fut_record_remove(move.record, vm);
+    } else {
+        tell_end(&move, "stayed", error->message);
     }
-    g_free(move.disks);
-    g_ptr_array_unref(move.words);
-    fut_talk_free(move.talk);
-    fut_tls_unref(move.tls);
-    g_free(move.psk);
-    g_free(move.twin);
+    move_done(&move);
 }

@@ -18,5 +18,7 @@ typedef struct {
 
 /* Returns when it is over. SIGTERM: cancels what can be cancelled. */
 void fut_relocate_vm(const FutRelocate *how, const char *vm, int out_fd);
+/* Brings a move to its end whose process was killed: ends what exports its disks when they are complete there, or the VM stays. Tells the same. */
+void fut_relocate_follow(const char *vm, int out_fd);
 
 #endif

@@ -5,11 +5,14 @@
 
 #include "fut_clock.h"
 #include "fut_log.h"
+#include "fut_repeat.h"
 
 #define EXTENTS_AT_ONCE (1u << 30) /* bytes asked about */
 #define LOOK_EVERY_NS (100 * FUT_NS_PER_MS)
 #define SAVE_EVERY_NS (2 * FUT_NS_PER_S)
 #define PAUSE_AFTER_ERROR_NS FUT_NS_PER_S
+#define SAY_AFTER_NS (4 * FUT_NS_PER_S)
+#define SAY_EVERY_MAX_NS (3600 * FUT_NS_PER_S)
 
 /* A request of ours. */
 typedef struct {
@@ -36,6 +39,7 @@ struct FutCopier {
     uint64_t saved_blocks, saving_blocks;
     GThread *saver; /* NULL: none */
     int save_error; /* the saver's answer, once it is done */
+    FutRepeat not_durable;
 };
 
 static void on_done(FutSourceRequest *request)
@@ -210,8 +214,10 @@ static bool finish(FutCopier *copier)
     }
     int error = fut_reloc_complete(copier->reloc);
     if (error) {
-        fut_log(FUT_LOG_ERROR, "FUT-303", "everything is here, but cannot be made durable: %s",
-                g_strerror(error));
+        if (fut_repeat_due(&copier->not_durable, now_ns, SAY_AFTER_NS, SAY_EVERY_MAX_NS)) {
+            fut_log(FUT_LOG_ERROR, "FUT-303", "everything is here, but cannot be made durable: %s",
+                    g_strerror(error));
+        }
         copier->not_before_ns = now_ns + PAUSE_AFTER_ERROR_NS;
         return false;
     }

@@ -93,6 +93,20 @@ static json_t *status(FutDiskControl *control)
     return all;
 }
 
+/* For who wants to move its VM on. */
+static json_t *image(FutDiskControl *control)
+{
+    const char *cache = control->setup.cache;
+    g_autofree char *coded = g_base64_encode((const guchar *)cache, strlen(cache));
+    json_t *about = status(control);
+    json_t *said =
+        json_pack("{s:i, s:s, s:O, s:O}", "pid", (int)getpid(), "image", coded, "state",
+                  json_object_get(about, "state"), "share", json_object_get(about, "share"));
+
+    json_decref(about);
+    return said;
+}
+
 /* [[seconds, share], ...] since the disk was started. */
 static json_t *curve(FutDiskControl *control)
 {
@@ -156,6 +170,9 @@ static json_t *run_verb(void *opaque, const char *verb, json_t *args, unsigned *
 
     if (strcmp(verb, "status") == 0) {
         return status(control);
+    }
+    if (strcmp(verb, "image") == 0) {
+        return image(control);
     }
     if (strcmp(verb, "wake") == 0) {
         fut_reloc_wake(control->setup.reloc);

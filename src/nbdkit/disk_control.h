@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control socket of a relocating disk: a thread that answers `futago disk`. Verbs: status, curve, rate {rate, adaptive}, policy {policy},
- * pause, resume, detach. */
+ * pause, resume, detach, wake; image: {"pid", "image" (the cache's absolute path, base64), "state", "share"}. */
 #ifndef FUT_DISK_CONTROL_H
 #define FUT_DISK_CONTROL_H
 
@@ -11,6 +11,7 @@
 typedef struct {
     const char *name;
     const char *source; /* URI, or "" */
+    const char *cache;
     FutReloc *reloc;
     /* Why there is no connection to the source: caller frees; NULL when there is one or none is needed. */
     char *(*fault)(void *opaque);

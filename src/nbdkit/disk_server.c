@@ -211,6 +211,7 @@ static bool start_control(FutDiskServer *server, GError **error)
 {
     FutDiskControlSetup setup = { .name = server->options.name,
                                   .source = server->options.source ? server->options.source : "",
+                                  .cache = server->options.cache,
                                   .reloc = server->reloc,
                                   .fault = source_fault,
                                   .changed = on_control,

@@ -166,14 +166,15 @@ static bool is_kind(const BlockDriverState *node, const char *kind)
     return node->drv && g_str_equal(node->drv->format_name, kind);
 }
 
-/* Ours, "raw" over the whole of its file, and the file. */
+/* Ours, "raw" over the whole of its file, and the file; or an NBD server, by its URI. */
 static const char *raw_image(const BlockDriverState *node, uint64_t length)
 {
     node = node->file ? node->file->bs : node;
     if (node->file && is_kind(node, "raw")) {
         node = node->file->bs;
     }
-    bool end = !node->file && (is_kind(node, "file") || is_kind(node, "host_device"));
+    bool end = !node->file &&
+               (is_kind(node, "file") || is_kind(node, "host_device") || is_kind(node, "nbd"));
 
     return end && (uint64_t)node->total_sectors * BDRV_SECTOR_SIZE == length ? node->filename
                                                                              : NULL;

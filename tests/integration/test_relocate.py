@@ -9,7 +9,7 @@ import tempfile
 import threading
 
 import pytest
-from lab import load
+from lab import load, paths
 from lab.ctl import ControlError
 from lab.disks import Disk, DiskUser, Writer, image, make_images
 from lab.machine import Machine
@@ -125,6 +125,17 @@ def refused(lab, writer, name, size, reason):
     os.unlink(path)
 
 
+def refuse_another_file(lab, writer):
+    """What has the image's name is not what QEMU has open."""
+    path = image(lab.hosts[0], 0, Disk())
+    os.rename(path, path + ".old")
+    shutil.copyfile(path + ".old", path)
+    moving = start_relocating(*lab.hosts[:2], "vm")
+    check_stayed(lab, moving, writer)
+    assert "is not the file that the VM has open" in told(moving)[-1]["text"], told(moving)[-1]
+    os.rename(path + ".old", path)
+
+
 def test_failures_before_the_switch(lab):
     here, there = lab.hosts[:2]
     vm = vm_with_disk(lab)
@@ -132,15 +143,18 @@ def test_failures_before_the_switch(lab):
     writer = Writer(lab.client, "vda", 200, reads=True)
     refused(lab, writer, "vm-0.img", 1 << 20, "it may be another VM's disk")
     refused(lab, writer, "other.img", 1 << 43, "may still grow")
+    refuse_another_file(lab, writer)
 
-    for fault in ("arbiter", "cancel", "qemu", "receiver"):
+    for fault in ("arbiter", "cancel", "server", "qemu", "receiver"):
         moving = start_relocating(here, there, "vm", "--hold")
         wait_phase(moving, "held")
         if fault == "arbiter":
             with arbiter_away(lab):
                 switch(moving)
                 assert outcome(moving) == "stayed", moving.output()
-        elif fault == "cancel":
+        elif fault in ("cancel", "server"):
+            if fault == "server":
+                os.kill(servers()[0], signal.SIGKILL)
             moving.signal(signal.SIGTERM)
         elif fault == "qemu":
             Arrived(there).kill_qemu()
@@ -186,8 +200,7 @@ def test_failures_after_the_switch(lab):
     wait_phase(moving, "disks")
     vm.kill_qemu()
     moving.kill()
-    server = next(pid for pid in at_work("--foreground") if b"asleep=true" in command_of(pid))
-    os.kill(server, signal.SIGKILL)
+    os.kill(servers()[0], signal.SIGKILL)
     count = writer.count
     wait_for("writes go on", lambda: writer.count > count + 20 or writer.error, 60)
     writer.stop()
@@ -200,8 +213,108 @@ def test_failures_after_the_switch(lab):
     assert image_files(there) == ["vm-0.img", "vm-0.img.bitmap"]
 
 
+def servers():
+    return [pid for pid in at_work("--foreground") if b"asleep=true" in command_of(pid)]
+
+
 def exports():
     return [pid for pid in at_work("--foreground") if b"--readonly" in command_of(pid)]
+
+
+def kill_movers():
+    for pid in at_work("relocate"):
+        os.kill(pid, signal.SIGKILL)
+    wait_for("they are gone", lambda: not at_work("relocate"), 30)
+
+
+def follow(host):
+    return host.spawn([paths.FUTAGO, "relocate", "--json", "--follow"], "follow")
+
+
+def test_relocate_is_killed(lab):
+    """Before the switch and after it: whoever comes next finds what it was about, and brings it to its end."""
+    here, there = lab.hosts[:2]
+    vm = vm_with_disk(lab)
+    receiver(there, here)
+    writer = Writer(lab.client, "vda", 1000, reads=True)
+    wait_phase(start_relocating(here, there, "vm", "--hold"), "held")
+    kill_movers()
+    assert len(exports()) == 1
+    following = follow(here)
+    check_stayed(lab, following, writer)
+    assert following.wait() == 0 and not exports()
+    vm.wait_state("alone")
+
+    moving = start_relocating(here, there, "vm", "--hold")
+    wait_phase(moving, "held")
+    busy = start_relocating(here, there, "vm")
+    assert outcome(busy) == "stayed" and "another futago relocate moves" in told(busy)[-1]["text"], busy.output()
+    disk_call(there, "vm-0", "pause")
+    switch(moving)
+    wait_phase(moving, "disks")
+    kill_movers()
+    assert len(exports()) == 1
+    count = writer.count
+    wait_for("the guest goes on writing", lambda: writer.error or writer.count > count + 3, 30)
+    other = start_relocating(here, there, "other")  # looks after it, too
+    assert outcome(other, "other") == "ended", other.output()
+    disk_call(there, "vm-0", "resume")
+    wait_for("exports and relocate end", lambda: not at_work("relocate") and not exports(), 60)
+    vm.process.wait(20)
+    writer.stop()
+    writer.check()
+    assert not [name for name in os.listdir(here.rundir) if name.endswith(".move")]
+
+
+def test_both_end_in_the_switch(lab):
+    """The source has let go, nobody was granted the VM, and both QEMUs die: it has ended, and its disk is whole at the source."""
+    here, there = lab.hosts[:2]
+    vm = vm_with_disk(lab)
+    receiver(there, here)
+    user = DiskUser(lab.client)
+    user.write("vda", 0, BLOCK, 7)
+    moving = start_relocating(here, there, "vm", "--hold")
+    wait_phase(moving, "held")
+    with arbiter_locked(lab):
+        switch(moving)
+        wait_for("the destination asks for it", lambda: Arrived(there).status()["state"] == "claiming", 30)
+        vm.kill_qemu()
+        Arrived(there).kill_qemu()
+        assert outcome(moving) == "ended", moving.output()
+    assert "its disks are whole here" in told(moving)[-1]["text"], told(moving)[-1]
+    wait_for("nothing is left", lambda: not image_files(there) and not exports() and not at_work("relocate"), 40)
+    primary(here, ONE_DISK, options=PATIENT)
+    DiskUser(lab.client).verify("vda", 0, BLOCK, 7)
+
+
+def test_moves_on(lab):
+    """There and back again; only when the disk is complete."""
+    here, there = lab.hosts[:2]
+    vm = vm_with_disk(lab)
+    receiver(there, here)
+    writer = Writer(lab.client, "vda", 2000, reads=True)
+    moving = start_relocating(here, there, "vm", "--hold")
+    wait_phase(moving, "held")
+    disk_call(there, "vm-0", "pause")
+    switch(moving)
+    wait_phase(moving, "disks")
+    receiver(here, there)
+    early = start_relocating(there, here, "vm")
+    assert outcome(early) == "stayed" and "is still coming" in told(early)[-1]["text"], early.output()
+    disk_call(there, "vm-0", "resume")
+    assert outcome(moving) == "moved", moving.output()
+    vm.process.wait(20)
+
+    counter = load.Counter(lab.client)
+    back = start_relocating(there, here, "vm")
+    assert outcome(back) == "moved", back.output()
+    load.check(counter.finish())
+    Arrived(there).wait_ended()
+    assert Arrived(here).status()["running"]
+    writer.stop()
+    writer.check()
+    wait_for("the servers there end", lambda: len(at_work("--foreground")) == 1, 40)
+    assert image_files(here) == image_files(there) == ["vm-0.img", "vm-0.img.bitmap"]
 
 
 def small_vm(host, name):

@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 # A folder uses only folders that stand after it. ALONE names what a folder may use where that is less.
 LAYERS = ["qemu", "engine", "cli", "nbdkit", "arbiter", "pair", "store", "probe", "disk", "net", "control", "page", "base"]
-ALONE = {"cli": {"arbiter", "store", "probe", "net", "control", "base"}}
+ALONE = {"cli": {"arbiter", "store", "probe", "disk", "net", "control", "base"}}
 # What .gitignore leaves out, and git's own (a file, in a work tree).
 NOT_OURS = {".git", "build", ".cache", "__pycache__"}
 FILE_LINES_MAX = 800

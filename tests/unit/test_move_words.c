@@ -60,6 +60,28 @@ static void test_disks(void)
           "file.reconnect-delay=30,index=1,media=disk");
 }
 
+/* It has moved before, and is on a server: that is replaced, all else stays. */
+static void test_disks_again(void)
+{
+    check("-drive",
+          "format=raw,file.driver=nbd,file.server.type=unix,file.server.path=/r/vm-0.nbd,"
+          "file.reconnect-delay=30",
+          "/r/vm-0.nbd",
+          "-drive format=raw,file.driver=nbd,file.server.type=unix,"
+          "file.server.path=/run/a b,,c.nbd,file.reconnect-delay=30");
+    check("-blockdev", "node-name=d,driver=nbd,server.type=unix,server.path=/s", "/s",
+          "-blockdev node-name=d,driver=nbd,server.type=unix,server.path=/run/a b,,c.nbd");
+    check("-blockdev",
+          "{\"driver\":\"raw\",\"file\":{\"driver\":\"nbd\",\"server\":{\"type\":\"unix\","
+          "\"path\":\"/s\"}}}",
+          "/s",
+          "-blockdev {\"driver\":\"raw\",\"file\":{\"driver\":\"nbd\",\"server\":{\"type\":"
+          "\"unix\",\"path\":\"/run/a b,c.nbd\"}}}");
+    check("-blockdev", "{\"driver\":\"nbd\",\"server.type\":\"unix\",\"server.path\":\"/s\"}", "/s",
+          "-blockdev {\"driver\":\"nbd\",\"server.type\":\"unix\",\"server.path\":\"/run/a "
+          "b,c.nbd\"}");
+}
+
 static void test_no_disk(void)
 {
     const char *const list[] = { "qemu", "-drive", "file=/other,if=none", "-kernel", "/i", NULL };
@@ -127,6 +149,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/move-words/disks", test_disks);
+    g_test_add_func("/move-words/disks-again", test_disks_again);
     g_test_add_func("/move-words/no-disk", test_no_disk);
     g_test_add_func("/move-words/words", test_words);
     g_test_add_func("/move-words/plugin", test_plugin);
