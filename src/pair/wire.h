@@ -11,8 +11,9 @@
 #include "frame.h"
 #include "fut_buf.h"
 
-#define FUT_WIRE_VERSION_MIN 2
-#define FUT_WIRE_VERSION 2
+/* 3 has PROBES; a pair of which one host does not know them is refused. */
+#define FUT_WIRE_VERSION_MIN 3
+#define FUT_WIRE_VERSION 3
 #define FUT_WIRE_NAME_MAX 63  /* VM and node names */
 #define FUT_WIRE_TEXT_MAX 511 /* reasons */
 #define FUT_WIRE_MACHINE_LINES_MAX 4096
