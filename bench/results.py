@@ -69,16 +69,20 @@ def keys_of(result):
 
 
 def print_table(result):
-    """Figures down, configurations across."""
-    keys, names = keys_of(result), result["configurations"]
-    width = max(len(key) for key in keys)
-    print(" " * width + "".join(name.rjust(COLUMN) for name in names))
-    for key in keys:
-        values = [result[name].get(key, "") for name in names]
-        if any(len(str(value)) > COLUMN for value in values):
-            print("\n".join([key] + [f"  {name}: {value}" for name, value in zip(names, values) if value != ""]))
-        else:
-            print(key.ljust(width) + "".join(f"{value:>{COLUMN}}" for value in values))
+    """A table of each case: figures down, configurations across."""
+    for case, keys in result["of_case"].items():
+        names = [name for name in result["configurations"] if any(key in result[name] for key in keys)]
+        if not names:
+            continue
+        width = max(len(key) for key in keys + [case])
+        print(case.ljust(width) + "".join(name.rjust(COLUMN) for name in names))
+        for key in keys:
+            values = [result[name].get(key, "") for name in names]
+            if any(len(str(value)) > COLUMN for value in values):
+                print("\n".join([key] + [f"  {name}: {value}" for name, value in zip(names, values) if value != ""]))
+            else:
+                print(key.ljust(width) + "".join(f"{value:>{COLUMN}}" for value in values))
+        print()
 
 
 def write_json(path, result):
