@@ -102,7 +102,7 @@ bool fut_pack_set_fail(const FutPackSet *set, uint64_t place, GError **error);
 /* -- records, read in any order -- */
 
 typedef struct FutRecordReader FutRecordReader;
-/* Keeps the last frames it unpacked (2 MiB). `set` is borrowed. */
+/* Keeps the last frames it unpacked (up to 2 MiB). `set` is borrowed. */
 FutRecordReader *fut_record_reader_new(const FutPackSet *set);
 void fut_record_reader_free(FutRecordReader *reader);
 /* FUT_RECORD_SIZE bytes, valid until the next call; `place` is not 0. */

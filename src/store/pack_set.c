@@ -11,8 +11,8 @@
 typedef struct {
     FutPack *pack; /* NULL: nothing */
     size_t entry;
-    uint64_t used; /* when last */
-    uint8_t records[FUT_GROUP_BYTES];
+    uint64_t used;    /* when last */
+    uint8_t *records; /* owned, FUT_GROUP_BYTES; NULL until the first use */
 } CachedFrame;
 
 struct FutRecordReader {
@@ -231,6 +231,7 @@ void fut_record_reader_free(FutRecordReader *reader)
     }
     for (unsigned i = 0; i < CACHED_FRAMES; i++) {
         forget(&reader->frames[i]);
+        g_free(reader->frames[i].records);
     }
     ZSTD_freeDCtx(reader->unpacker);
     g_free(reader);
@@ -251,6 +252,9 @@ static CachedFrame *look_up(FutRecordReader *reader, const FutPack *pack, size_t
         oldest = frame->used < oldest->used ? frame : oldest;
     }
     forget(oldest);
+    if (!oldest->records) {
+        oldest->records = g_malloc(FUT_GROUP_BYTES);
+    }
     *ret_fresh = true;
     return oldest;
 }
