@@ -237,11 +237,6 @@ static bool check_maps(char **maps, GError **error)
 
 static bool check_tls(const FutReceiver *receiver, GError **error)
 {
-    if (receiver->tls && !g_str_has_prefix(receiver->tls, "psk:")) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                    "--tls %s: a move goes with psk:FILE only, for its disks' sake", receiver->tls);
-        return false;
-    }
     if (receiver->tls && !fut_tls_check(receiver->tls, receiver->tls_name, error)) {
         g_prefix_error(error, "--tls: ");
         return false;
@@ -249,7 +244,7 @@ static bool check_tls(const FutReceiver *receiver, GError **error)
     if (!receiver->tls && !receiver->insecure && !fut_address_is_local(receiver->listen)) {
         g_set_error_literal(
             error, FUT_ERROR, FUT_ERR_ARG,
-            "--listen: whoever reaches that address could start QEMU here: add --tls psk:FILE, "
+            "--listen: whoever reaches that address could start QEMU here: add --tls, "
             "or use a private network and add --insecure");
         return false;
     }
@@ -299,9 +294,9 @@ static bool run(int argc, char **argv, GError **error)
         { "map", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &receiver.maps,
           "Replace OLD in QEMU's command line; may be repeated", "OLD=NEW" },
         { "tls", 0, 0, G_OPTION_ARG_FILENAME, &receiver.tls,
-          "Encrypt; who has that key may start VMs here", "psk:FILE" },
+          "Encrypt; who has that key, or a certificate, may start VMs here", "x509:DIR|psk:FILE" },
         { "tls-name", 0, 0, G_OPTION_ARG_FILENAME, &receiver.tls_name,
-          "User of the key file (default: futago)", "NAME" },
+          "With x509: name in the other's certificate; with psk: the key's user", "NAME" },
         { "insecure", 0, 0, G_OPTION_ARG_NONE, &insecure,
           "Take VMs from whoever calls, not encrypted", NULL },
         { 0 },

@@ -133,17 +133,30 @@ static char *bytes_of(const json_t *text)
     return bytes && !memchr(bytes, 0, length) ? g_strndup((char *)bytes, length) : NULL;
 }
 
+/* An IPv6 number in brackets, the sign before its zone escaped (RFC 6874). Caller frees. */
+static char *uri_host(const char *host)
+{
+    g_auto(GStrv) parts = g_strsplit(host, "%", 2);
+    g_autofree char *escaped = g_strjoinv("%25", parts);
+
+    return strchr(host, ':') ? g_strdup_printf("[%s]", escaped) : g_strdup(host);
+}
+
 static char *source_uri(const FutReceiver *receiver, const char *host, unsigned port)
 {
     const char *user = receiver->tls_name ? receiver->tls_name : "futago";
-    g_autofree char *at = strchr(host, ':') ? g_strdup_printf("[%s]", host) : g_strdup(host);
+    g_autofree char *at = uri_host(host);
 
     if (!receiver->tls) {
         return g_strdup_printf("nbd://%s:%u/", at, port);
     }
+    const char *path = strchr(receiver->tls, ':') + 1;
+    g_autofree char *files = g_uri_escape_string(path, "/", FALSE);
+    if (g_str_has_prefix(receiver->tls, "x509:")) {
+        return g_strdup_printf("nbds://%s:%u/?tls-certificates=%s", at, port, files);
+    }
     g_autofree char *escaped_user = g_uri_escape_string(user, NULL, FALSE);
-    g_autofree char *file = g_uri_escape_string(receiver->tls + strlen("psk:"), "/", FALSE);
-    return g_strdup_printf("nbds://%s@%s:%u/?tls-psk-file=%s", escaped_user, at, port, file);
+    return g_strdup_printf("nbds://%s@%s:%u/?tls-psk-file=%s", escaped_user, at, port, files);
 }
 
 static bool take_disk(FutIncoming *incoming, size_t i, const json_t *asked, const char *their_host,

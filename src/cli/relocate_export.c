@@ -194,11 +194,13 @@ static int listen_at(const char *host, unsigned *ret_port, GError **error)
     return fd;
 }
 
-bool fut_export_start(FutExport *export, const char *host, const char *psk, const char *log,
+bool fut_export_start(FutExport *export, const char *host, const char *tls, const char *log,
                       GError **error)
 {
     int socket = listen_at(host, &export->port, error);
-    g_autofree char *keys = g_strdup_printf("--tls-psk=%s", psk ? psk : "");
+    bool x509 = tls && g_str_has_prefix(tls, "x509:");
+    const char *files = tls ? strchr(tls, ':') + 1 : "";
+    g_autofree char *keys = g_strdup_printf(x509 ? "--tls-certificates=%s" : "--tls-psk=%s", files);
     g_autoptr(GPtrArray) words = g_ptr_array_new();
     const char *const begin[] = { "nbdkit", "--foreground", "--readonly", "--threads", "64" };
 
@@ -208,9 +210,12 @@ bool fut_export_start(FutExport *export, const char *host, const char *psk, cons
     for (size_t i = 0; i < G_N_ELEMENTS(begin); i++) {
         g_ptr_array_add(words, (char *)begin[i]);
     }
-    if (psk) {
+    if (tls) {
         g_ptr_array_add(words, "--tls=require");
         g_ptr_array_add(words, keys);
+    }
+    if (x509) {
+        g_ptr_array_add(words, "--tls-verify-peer");
     }
     g_ptr_array_add(words, "file");
     g_ptr_array_add(words, "file=/proc/self/fd/4"); /* the plugin opens it for each connection */

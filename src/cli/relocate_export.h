@@ -23,8 +23,8 @@ typedef struct {
  * A disk that is served by one of our own servers, since the VM has moved before, is that server's file: FUT_ERR_STATE while that is not
  * complete. To be done also after an error. */
 bool fut_export_take(FutExport *export, const json_t *said, pid_t qemu, GError **error);
-/* Read-only, at a free port of `host` (a number). `psk`: encrypted with the keys of that file; NULL: not. */
-bool fut_export_start(FutExport *export, const char *host, const char *psk, const char *log,
+/* Read-only, at a free port of `host` (a number). `tls`: "x509:DIR" or "psk:FILE"; NULL: not encrypted. */
+bool fut_export_start(FutExport *export, const char *host, const char *tls, const char *log,
                       GError **error);
 void fut_export_stop(FutExport *export);
 /* What QEMU wrote to the image survives a power cut. */

@@ -37,7 +37,6 @@ typedef struct {
     const char *vm;
     int out_fd;
     FutTls *tls;       /* NULL: not encrypted */
-    char *psk;         /* the key file; NULL likewise */
     char *spec, *user; /* what `tls` was made of; may be NULL */
     FutTalk *talk;     /* with the receiver; NULL: lost, or not yet */
     FutExport *disks;  /* [count] */
@@ -213,16 +212,9 @@ static bool take_tls(Move *move, GError **error)
         }
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
                             "memory and disks would cross the network unencrypted: start the VM "
-                            "with --tls psk:FILE, or with --insecure on a private network");
+                            "with --tls, or with --insecure on a private network");
         return false;
     }
-    if (!g_str_has_prefix(spec, "psk:")) {
-        g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
-                            "the VM was started with certificates (--tls x509:): a move goes with "
-                            "--tls psk:FILE only");
-        return false;
-    }
-    move->psk = g_strdup(spec + strlen("psk:"));
     move->tls = fut_tls_new(spec, name, error);
     move->spec = g_steal_pointer(&spec);
     move->user = g_steal_pointer(&name);
@@ -274,7 +266,8 @@ static bool start_exports(Move *move, GError **error)
 
     for (size_t i = 0; i < move->count; i++) {
         g_autofree char *log = g_strdup_printf("%s/%s-%zu.export.log", rundir, move->vm, i);
-        if (!fut_export_start(&move->disks[i], host, move->psk, log, error) || !note(move, error)) {
+        if (!fut_export_start(&move->disks[i], host, move->spec, log, error) ||
+            !note(move, error)) {
             return false;
         }
     }
@@ -296,6 +289,15 @@ static json_t *request(const Move *move)
     }
     return json_pack("{s:i, s:s, s:o, s:o}", "version", FUT_RECEIVE_VERSION, "vm", move->vm,
                      "words", words, "disks", disks);
+}
+
+/* Where its QEMU waits, as an address here: a zone (fe80::1%eth0) has another name on each host. Caller frees. */
+static char *where_from_here(const Move *move, const char *to)
+{
+    g_autofree char *host = fut_talk_their_host(move->talk);
+    const char *port = strrchr(to, ':');
+
+    return strchr(to, '%') && host ? g_strdup_printf("tcp:[%s]%s", host, port) : g_strdup(to);
 }
 
 /* *ret_to: where the VM's other half waits. */
@@ -325,7 +327,7 @@ static bool prepare(Move *move, char **ret_to, GError **error)
         return false;
     }
     move->prepared = true;
-    *ret_to = g_strdup(fut_cli_text(result, "to"));
+    *ret_to = where_from_here(move, fut_cli_text(result, "to"));
     json_decref(result);
     return check_cancelled(error);
 }
@@ -707,7 +709,6 @@ static void move_done(Move *move)
     g_ptr_array_unref(move->words);
     fut_talk_free(move->talk);
     fut_tls_unref(move->tls);
-    g_free(move->psk);
     g_free(move->spec);
     g_free(move->user);
     g_free(move->twin);

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from lab import load, paths
+from lab.certificates import make_authority, make_host
 from lab.ctl import ControlError
 from lab.disks import Disk, DiskUser, Writer, image, make_images
 from lab.machine import Machine
@@ -287,18 +288,32 @@ def test_both_end_in_the_switch(lab):
     DiskUser(lab.client).verify("vda", 0, BLOCK, 7)
 
 
+def certificates(lab, *hosts):
+    """The option for each host; its certificate has its address, which who reads its disks asks for."""
+    authority = os.path.join(tempfile.mkdtemp(dir=lab.folder), "authority")
+    make_authority(authority)
+    secure = {}
+    for host in hosts:
+        folder = os.path.join(os.path.dirname(authority), f"{host.name} certificates")
+        make_host(authority, folder, host.name.lower(), ip=host.rep_ip)
+        secure[host] = ("--tls", f"x509:{folder}")
+    return secure
+
+
 def test_moves_on(lab):
-    """There and back again; only when the disk is complete."""
+    """There and back again, with certificates; only when the disk is complete."""
     here, there = lab.hosts[:2]
-    vm = vm_with_disk(lab)
-    receiver(there, here)
+    secure = certificates(lab, here, there)
+    make_images(here, ONE_DISK.disks)
+    vm = primary(here, ONE_DISK, options=PATIENT + secure[here])
+    receiver(there, here, *secure[there])
     writer = Writer(lab.client, "vda", 2000, reads=True)
     moving = start_relocating(here, there, "vm", "--hold")
     wait_phase(moving, "held")
     disk_call(there, "vm-0", "pause")
     switch(moving)
     wait_phase(moving, "disks")
-    receiver(here, there)
+    receiver(here, there, *secure[here])
     early = start_relocating(there, here, "vm")
     assert outcome(early) == "stayed" and "is still coming" in told(early)[-1]["text"], early.output()
     disk_call(there, "vm-0", "resume")
@@ -310,7 +325,7 @@ def test_moves_on(lab):
     assert outcome(back) == "moved", back.output()
     load.check(counter.finish())
     Arrived(there).wait_ended()
-    assert Arrived(here).status()["running"]
+    assert Arrived(here).status()["running"] and Arrived(here).status()["tls"] == "x509"
     writer.stop()
     writer.check()
     wait_for("the servers there end", lambda: len(at_work("--foreground")) == 1, 40)
@@ -326,14 +341,23 @@ def small_vm(host, name):
     return vm
 
 
+def link_local(host, number):
+    with host.ns.inside(), open("/proc/sys/net/ipv6/conf/rep0/disable_ipv6", "w", encoding="ascii") as handle:
+        handle.write("0")
+    host.ns.ip(f"-6 address add fe80::{number}/64 dev rep0 nodad")
+
+
 def test_several_at_once(lab):
+    """Over addresses that mean something on one link only."""
     here, there = lab.hosts[:2]
     names = ("one", "two", "three")
     vms = [small_vm(here, name) for name in names]
     for vm in vms:
         vm.wait_ready()
-    receiver(there, here)
-    moving = start_relocating(here, there, *names, "missing", "--parallel", "2")
+    for host, number in ((here, 1), (there, 2)):
+        link_local(host, number)
+    receiver(there, here, at="[fe80::2%rep0]:7190")
+    moving = start_relocating(here, there, *names, "missing", "--parallel", "2", at="[fe80::2%rep0]")
     wait_for(lambda: f"relocate ends: {moving.output()[-500:]}", lambda: not moving.alive, 120)
     assert moving.wait() == 1
     assert "not moved: missing (" in moving.output(), moving.output()

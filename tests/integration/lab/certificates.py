@@ -22,14 +22,15 @@ def make_certificate(folder, role, template, *signed):
     tool("certtool", *how, "--load-privkey", key, "--template", config, "--outfile", os.path.join(folder, f"{role}-cert.pem"))
 
 
-def make_host(authority, folder, name, days=1):
+def make_host(authority, folder, name, days=1, ip=None):
     os.makedirs(folder, exist_ok=True)
     shutil.copy(os.path.join(authority, "ca-cert.pem"), folder)
     signed = ("--load-ca-certificate", os.path.join(authority, "ca-cert.pem"),
               "--load-ca-privkey", os.path.join(authority, "ca-key.pem"))
+    number = [f'ip_address = "{ip}"'] if ip else []
     for role, purpose in PURPOSES.items():
         make_certificate(folder, role, [f'cn = "{name}"', f'dns_name = "{name}"', f"expiration_days = {days}", purpose,
-                                        "signing_key"], *signed)
+                                        "signing_key", *number], *signed)
 
 
 def make_authority(folder):

@@ -75,12 +75,12 @@ def image_files(host):
     return sorted(name for name in os.listdir(images(host)) if name.endswith((".img", ".bitmap")))
 
 
-def receiver(host, source, *options, wait=True):
+def receiver(host, source, *options, wait=True, at=None):
     """futago receive on a host, with an empty folder. The source's folder is its own one's name there."""
     shutil.rmtree(images(host), ignore_errors=True)
     os.makedirs(images(host))
     secure = [] if "--tls" in options else ["--insecure"]
-    process = host.spawn([paths.FUTAGO, "receive", "--listen", f"{host.rep_ip}:{RECEIVE_PORT}", "--images", images(host),
+    process = host.spawn([paths.FUTAGO, "receive", "--listen", at or f"{host.rep_ip}:{RECEIVE_PORT}", "--images", images(host),
                           "--node", host.name, "--map", f"{source.folder}={host.folder}", *secure, *options], "receive")
     if wait:
         wait_for(lambda: f"futago receive: {process.output()}", lambda: "waiting for VMs" in process.output())
@@ -104,9 +104,9 @@ class Caller(Control):
         return self.call("prepare", version=1, vm=vm, words=[coded("qemu-system-none")], disks=[disk])
 
 
-def start_relocating(host, to, *words):
+def start_relocating(host, to, *words, at=None):
     """futago relocate --json, at work."""
-    return host.spawn([paths.FUTAGO, "relocate", "--json", "--to", f"{to.rep_ip}:{RECEIVE_PORT}", *words], "relocate")
+    return host.spawn([paths.FUTAGO, "relocate", "--json", "--to", at or f"{to.rep_ip}:{RECEIVE_PORT}", *words], "relocate")
 
 
 def switch(process):
