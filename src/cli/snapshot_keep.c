@@ -120,12 +120,12 @@ static void print_prune(const FutPruneReport *report, const FutSnapshotOptions *
                                        (json_int_t)g_array_index(report->removed, uint64_t, i)));
     }
     if (options->json) {
-        fut_snapshot_print_json(json_pack("{s:o, s:I, s:I, s:i, s:i, s:b}", "removed", ids,
+        fut_snapshot_print_json(json_pack("{s:o, s:I, s:I, s:i, s:i, s:b, s:b}", "removed", ids,
                                           "bytes_before", (json_int_t)report->bytes_before,
                                           "bytes_after", (json_int_t)report->bytes_after,
                                           "files_before", (int)report->files_before, "files_after",
-                                          (int)report->files_after, "short_of_room",
-                                          report->short_of_room));
+                                          (int)report->files_after, "readers", report->readers,
+                                          "short_of_room", report->short_of_room));
         return;
     }
     json_decref(ids);
@@ -158,6 +158,11 @@ bool fut_snapshot_prune(int argc, char **argv, const FutSnapshotOptions *options
         return false;
     }
     print_prune(&report, options);
+    if (report.readers) {
+        fprintf(stderr,
+                "futago: somebody reads the store: what is not needed any more stays in its "
+                "files until the next prune\n");
+    }
     if (report.short_of_room) {
         fprintf(stderr,
                 "futago: the bound is exceeded by the newest snapshots, which stay: raise it, or "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "pack_join.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "fut_error.h"
@@ -177,10 +178,17 @@ bool fut_join_do(FutStore *store, const FutMarks *marks, FutJoin join, uint64_t 
         fut_pack_writer_free(j->writer);
         return false;
     }
+    if (store->fs->ops->claim(store->fs) == EAGAIN) {
+        *ret_written = 0;
+        fut_pack_writer_free(j->writer);
+        return true;
+    }
     *ret_written = fut_pack_writer_bytes(j->writer);
     FutPack *pack = fut_pack_writer_finish(j->writer, &store->identity, error);
     if (pack) {
         fut_pack_unref(pack);
     }
-    return pack && remove_old(store, marks, join, error);
+    good = pack && remove_old(store, marks, join, error);
+    store->fs->ops->unclaim(store->fs);
+    return good;
 }

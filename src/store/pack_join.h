@@ -16,7 +16,7 @@ uint64_t fut_join_live_bytes(const FutMarks *marks, guint pack, size_t *ret_fram
 /* What to do next, from pack `from` on: one pack of which more than half is not needed, or eight or more neighbours of about the same size. Packs
  * of which nothing is needed count as nothing. `tight`: also a pack of which an eighth is not needed, to gain room. */
 FutJoin fut_join_choose(const FutMarks *marks, guint from, bool tight);
-/* Does it; the old files are gone after. With the store's lock. *ret_written: bytes. `set` is what was, not what is. */
+/* Does it; the old files are gone after. With the store's lock. *ret_written: bytes; 0: it was given up, for somebody reads them. `set` is what was, not what is. */
 bool fut_join_do(FutStore *store, const FutMarks *marks, FutJoin join, uint64_t *ret_written,
                  GError **error);
 

@@ -13,9 +13,23 @@
 #include "fut_error.h"
 #include "store_format.h"
 
+/* What a handle stands for. */
+typedef struct {
+    char *name;  /* owned; NULL: free */
+    int fd;      /* -1: closed, and opened again when it is used */
+    bool pinned; /* stays open: it is written to, or has its name no more */
+    dev_t device;
+    ino_t inode;
+    uint64_t used; /* when last */
+} RealFile;
+
 typedef struct {
     FutStoreFs fs;
     int folder, lock;
+    GArray *files;           /* RealFile, by handle */
+    unsigned opened, closed; /* of these */
+    uint64_t clock;
+    bool shared, claimed; /* kinds of lock on the folder itself: shared while `closed` is not 0 */
 } RealFs;
 
 static int folder_of(const FutStoreFs *fs)
@@ -23,55 +37,197 @@ static int folder_of(const FutStoreFs *fs)
     return ((const RealFs *)fs)->folder;
 }
 
-static int real_open(FutStoreFs *fs, const char *name, int *ret_file)
+static RealFile *nth(RealFs *real, int file)
 {
-    int fd = openat(folder_of(fs), name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    struct stat status;
+    return &g_array_index(real->files, RealFile, (guint)file);
+}
+
+/* Nobody removes files, or gives their names to others, while one relies on names. */
+static bool share_folder(RealFs *real)
+{
+    if (!real->shared && !real->claimed) {
+        real->shared = flock(real->folder, LOCK_SH | LOCK_NB) == 0;
+    }
+    return real->shared || real->claimed;
+}
+
+static void unshare_folder(RealFs *real)
+{
+    if (real->shared && !real->claimed && real->closed == 0) {
+        flock(real->folder, LOCK_UN);
+        real->shared = false;
+    }
+}
+
+/* Closes the file for a while. False: it has to stay open. */
+static bool close_for_now(RealFs *real, RealFile *file)
+{
+    struct stat is;
+
+    if (fstatat(real->folder, file->name, &is, AT_SYMLINK_NOFOLLOW) != 0 ||
+        is.st_dev != file->device || is.st_ino != file->inode) {
+        file->pinned = true;
+        return false;
+    }
+    close(file->fd);
+    file->fd = -1;
+    real->opened--;
+    real->closed++;
+    return true;
+}
+
+static RealFile *longest_unused(RealFs *real)
+{
+    RealFile *found = NULL;
+
+    for (guint i = 0; i < real->files->len; i++) {
+        RealFile *file = nth(real, (int)i);
+        if (file->name && file->fd >= 0 && !file->pinned && (!found || file->used < found->used)) {
+            found = file;
+        }
+    }
+    return found;
+}
+
+/* While the names cannot be relied on more files are kept open. */
+static void make_room(RealFs *real)
+{
+    RealFile *file;
+
+    while (real->opened >= FUT_STORE_FILES_MAX && share_folder(real) &&
+           (file = longest_unused(real))) {
+        close_for_now(real, file);
+    }
+    unshare_folder(real);
+}
+
+static int add_file(RealFs *real, const char *name, int fd, const struct stat *status, bool pinned)
+{
+    guint at = 0;
+
+    while (at < real->files->len && nth(real, (int)at)->name) {
+        at++;
+    }
+    if (at == real->files->len) {
+        g_array_set_size(real->files, at + 1);
+    }
+    *nth(real, (int)at) = (RealFile){ .name = g_strdup(name),
+                                      .fd = fd,
+                                      .pinned = pinned,
+                                      .device = status->st_dev,
+                                      .inode = status->st_ino,
+                                      .used = ++real->clock };
+    real->opened++;
+    return (int)at;
+}
+
+static int open_named(const RealFs *real, const char *name, int *ret_fd, struct stat *status)
+{
+    int fd = openat(real->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
     if (fd < 0) {
         return errno;
     }
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (fstat(fd, status) != 0 || !S_ISREG(status->st_mode)) {
         close(fd);
         return EINVAL;
     }
-    *ret_file = fd;
+    *ret_fd = fd;
     return 0;
+}
+
+/* The descriptor, open. ESTALE: that name is another file's by now. */
+static int use_file(FutStoreFs *fs, int handle, int *ret_fd)
+{
+    RealFs *real = (RealFs *)fs;
+    RealFile *file = nth(real, handle);
+    struct stat status;
+    int fd = file->fd;
+
+    file->used = ++real->clock;
+    if (fd < 0) {
+        int code = open_named(real, file->name, &fd, &status);
+        if (code) {
+            return code;
+        }
+        if (status.st_dev != file->device || status.st_ino != file->inode) {
+            close(fd);
+            return ESTALE;
+        }
+        make_room(real);
+        file->fd = fd;
+        real->opened++;
+        real->closed--;
+        unshare_folder(real);
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+static int real_open(FutStoreFs *fs, const char *name, int *ret_file)
+{
+    RealFs *real = (RealFs *)fs;
+    struct stat status;
+    int fd;
+
+    int code = open_named(real, name, &fd, &status);
+    if (code == 0) {
+        make_room(real);
+        *ret_file = add_file(real, name, fd, &status, false);
+    }
+    return code;
 }
 
 static int real_create(FutStoreFs *fs, const char *name, int *ret_file)
 {
     int fd = openat(folder_of(fs), name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const struct stat unknown = { 0 };
 
     if (fd < 0) {
         return errno;
     }
-    *ret_file = fd;
+    *ret_file = add_file((RealFs *)fs, name, fd, &unknown, true);
     return 0;
 }
 
-static void real_close(FutStoreFs *fs, int file)
+static void real_close(FutStoreFs *fs, int handle)
 {
-    close(file);
+    RealFs *real = (RealFs *)fs;
+    RealFile *file = nth(real, handle);
+
+    if (file->fd >= 0) {
+        close(file->fd);
+        real->opened--;
+    } else {
+        real->closed--;
+    }
+    g_clear_pointer(&file->name, g_free);
+    unshare_folder(real);
 }
 
 static int real_size(FutStoreFs *fs, int file, uint64_t *ret)
 {
     struct stat status;
+    int fd;
 
-    if (fstat(file, &status) != 0) {
-        return errno;
+    int code = use_file(fs, file, &fd);
+    if (code == 0 && fstat(fd, &status) != 0) {
+        code = errno;
     }
-    *ret = (uint64_t)status.st_size;
-    return 0;
+    if (code == 0) {
+        *ret = (uint64_t)status.st_size;
+    }
+    return code;
 }
 
 static int real_read(FutStoreFs *fs, int file, void *data, size_t length, uint64_t offset)
 {
     uint8_t *at = data;
+    int fd;
 
-    while (length > 0) {
-        ssize_t got = pread(file, at, length, (off_t)offset);
+    int code = use_file(fs, file, &fd);
+    while (length > 0 && code == 0) {
+        ssize_t got = pread(fd, at, length, (off_t)offset);
         if (got < 0 && errno != EINTR) {
             return errno;
         }
@@ -83,15 +239,17 @@ static int real_read(FutStoreFs *fs, int file, void *data, size_t length, uint64
         offset += (uint64_t)got;
         length -= (size_t)got;
     }
-    return 0;
+    return code;
 }
 
 static int real_write(FutStoreFs *fs, int file, const void *data, size_t length, uint64_t offset)
 {
     const uint8_t *at = data;
+    int fd;
 
-    while (length > 0) {
-        ssize_t put = pwrite(file, at, length, (off_t)offset);
+    int code = use_file(fs, file, &fd);
+    while (length > 0 && code == 0) {
+        ssize_t put = pwrite(fd, at, length, (off_t)offset);
         if (put < 0 && errno != EINTR) {
             return errno;
         }
@@ -100,12 +258,15 @@ static int real_write(FutStoreFs *fs, int file, const void *data, size_t length,
         offset += (uint64_t)put;
         length -= (size_t)put;
     }
-    return 0;
+    return code;
 }
 
 static int real_sync(FutStoreFs *fs, int file)
 {
-    return fdatasync(file) == 0 ? 0 : errno;
+    int fd;
+
+    int code = use_file(fs, file, &fd);
+    return code ? code : fdatasync(fd) == 0 ? 0 : errno;
 }
 
 static int real_sync_folder(FutStoreFs *fs)
@@ -186,9 +347,39 @@ static void real_unlock(FutStoreFs *fs)
     }
 }
 
+/* A file system without such locks has nobody who relies on them. */
+static int real_claim(FutStoreFs *fs)
+{
+    RealFs *real = (RealFs *)fs;
+
+    g_assert(!real->claimed);
+    if (flock(real->folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        real->shared = false; /* an attempt in vain may cost the lock that there was */
+        if (real->closed > 0) {
+            share_folder(real);
+        }
+        return EAGAIN;
+    }
+    real->claimed = true;
+    return 0;
+}
+
+static void real_unclaim(FutStoreFs *fs)
+{
+    RealFs *real = (RealFs *)fs;
+
+    real->claimed = false;
+    real->shared = flock(real->folder, LOCK_SH | LOCK_NB) == 0;
+    unshare_folder(real);
+}
+
 static void real_free(FutStoreFs *fs)
 {
     real_unlock(fs);
+    for (guint i = 0; i < ((RealFs *)fs)->files->len; i++) {
+        g_assert(!nth((RealFs *)fs, (int)i)->name); /* all that were opened were closed */
+    }
+    g_array_unref(((RealFs *)fs)->files);
     close(folder_of(fs));
     g_free(fs->path);
     g_free(fs);
@@ -209,6 +400,8 @@ static const FutStoreFsOps real_ops = {
     .free_bytes = real_free_bytes,
     .lock = real_lock,
     .unlock = real_unlock,
+    .claim = real_claim,
+    .unclaim = real_unclaim,
     .free = real_free,
 };
 
@@ -229,6 +422,7 @@ FutStoreFs *fut_store_fs_new(const char *path, bool create, GError **error)
     real->fs.path = g_strdup(path);
     real->folder = folder;
     real->lock = -1;
+    real->files = g_array_new(FALSE, TRUE, sizeof(RealFile));
     return &real->fs;
 }
 

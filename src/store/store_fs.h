@@ -31,6 +31,10 @@ typedef struct {
     /* Against other processes that write. EAGAIN: somebody has it. */
     int (*lock)(FutStoreFs *fs);
     void (*unlock)(FutStoreFs *fs);
+    /* Before pack files are removed or replaced. EAGAIN: somebody relies on their names, as he has more of them in use than he keeps open;
+     * they have to stay. 0: nobody does, nor will until unclaim(). */
+    int (*claim)(FutStoreFs *fs);
+    void (*unclaim)(FutStoreFs *fs);
     void (*free)(FutStoreFs *fs);
 } FutStoreFsOps;
 
@@ -39,6 +43,9 @@ struct FutStoreFs {
     const FutStoreFsOps *ops;
     char *path; /* for messages; owned */
 };
+
+/* Of the files that are open for reading so many are, at most; the others are opened again when they are read. */
+#define FUT_STORE_FILES_MAX 128
 
 /* Files of this machine. `create`: makes the folder if it is missing. FUT_ERR_ARG: no such folder. */
 FutStoreFs *fut_store_fs_new(const char *path, bool create, GError **error);

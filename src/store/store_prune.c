@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "store_prune.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "fut_error.h"
@@ -200,8 +201,13 @@ static bool join_small(Prune *p, const FutMarks *marks, GError **error)
 
     while (join.count > 0) {
         uint64_t written = 0;
-        if (has_room_for(p, marks, join) && !fut_join_do(p->store, marks, join, &written, error)) {
+        bool room = has_room_for(p, marks, join);
+        if (room && !fut_join_do(p->store, marks, join, &written, error)) {
             return false;
+        }
+        p->report->readers = room && written == 0;
+        if (p->report->readers) {
+            return true;
         }
         p->report->written += written;
         guint next = join.first + join.count;
@@ -251,9 +257,14 @@ static bool prune_locked(Prune *p, FutMarks *marks, bool dry_run, GError **error
     if (dry_run) {
         return true;
     }
-    if (!fut_store_tidy(p->store, &p->set, error) || !look_again(p, marks, error) ||
-        !remove_unneeded(p, marks, error) || !look_again(p, marks, error) ||
-        !join_small(p, marks, error)) {
+    if (p->store->fs->ops->claim(p->store->fs) == EAGAIN) {
+        p->report->readers = true;
+        return true;
+    }
+    bool good = fut_store_tidy(p->store, &p->set, error) && look_again(p, marks, error) &&
+                remove_unneeded(p, marks, error);
+    p->store->fs->ops->unclaim(p->store->fs);
+    if (!good || !look_again(p, marks, error) || !join_small(p, marks, error)) {
         return false;
     }
     count_after(p);

@@ -10,7 +10,9 @@ typedef struct {
     uint64_t bytes_before; /* of all pack files */
     uint64_t bytes_after;
     unsigned files_before, files_after;
-    uint64_t written;   /* bytes, by joining */
+    uint64_t written; /* bytes, by joining */
+    bool
+        readers; /* somebody reads so many of the files that all of them stay until the next prune */
     bool short_of_room; /* a bound is exceeded though only what has to stay is left */
 } FutPruneReport;
 

@@ -34,6 +34,7 @@ typedef struct {
     int die_after;       /* operations that still succeed; -1: any number */
     int fails_one_in;    /* 0: never */
     bool locked;
+    bool relied_on; /* by a reader of many files */
     uint64_t free_bytes;
 } SimFs;
 
@@ -276,6 +277,15 @@ static inline void sim_unlock(FutStoreFs *fs)
     ((SimFs *)fs)->locked = false;
 }
 
+static inline int sim_claim(FutStoreFs *fs)
+{
+    return ((SimFs *)fs)->relied_on ? EAGAIN : 0;
+}
+
+static inline void sim_unclaim(FutStoreFs *fs)
+{
+}
+
 /* The store lets go of it; the test keeps it. */
 static inline void sim_free(FutStoreFs *fs)
 {
@@ -296,6 +306,8 @@ static const FutStoreFsOps sim_fs_ops = {
     .free_bytes = sim_free_bytes,
     .lock = sim_lock,
     .unlock = sim_unlock,
+    .claim = sim_claim,
+    .unclaim = sim_unclaim,
     .free = sim_free,
 };
 

@@ -201,6 +201,100 @@ static void test_two_writers(World *w, gconstpointer data)
     image_expect(other, id, theirs);
 }
 
+static unsigned open_files(void)
+{
+    g_autoptr(GPtrArray) names = fixture_files("/proc/self/fd", "");
+
+    return names->len;
+}
+
+#define MANY 200u
+
+/* So many, each the difference to the one before and in a file of its own. Two in turn have the same in twenty pages. */
+static void take_many(World *w)
+{
+    uint64_t id = 0;
+
+    for (unsigned n = 0; n < MANY; n++) {
+        for (unsigned i = 0; i < 20; i++) {
+            image_set(w->image, RAM, i, 7000 + i + n % 2 * 100);
+        }
+        image_set(w->image, RAM, 600, 10000 + n);
+        uint64_t before = size_of_store(w);
+        id = take(w, id);
+        /* A page, the nodes over it, and what there is to say of the snapshot: the twenty pages are there. */
+        g_assert_true(n < 2 || size_of_store(w) - before < 4096);
+    }
+}
+
+static FutPruneReport prune_all(FutStore *store)
+{
+    FutPruneReport report;
+
+    g_assert_true(
+        fut_store_prune(store, &(FutPrunePolicy){ 0 }, false, 0, NULL, NULL, &report, NULL));
+    return report;
+}
+
+/* The last of many is read like the first, with a bounded number of open files; and what it needs stays while it is read. */
+static void test_many(World *w, gconstpointer data)
+{
+    unsigned before = open_files();
+    uint8_t unit[FUT_UNIT_SIZE];
+    GError *error = NULL;
+
+    take_many(w);
+    g_autofree Image *last = g_memdup2(w->image, sizeof(Image));
+    image_expect(w->store, MANY, last);
+    g_assert_cmpuint(open_files(), ==, before);
+    g_autoptr(GPtrArray) packs = fixture_files(w->folder, ".pack");
+    g_assert_cmpuint(packs->len, ==, MANY);
+
+    g_autoptr(FutStore) other = fut_store_open(w->folder, FUT_STORE_READ, NULL);
+    gint64 begin_us = g_get_monotonic_time();
+    FutSnapshot *snapshot = fut_snapshot_open(other, MANY, &error);
+    g_assert_no_error(error);
+    g_test_message("opened in %u us", (unsigned)(g_get_monotonic_time() - begin_us));
+    g_assert_cmpuint(open_files(), <=, before + 1 + FUT_STORE_FILES_MAX);
+
+    /* All are deleted, also this one; its files are not. */
+    for (uint64_t id = 1; id <= MANY; id++) {
+        g_assert_true(fut_store_delete(w->store, id, &error));
+    }
+    FutPruneReport report = prune_all(w->store);
+    g_assert_true(report.readers);
+    g_assert_cmpuint(report.files_after, ==, MANY);
+    fut_prune_report_done(&report);
+    for (unsigned i = 0; i < RAM_UNITS; i++) {
+        g_assert_true(fut_snapshot_read(snapshot, RAM, i, unit, NULL, &error));
+        g_assert_cmpmem(unit, FUT_UNIT_SIZE, last->ram + i * FUT_UNIT_SIZE, FUT_UNIT_SIZE);
+    }
+    g_assert_cmpuint(open_files(), <=, before + 1 + FUT_STORE_FILES_MAX);
+    fut_snapshot_close(snapshot);
+    g_assert_cmpuint(open_files(), ==, before + 1);
+    report = prune_all(w->store);
+    g_assert_false(report.readers);
+    g_assert_cmpuint(report.bytes_after, ==, 0);
+    fut_prune_report_done(&report);
+}
+
+/* Joined, they are few files: and each is what it was. */
+static void test_many_joined(World *w, gconstpointer data)
+{
+    take_many(w);
+    FutPruneReport report = prune_all(w->store);
+    g_assert_cmpuint(report.removed->len, ==, 0);
+    g_assert_cmpuint(report.files_before, ==, MANY);
+    g_assert_cmpuint(report.files_after, <=, 20);
+    fut_prune_report_done(&report);
+    image_expect(w->store, MANY, w->image);
+    image_set(w->image, RAM, 600, 10000);
+    for (unsigned i = 0; i < 20; i++) {
+        image_set(w->image, RAM, i, 7000 + i);
+    }
+    image_expect(w->store, 1, w->image);
+}
+
 static void expect_found(World *w, const char *which, uint64_t id)
 {
     GError *error = NULL;
@@ -252,6 +346,8 @@ int main(int argc, char **argv)
     g_test_add("/store/refusals", World, NULL, set_up, test_refusals, tear_down);
     g_test_add("/store/lock", World, NULL, set_up, test_lock, tear_down);
     g_test_add("/store/two-writers", World, NULL, set_up, test_two_writers, tear_down);
+    g_test_add("/store/many", World, NULL, set_up, test_many, tear_down);
+    g_test_add("/store/many-joined", World, NULL, set_up, test_many_joined, tear_down);
     g_test_add("/store/find", World, NULL, set_up, test_find, tear_down);
     return g_test_run();
 }
