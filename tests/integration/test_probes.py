@@ -122,7 +122,7 @@ def test_newer_kernel(lab):
     vm.host.futago("probe", "add", vm.name, "kretprobe:__x64_sys_getppid { retval, comm }", "--name", "parent")
     crash(lab, "GETPPID 100")
     parent = listed(vm, "parent")
-    assert (parent["hits"], parent["records"], parent["missed"]) == (100, 100, 0), parent
+    assert (parent["hits"], parent["missed"]) == (100, 0) and 0 < parent["records"] == 100 - parent["skipped"], parent
 
 
 def test_words(lab):
@@ -215,14 +215,14 @@ def come_and_go(lab, vm, times):
     assert threads.order("WORK 4 8").startswith("OK")
     kinds = ("kprobe", "kretprobe")
     busy = ("__x64_sys_getppid", "schedule", "__x64_sys_futex", "handle_mm_fault", "try_to_wake_up", "tick_sched_timer")
+    control = vm.control(60)
     for number in range(times):
-        control = vm.control(30)
         name = control.call("probe-add", probe=f"{kinds[number // 2 % 2]}:{busy[number % len(busy)]} {{ comm, pid }}")["name"]
         if number % 3 == 0:
             control.call("probe-add", probe=f"kprobe:{busy[number % len(busy)]} /pid != 1/", name="second")
             control.call("probe-remove", name="second")
         control.call("probe-remove", name=name)
-        control.close()
+    control.close()
     assert vm.call("probe-list")["probes"] == []
     assert threads.order("REST").startswith("OK")
 
@@ -230,15 +230,15 @@ def come_and_go(lab, vm, times):
 def test_come_and_go(lab):
     """Probes come and go while four vCPUs are busy with what is probed."""
     vm = primary(lab.hosts[0], Machine(vcpus=4))
-    come_and_go(lab, vm, 60)
+    come_and_go(lab, vm, 200)
     load.Connection(lab.client, load.ECHO).echo()
 
 
 @pytest.mark.long
 def test_come_and_go_often(lab):
-    """As above, 1,000 times."""
+    """As above, 10,000 times."""
     vm = primary(lab.hosts[0], Machine(vcpus=4))
-    come_and_go(lab, vm, 1000)
+    come_and_go(lab, vm, 10000)
     load.Connection(lab.client, load.ECHO).echo()
 
 
