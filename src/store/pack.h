@@ -23,7 +23,7 @@ typedef struct {
     uint64_t seed;
 } FutStoreIdentity;
 
-/* An open pack file. Counted: fut_pack_ref(), fut_pack_unref(). */
+/* A pack file in use. Counted: fut_pack_ref(), fut_pack_unref(). */
 typedef struct {
     FutStoreFs *fs; /* borrowed */
     char *name;

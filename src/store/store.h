@@ -142,7 +142,8 @@ void fut_snapshot_abort(FutSnapshotWriter *take_writer);
 
 /* -- reading -- */
 
-/* Holds open all files it needs: what is pruned or merged later does not touch it. FUT_ERR_IO names the file that is damaged or missing. */
+/* Has all files it needs: what is pruned or merged later does not touch it, as they are open, or (when they are many, FUT_STORE_FILES_MAX)
+ * stay until it is closed. FUT_ERR_IO names the file that is damaged or missing. */
 FutSnapshot *fut_snapshot_open(FutStore *store, uint64_t id, GError **error);
 /* Another reader of the same, for another thread: one reader is one thread's at a time. Of the same open files, cannot fail. */
 FutSnapshot *fut_snapshot_copy(const FutSnapshot *snapshot);

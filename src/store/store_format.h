@@ -10,6 +10,8 @@
  *                             given away twice, also not after a crash.
  * lock                        empty: locked by who writes
  *
+ * The folder itself is locked, shared, by who reads more files than he keeps open, and exclusively while packs are removed or replaced.
+ *
  * A record is 4096 bytes: a unit of an area, or a node of a tree. Its place is pack << 32 | number in the pack; place 0 means zeroes. A node
  * is 512 places, of the nodes below or, in the lowest, of units: unit u of an area is found in entry u % 512 of the node over it, and so on up
  * to the one node that covers the area, whose place is in the manifest. Only nodes over something that changed are written anew.

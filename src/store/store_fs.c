@@ -20,12 +20,14 @@ typedef struct {
     bool pinned; /* stays open: it is written to, or has its name no more */
     dev_t device;
     ino_t inode;
-    uint64_t used; /* when last */
+    uint64_t used;  /* when last */
+    unsigned users; /* threads that are at it: it stays open */
 } RealFile;
 
 typedef struct {
     FutStoreFs fs;
     int folder, lock;
+    GMutex mutex;            /* of what follows: readers of one snapshot are several threads */
     GArray *files;           /* RealFile, by handle */
     unsigned opened, closed; /* of these */
     uint64_t clock;
@@ -82,7 +84,8 @@ static RealFile *longest_unused(RealFs *real)
 
     for (guint i = 0; i < real->files->len; i++) {
         RealFile *file = nth(real, (int)i);
-        if (file->name && file->fd >= 0 && !file->pinned && (!found || file->used < found->used)) {
+        if (file->name && file->fd >= 0 && !file->pinned && file->users == 0 &&
+            (!found || file->used < found->used)) {
             found = file;
         }
     }
@@ -136,32 +139,53 @@ static int open_named(const RealFs *real, const char *name, int *ret_fd, struct 
     return 0;
 }
 
-/* The descriptor, open. ESTALE: that name is another file's by now. */
+/* Opens it again if it is closed. ESTALE: that name is another file's by now. */
+static int open_again(RealFs *real, int handle)
+{
+    struct stat status;
+    int fd;
+
+    int code = open_named(real, nth(real, handle)->name, &fd, &status);
+    if (code) {
+        return code;
+    }
+    RealFile *file = nth(real, handle);
+    if (status.st_dev != file->device || status.st_ino != file->inode) {
+        close(fd);
+        return ESTALE;
+    }
+    make_room(real);
+    file->fd = fd;
+    real->opened++;
+    real->closed--;
+    unshare_folder(real);
+    return 0;
+}
+
+/* The descriptor, open until leave_file(); not if it returns an error. */
 static int use_file(FutStoreFs *fs, int handle, int *ret_fd)
 {
     RealFs *real = (RealFs *)fs;
-    RealFile *file = nth(real, handle);
-    struct stat status;
-    int fd = file->fd;
 
-    file->used = ++real->clock;
-    if (fd < 0) {
-        int code = open_named(real, file->name, &fd, &status);
-        if (code) {
-            return code;
-        }
-        if (status.st_dev != file->device || status.st_ino != file->inode) {
-            close(fd);
-            return ESTALE;
-        }
-        make_room(real);
-        file->fd = fd;
-        real->opened++;
-        real->closed--;
-        unshare_folder(real);
+    g_mutex_lock(&real->mutex);
+    int code = nth(real, handle)->fd < 0 ? open_again(real, handle) : 0;
+    if (code == 0) {
+        RealFile *file = nth(real, handle);
+        file->used = ++real->clock;
+        file->users++;
+        *ret_fd = file->fd;
     }
-    *ret_fd = fd;
-    return 0;
+    g_mutex_unlock(&real->mutex);
+    return code;
+}
+
+static void leave_file(FutStoreFs *fs, int handle)
+{
+    RealFs *real = (RealFs *)fs;
+
+    g_mutex_lock(&real->mutex);
+    nth(real, handle)->users--;
+    g_mutex_unlock(&real->mutex);
 }
 
 static int real_open(FutStoreFs *fs, const char *name, int *ret_file)
@@ -172,29 +196,36 @@ static int real_open(FutStoreFs *fs, const char *name, int *ret_file)
 
     int code = open_named(real, name, &fd, &status);
     if (code == 0) {
+        g_mutex_lock(&real->mutex);
         make_room(real);
         *ret_file = add_file(real, name, fd, &status, false);
+        g_mutex_unlock(&real->mutex);
     }
     return code;
 }
 
 static int real_create(FutStoreFs *fs, const char *name, int *ret_file)
 {
-    int fd = openat(folder_of(fs), name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    RealFs *real = (RealFs *)fs;
+    int fd = openat(real->folder, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     const struct stat unknown = { 0 };
 
     if (fd < 0) {
         return errno;
     }
-    *ret_file = add_file((RealFs *)fs, name, fd, &unknown, true);
+    g_mutex_lock(&real->mutex);
+    *ret_file = add_file(real, name, fd, &unknown, true);
+    g_mutex_unlock(&real->mutex);
     return 0;
 }
 
 static void real_close(FutStoreFs *fs, int handle)
 {
     RealFs *real = (RealFs *)fs;
-    RealFile *file = nth(real, handle);
 
+    g_mutex_lock(&real->mutex);
+    RealFile *file = nth(real, handle);
+    g_assert(file->users == 0);
     if (file->fd >= 0) {
         close(file->fd);
         real->opened--;
@@ -203,6 +234,7 @@ static void real_close(FutStoreFs *fs, int handle)
     }
     g_clear_pointer(&file->name, g_free);
     unshare_folder(real);
+    g_mutex_unlock(&real->mutex);
 }
 
 static int real_size(FutStoreFs *fs, int file, uint64_t *ret)
@@ -211,22 +243,20 @@ static int real_size(FutStoreFs *fs, int file, uint64_t *ret)
     int fd;
 
     int code = use_file(fs, file, &fd);
-    if (code == 0 && fstat(fd, &status) != 0) {
-        code = errno;
+    if (code) {
+        return code;
     }
+    code = fstat(fd, &status) == 0 ? 0 : errno;
+    leave_file(fs, file);
     if (code == 0) {
         *ret = (uint64_t)status.st_size;
     }
     return code;
 }
 
-static int real_read(FutStoreFs *fs, int file, void *data, size_t length, uint64_t offset)
+static int read_fd(int fd, uint8_t *at, size_t length, uint64_t offset)
 {
-    uint8_t *at = data;
-    int fd;
-
-    int code = use_file(fs, file, &fd);
-    while (length > 0 && code == 0) {
+    while (length > 0) {
         ssize_t got = pread(fd, at, length, (off_t)offset);
         if (got < 0 && errno != EINTR) {
             return errno;
@@ -239,16 +269,24 @@ static int real_read(FutStoreFs *fs, int file, void *data, size_t length, uint64
         offset += (uint64_t)got;
         length -= (size_t)got;
     }
-    return code;
+    return 0;
 }
 
-static int real_write(FutStoreFs *fs, int file, const void *data, size_t length, uint64_t offset)
+static int real_read(FutStoreFs *fs, int file, void *data, size_t length, uint64_t offset)
 {
-    const uint8_t *at = data;
     int fd;
 
     int code = use_file(fs, file, &fd);
-    while (length > 0 && code == 0) {
+    if (code == 0) {
+        code = read_fd(fd, data, length, offset);
+        leave_file(fs, file);
+    }
+    return code;
+}
+
+static int write_fd(int fd, const uint8_t *at, size_t length, uint64_t offset)
+{
+    while (length > 0) {
         ssize_t put = pwrite(fd, at, length, (off_t)offset);
         if (put < 0 && errno != EINTR) {
             return errno;
@@ -258,6 +296,18 @@ static int real_write(FutStoreFs *fs, int file, const void *data, size_t length,
         offset += (uint64_t)put;
         length -= (size_t)put;
     }
+    return 0;
+}
+
+static int real_write(FutStoreFs *fs, int file, const void *data, size_t length, uint64_t offset)
+{
+    int fd;
+
+    int code = use_file(fs, file, &fd);
+    if (code == 0) {
+        code = write_fd(fd, data, length, offset);
+        leave_file(fs, file);
+    }
     return code;
 }
 
@@ -266,7 +316,11 @@ static int real_sync(FutStoreFs *fs, int file)
     int fd;
 
     int code = use_file(fs, file, &fd);
-    return code ? code : fdatasync(fd) == 0 ? 0 : errno;
+    if (code == 0) {
+        code = fdatasync(fd) == 0 ? 0 : errno;
+        leave_file(fs, file);
+    }
+    return code;
 }
 
 static int real_sync_folder(FutStoreFs *fs)
@@ -352,25 +406,29 @@ static int real_claim(FutStoreFs *fs)
 {
     RealFs *real = (RealFs *)fs;
 
+    g_mutex_lock(&real->mutex);
     g_assert(!real->claimed);
-    if (flock(real->folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    bool taken = flock(real->folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (taken) {
         real->shared = false; /* an attempt in vain may cost the lock that there was */
         if (real->closed > 0) {
             share_folder(real);
         }
-        return EAGAIN;
     }
-    real->claimed = true;
-    return 0;
+    real->claimed = !taken;
+    g_mutex_unlock(&real->mutex);
+    return taken ? EAGAIN : 0;
 }
 
 static void real_unclaim(FutStoreFs *fs)
 {
     RealFs *real = (RealFs *)fs;
 
+    g_mutex_lock(&real->mutex);
     real->claimed = false;
     real->shared = flock(real->folder, LOCK_SH | LOCK_NB) == 0;
     unshare_folder(real);
+    g_mutex_unlock(&real->mutex);
 }
 
 static void real_free(FutStoreFs *fs)
@@ -380,6 +438,7 @@ static void real_free(FutStoreFs *fs)
         g_assert(!nth((RealFs *)fs, (int)i)->name); /* all that were opened were closed */
     }
     g_array_unref(((RealFs *)fs)->files);
+    g_mutex_clear(&((RealFs *)fs)->mutex);
     close(folder_of(fs));
     g_free(fs->path);
     g_free(fs);
@@ -422,6 +481,7 @@ FutStoreFs *fut_store_fs_new(const char *path, bool create, GError **error)
     real->fs.path = g_strdup(path);
     real->folder = folder;
     real->lock = -1;
+    g_mutex_init(&real->mutex);
     real->files = g_array_new(FALSE, TRUE, sizeof(RealFile));
     return &real->fs;
 }

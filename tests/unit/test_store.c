@@ -278,6 +278,54 @@ static void test_many(World *w, gconstpointer data)
     fut_prune_report_done(&report);
 }
 
+enum {
+    THREADS = 4,
+    READERS = 30 /* a thread */
+};
+
+static void *read_often(void *opaque)
+{
+    FutSnapshot **snapshots = opaque;
+    uint8_t unit[FUT_UNIT_SIZE];
+
+    for (unsigned i = 0; i < 3 * READERS; i++) {
+        GError *error = NULL;
+        g_assert_true(fut_snapshot_read(snapshots[i % READERS], RAM, 0, unit, NULL, &error));
+        g_assert_true(fut_snapshot_read(snapshots[i % READERS], RAM, 600, unit, NULL, &error));
+        g_assert_no_error(error);
+        uint64_t id = fut_snapshot_info(snapshots[i % READERS])->id;
+        g_autofree Image *wanted = g_new0(Image, 1);
+        image_set(wanted, RAM, 600, 10000 + id - 1);
+        g_assert_cmpmem(unit, FUT_UNIT_SIZE, wanted->ram + 600 * FUT_UNIT_SIZE, FUT_UNIT_SIZE);
+    }
+    return NULL;
+}
+
+/* Readers of one store are threads; the files that one of them needs another's reading closes. */
+static void test_many_threads(World *w, gconstpointer data)
+{
+    FutSnapshot *snapshots[THREADS * READERS];
+    GThread *threads[THREADS];
+    unsigned before = open_files();
+
+    take_many(w);
+    for (unsigned i = 0; i < THREADS * READERS; i++) {
+        snapshots[i] = fut_snapshot_open(w->store, MANY - i, NULL);
+        g_assert_nonnull(snapshots[i]);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        threads[i] = g_thread_new("reader", read_often, snapshots + (size_t)i * READERS);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        g_thread_join(threads[i]);
+    }
+    g_assert_cmpuint(open_files(), <=, before + FUT_STORE_FILES_MAX);
+    for (unsigned i = 0; i < THREADS * READERS; i++) {
+        fut_snapshot_close(snapshots[i]);
+    }
+    g_assert_cmpuint(open_files(), ==, before);
+}
+
 /* Joined, they are few files: and each is what it was. */
 static void test_many_joined(World *w, gconstpointer data)
 {
@@ -347,6 +395,7 @@ int main(int argc, char **argv)
     g_test_add("/store/lock", World, NULL, set_up, test_lock, tear_down);
     g_test_add("/store/two-writers", World, NULL, set_up, test_two_writers, tear_down);
     g_test_add("/store/many", World, NULL, set_up, test_many, tear_down);
+    g_test_add("/store/many-threads", World, NULL, set_up, test_many_threads, tear_down);
     g_test_add("/store/many-joined", World, NULL, set_up, test_many_joined, tear_down);
     g_test_add("/store/find", World, NULL, set_up, test_find, tear_down);
     return g_test_run();
