@@ -100,8 +100,7 @@ _futago() {
     run:--arbiter | standby:--arbiter) mapfile -t COMPREPLY < <(compgen -W "file: etcd: command: manual:" -- "$word") ;;
     grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;
     receive:--images) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
-    receive:--tls) mapfile -t COMPREPLY < <(compgen -W "psk:" -- "$word") ;;
-    run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
+    receive:--tls | run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
     *:--name | *:--vm | *:--keep | *:--hourly | *:--daily | *:--max-bytes | *:--min-free | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait | receive:--map | relocate:--parallel) ;;
     *)
         if [[ ( $command == snapshot || $command == restore ) && $word != -* ]]; then

@@ -63,9 +63,11 @@ static json_t *content_of(int fd)
 
 int fut_record_open(const char *vm, json_t **ret_left, GError **error)
 {
+    g_autofree char *rundir = fut_control_rundir();
     g_autofree char *path = path_of(vm);
-    int fd = open_locked(path, O_CREAT);
 
+    g_mkdir_with_parents(rundir, 0700); /* where no VM has ever run */
+    int fd = open_locked(path, O_CREAT);
     if (fd >= 0) {
         *ret_left = content_of(fd);
     } else if (errno == EWOULDBLOCK) {
