@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import tempfile
 
 import pytest
@@ -130,3 +131,78 @@ def test_series_comes_back(lab, machine, numbers):
                 echo(lab)
             again.kill_qemu()
     expect_end(RestoredVm(lab.hosts[1], f"{store}@{unhashed['id']}", "--check-hash", machine=machine), "has no hash of its memory")
+
+
+FRAME, FRAME_HEAD, PACK_HEAD, PAGE = 0x4d524646, 32, 48, 4096
+STEP = 0x9e3779b97f4a7c15  # between two words that the guest's memory writer writes
+UNSTEP = pow(STEP, -1, 1 << 64)
+
+
+def last_written(pack):
+    """Place in a pack file of the frame that holds what the memory writer has written last: it comes to these pages again after all others."""
+    at, found = PACK_HEAD, []
+    while struct.unpack_from("<I", pack, at)[0] == FRAME:
+        stored = struct.unpack_from("<I", pack, at + 16)[0]
+        records = range(at + FRAME_HEAD, at + FRAME_HEAD + stored, PAGE)
+        words = [struct.unpack_from("<QQ", pack, record) for record in records] if stored == 16 * PAGE else []
+        if words and all((second - first) % (1 << 64) == STEP for first, second in words):
+            found.append((min(first * UNSTEP % (1 << 64) for first, _ in words), at))
+        at += FRAME_HEAD + stored
+    assert len(found) > 10, "frames of the memory writer's pages, which do not compress"
+    return max(found)[1]
+
+
+class Damage:
+    """A page's content in a store that cannot be read, until it is mended; the guest does without it for long."""
+
+    def __init__(self, store):
+        self.path = os.path.join(store, "00000001-00000001.pack")
+        with open(self.path, "rb") as file:
+            pack = file.read()
+        self.at = last_written(pack) + FRAME_HEAD
+        self.byte = pack[self.at]
+        self.put(self.byte ^ 0xff)
+
+    def put(self, byte):
+        with open(self.path, "r+b") as file:
+            file.seek(self.at)
+            file.write(bytes([byte]))
+
+    def mend(self):
+        self.put(self.byte)
+
+
+def expect_busy(vm, verb, **args):
+    with pytest.raises(ControlError) as caught:
+        vm.call(verb, **args)
+    assert caught.value.code == "busy" and "still coming from a snapshot" in str(caught.value), caught.value
+
+
+@pytest.mark.parametrize("machine", (SMALL, LARGER), ids=("microvm", "q35-2-vcpus-memfd"))
+def test_lazy(lab, machine):
+    """A store that cannot be read for a while keeps the memory from being complete: the guest runs meanwhile, and nothing begins that needs all of it."""
+    store = tempfile.mkdtemp(prefix="store-", dir=lab.folder)
+    vm = primary(lab.hosts[0], machine)
+    load.dirty(lab.client, 16, 50)
+    stores.take(vm, tempfile.mkdtemp(prefix="other-", dir=lab.folder))  # so long it writes
+    load.dirty(lab.client, 16, 1)
+    first = stores.take(vm, store)
+    vm.kill_qemu()
+
+    damage = Damage(store)
+    lazy = RestoredVm(lab.hosts[1], f"{store}@{first['id']}", "--lazy", machine=machine)
+    wait_said(lazy, "cannot be read from the snapshot")
+    echo(lab)
+    assert 0 < lazy.status()["restore"]["share"] < 1
+    assert "of memory is there" in lab.hosts[1].futago("status", "vm").stdout
+    expect_busy(lazy, "protect", to="tcp:127.0.0.1:1")
+    expect_busy(lazy, "snapshot-create", store=store)
+    expect_busy(lazy, "snapshot-auto", store=store)
+    damage.mend()
+    wait_said(lazy, "all of its memory is there")
+    assert "restore" not in lazy.status()
+    counter = load.Counter(lab.client)
+    second = stores.take(lazy, store)
+    counter.wait_counts(10)
+    load.check(counter.finish())
+    assert [state for _, _, state in stores.look(store)] == ["same", "same"] and second["parent"] == 0
