@@ -24,6 +24,8 @@ GOALS = (
     ("probe.sigsegv_ms_p50", "<=", 1, "SIGSEGV in the guest, from the fault to a reader on the host, median, ms"),
     ("probe.oom_ms_p50", "<=", 1, "out of memory in the guest, the same, median, ms"),
     ("probe.cold_overhead", "<=", 0.01, "what all shipped probes cost while none is hit"),
+    ("snapshot.restore_ms_256m", "<=", 150, "a restore on demand, 256 MB, from the command to a client's answer, ms"),
+    ("snapshot.restore_ms_4g", "<=", 150, "the same, 4 GB"),
     ("kills.lost", "<=", 0, "acknowledged and lost, over all kills"),
     ("kills.doubled", "<=", 0, "done twice, over all kills"),
 )
