@@ -134,7 +134,7 @@ char **fut_record_left(void)
             g_ptr_array_add(names, g_steal_pointer(&vm));
         }
     }
-    qsort(names->pdata, names->len, sizeof(*names->pdata), compare_names);
+    g_ptr_array_sort(names, compare_names);
     g_ptr_array_add(names, NULL);
     return (char **)g_ptr_array_free(names, FALSE);
 }

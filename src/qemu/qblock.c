@@ -70,7 +70,7 @@ static GPtrArray *writable_disks(void)
             g_ptr_array_add(disks, blk);
         }
     }
-    qsort(disks->pdata, disks->len, sizeof(*disks->pdata), compare_names);
+    g_ptr_array_sort(disks, compare_names);
     return disks;
 }
 
