@@ -336,11 +336,11 @@ def run(lab, effort, say):
                 break
             one_round(site, effort, found, say, f"round {number + 1} of {effort.repeats}")
             longest = max(longest, time.monotonic() - started)
-            if number == 0 and not effort.quick:
-                guests(lab, site, found, say)
         curve = cached_curve(site, Futago)
         found["futago"]["disk.curve_s"] = [at for at, _ in curve]
         found["futago"]["disk.curve_share"] = [share for _, share in curve]
+        if not effort.quick:
+            guests(lab, site, found, say)  # last: the laboratory's reset ends the site's servers, too
     finally:
         site.close()
     return found
