@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a move leaves behind should its process be killed: RUNDIR/VM.move, locked by that process for as long as it lives. Whoever finds it
  * unlocked brings the move to its end. JSON, only read by the version that wrote it:
- *   {"vm", "to", "bound" (it may have been handed over), "tls", "tls_name", "twin", "qemu", "birth", "disks": [{"name", "image", "pid", "birth"}]}   paths are base64 */
+ *   {"vm", "to", "bound" (it may have been handed over), "tls", "tls_name", "twin", "protect_to", "qemu", "birth", "disks": [{"name", "image", "pid", "birth"}]}   paths are base64 */
 #ifndef FUT_RELOCATE_RECORD_H
 #define FUT_RELOCATE_RECORD_H
 

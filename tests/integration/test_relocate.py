@@ -373,8 +373,10 @@ def test_several_at_once(lab):
         vm.process.wait(20)
 
 
-def test_protected_pair_over_tls(lab):
-    """A pair's primary moves to a third host, encrypted, and is protected there by its twin; the key's path has a space in it."""
+@pytest.mark.parametrize("killed", [False, True])
+def test_protected_pair_over_tls(lab, killed):
+    """A pair's primary moves to a third host, encrypted, and is protected there by its twin; the key's path has a space in it. So it is if relocate
+    is killed, somebody else orders the switch, and --follow brings it to its end."""
     here, twin_host, there = lab.hosts
     folder = os.path.join(lab.folder, "with space")
     os.makedirs(folder, exist_ok=True)
@@ -386,7 +388,12 @@ def test_protected_pair_over_tls(lab):
     vm, twin = pair(lab, ONE_DISK, options=PATIENT + secure, backup_options=PATIENT + secure)
     receiver(there, here, *secure)
     writer = Writer(lab.client, "vda", 200, reads=True)
-    moving = start_relocating(here, there, "vm", "--protect-to", address(twin_host))
+    moving = start_relocating(here, there, "vm", "--protect-to", address(twin_host), *(["--hold"] if killed else []))
+    if killed:
+        wait_phase(moving, "held")
+        kill_movers()
+        here.futago("failover", "vm")
+        moving = follow(here)
     assert outcome(moving) == "moved", moving.output()
     vm.process.wait(20)
     arrived = Arrived(there)
