@@ -148,14 +148,33 @@ setup_generic_guest() {
         return
     fi
     say "making the test guest with Debian's generic kernel"
-    if ! compgen -G "$BUILD/kernel-generic/boot/vmlinuz-*" >/dev/null; then
+    if ! compgen -G "$BUILD/kernel-generic/lib/modules/*/kernel/fs/9p/9p.ko*" >/dev/null &&
+        ! compgen -G "$BUILD/kernel-generic/usr/lib/modules/*/kernel/fs/9p/9p.ko*" >/dev/null; then
+        rm -rf "$BUILD/kernel-generic"
         mkdir -p "$BUILD/kernel-generic"
         fetch_package generic_kernel "$BUILD/kernel-generic" '*/boot/vmlinuz-*' '*/modules.builtin' '*/kernel/drivers/*virtio*' \
             '*failover.ko*' '*/kernel/drivers/scsi/s*' '*/kernel/drivers/ata/*' '*/kernel/drivers/net/ethernet/intel/e1000*' \
-            '*/kernel/drivers/block/*' '*/kernel/drivers/char/hw_random/*' '*/kernel/block/*' '*/kernel/lib/*' '*/kernel/crypto/*' '*/kernel/arch/x86/crypto/*' '*/kernel/drivers/usb/common/*'
+            '*/kernel/drivers/block/*' '*/kernel/drivers/char/hw_random/*' '*/kernel/block/*' '*/kernel/lib/*' '*/kernel/crypto/*' '*/kernel/arch/x86/crypto/*' '*/kernel/drivers/usb/common/*' \
+            '*/kernel/fs/9p/*' '*/kernel/net/9p/*' '*/kernel/fs/fscache/*' '*/kernel/fs/netfs/*' '*/kernel/fs/overlayfs/*' \
+            '*/kernel/arch/x86/kvm/*' '*/kernel/virt/*' '*/kernel/drivers/crypto/ccp/*' '*/kernel/drivers/net/tun.ko*' \
+            '*/kernel/drivers/net/veth.ko*' '*/kernel/net/bridge/bridge.ko*' '*/kernel/net/802/*' '*/kernel/net/llc/*'
     fi
     /usr/bin/python3 -B tests/guest/make_guest.py "$BUILD/kernel-generic" "$BUILD/guest-generic" ahci e1000 e1000e
     mark_done generic-guest "$state"
+}
+
+# What tools/kvm_host.py boots: Debian's generic kernel, with an initramfs of its own.
+KVM_HOST=$BUILD/kvm-host
+setup_kvm_host() {
+    local state
+    state=$(cat tools/kvm_host* tests/guest/make_guest.py tools/setup.sh | sha256sum)
+    if is_done kvm-host "$state" && [ -e "$KVM_HOST/initrd.img" ]; then
+        return
+    fi
+    say "making the machine that has KVM"
+    mkdir -p "$KVM_HOST"
+    /usr/bin/python3 -B tools/kvm_host.py --make "$BUILD/kernel-generic" "$KVM_HOST/initrd.img"
+    mark_done kvm-host "$state"
 }
 
 # The test guest with Debian 13's kernel, for what depends on the kernel.
@@ -203,6 +222,7 @@ setup_tests() {
     setup_etcd
     setup_tgt
     setup_generic_guest
+    setup_kvm_host
     setup_guest13
     release_lock
 }

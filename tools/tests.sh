@@ -74,6 +74,14 @@ check_test_names() {
     done
 }
 
+# check_kvm_words [--native] [all] [TEST...]
+check_kvm_words() {
+    while [ "${1-}" = --native ] || [ "${1-}" = all ]; do
+        shift
+    done
+    check_test_names "$@"
+}
+
 # integration_suite NAME MARKERS [TEST...]: those tests whose markers fit, of all files or of the named ones.
 integration_suite() {
     local test files=()
@@ -83,6 +91,37 @@ integration_suite() {
     [ ${#files[@]} -gt 0 ] || files=(tests/integration/test_*.py)
     setup_tests
     pytest_suite "$1" -m "$2" "${files[@]}"
+}
+
+# What kvm_suite runs without names.
+KVM_TESTS=(kvm)
+
+# kvm_suite [--native] [all] [TEST...]: integration tests where there is KVM: on this machine, or in one that QEMU emulates. "all"
+# adds what is marked long. Guests that a test does not run under an accelerator of its choice are under KVM.
+kvm_suite() {
+    local test native='' markers="not long" files=()
+    while :; do
+        case ${1-} in
+        --native) native=yes ;;
+        all) markers="long or not long" ;;
+        *) break ;;
+        esac
+        shift
+    done
+    [ $# -gt 0 ] || set -- "${KVM_TESTS[@]}"
+    for test in "$@"; do
+        files+=("tests/integration/test_$test.py")
+    done
+    setup_tests
+    if [ -n "$native" ]; then
+        [ -r /dev/kvm ] && [ -w /dev/kvm ] || die "there is no /dev/kvm that can be used here: leave --native out"
+        FUTAGO_ACCEL=kvm pytest_suite kvm -m "$markers" "${files[@]}"
+        return
+    fi
+    say "kvm"
+    expect_results kvm
+    /usr/bin/python3 -B tools/kvm_host.py "$BUILD"/kernel-generic/boot/vmlinuz-* "$KVM_HOST/initrd.img" "$RESULTS" kvm \
+        -j 1 --within "$(seconds_left)" -m "$markers" "${files[@]}" || [ $? -eq 1 ] || expect_results kvm-to-its-end
 }
 
 # What takes too long for every day.
@@ -99,7 +138,7 @@ run_tests() {
     rm -rf "$RESULTS"
     mkdir -p "$RESULTS"
     case $1 in
-    long | qemu10) RUN_MAX_S=$LONG_RUN_MAX_S ;;
+    long | qemu10 | kvm) RUN_MAX_S=$LONG_RUN_MAX_S ;;
     esac
     if [ "$1" = lint ]; then
         need_packages
@@ -120,6 +159,7 @@ run_tests() {
     case $1 in
     integration | all) integration_suite integration "not long" "${@:2}" ;;
     qemu10) qemu10_suite "${@:2}" ;;
+    kvm) kvm_suite "${@:2}" ;;
     long) long_suite ;;
     esac
     /usr/bin/python3 -B tools/test_counts.py "$RESULTS"

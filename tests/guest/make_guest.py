@@ -73,22 +73,34 @@ class ModuleTree:
         return ordered
 
 
-def fill_root(root, modules, more):
-    for folder in ("bin", "dev", "proc", "sys", "modules"):
+def make_folders(root, folders):
+    for folder in folders:
         os.makedirs(os.path.join(root, folder))
+
+
+def add_busybox(root, applets):
     shutil.copy("/bin/busybox", os.path.join(root, "bin/busybox"))
-    for applet in APPLETS:
+    for applet in applets:
         os.symlink("busybox", os.path.join(root, "bin", applet))
-    shutil.copy(os.path.join(HERE, "guest-init"), os.path.join(root, "init"))
-    os.chmod(os.path.join(root, "init"), 0o755)
-    subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", "-s",
-                    "-o", os.path.join(root, "bin/guestd")] + sorted(glob.glob(os.path.join(HERE, "guest*.c"))), check=True)
-    order = modules.in_order(MODULES + more)
+
+
+def add_modules(root, modules, names):
+    order = modules.in_order(names)
     for name in order:
         with open(os.path.join(root, "modules", name + ".ko"), "wb") as handle:
             handle.write(modules.read(name))
     with open(os.path.join(root, "modules/order"), "w", encoding="ascii") as handle:
         handle.writelines(name + ".ko\n" for name in order)
+
+
+def fill_root(root, modules, more):
+    make_folders(root, ("bin", "dev", "proc", "sys", "modules"))
+    add_busybox(root, APPLETS)
+    shutil.copy(os.path.join(HERE, "guest-init"), os.path.join(root, "init"))
+    os.chmod(os.path.join(root, "init"), 0o755)
+    subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-pthread", "-s",
+                    "-o", os.path.join(root, "bin/guestd")] + sorted(glob.glob(os.path.join(HERE, "guest*.c"))), check=True)
+    add_modules(root, modules, MODULES + more)
 
 
 def pack(root, image):
@@ -100,6 +112,12 @@ def pack(root, image):
                        input="\n".join(names).encode() + b"\n", stdout=handle)
 
 
+def modules_of(tree):
+    """Of an unpacked kernel package."""
+    below = "lib/modules/*" if os.path.isdir(os.path.join(tree, "lib")) else "usr/lib/modules/*"
+    return ModuleTree(one(os.path.join(tree, below)))
+
+
 def main():
     if len(sys.argv) < 3:
         fail("usage: make_guest.py TREE OUT [MODULE...]")
@@ -107,9 +125,7 @@ def main():
     root = os.path.join(out, "root")
     shutil.rmtree(root, ignore_errors=True)
     os.makedirs(root)
-    modules = one(os.path.join(tree, "lib/modules/*")) if os.path.isdir(os.path.join(tree, "lib")) else \
-        one(os.path.join(tree, "usr/lib/modules/*"))
-    fill_root(root, ModuleTree(modules), more)
+    fill_root(root, modules_of(tree), more)
     # A guest may be booting from the old files: each is replaced whole.
     pack(root, os.path.join(out, "initrd.new"))
     shutil.copy(one(os.path.join(tree, "boot/vmlinuz-*")), os.path.join(out, "vmlinuz.new"))

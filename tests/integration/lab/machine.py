@@ -39,7 +39,7 @@ class Machine:
     disks: tuple = ()      # of disks.Disk
     memory: str = ""       # the memory's backend: memfd, file or ram, with further properties
     typing: bool = False   # the serial console can be typed on, at the socket serial_socket()
-    accel: str = "tcg"
+    accel: str = os.environ.get("FUTAGO_ACCEL", "tcg")
     kernel: str = ""       # a Multiboot image in place of Linux
     generic: bool = False  # Debian's generic kernel, which has drivers for AHCI and e1000
     debian13: bool = False # Debian 13's kernel, whatever this host is
