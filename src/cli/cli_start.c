@@ -356,6 +356,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "restore", start->restore);
     add_value(plugin, "restore_force", start->restore_force ? "on" : NULL);
     add_value(plugin, "restore_lazy", start->restore_lazy ? "on" : NULL);
+    add_value(plugin, "restore_connections", start->restore_connections);
     add_value(plugin, "restore_check", start->restore_check ? "on" : NULL);
     add_value(plugin, "insecure", start->insecure ? "on" : NULL);
     return g_string_free(plugin, FALSE);

@@ -15,6 +15,7 @@ typedef struct {
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
     char *restore;                    /* owned: STORE@ID that the guest begins as; NULL: it boots */
     bool restore_force, restore_lazy, restore_check;
+    const char *restore_connections; /* NULL: the default */
     gboolean force_generation, insecure, print, send_at_kick;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */
 } FutStart;

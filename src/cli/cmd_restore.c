@@ -9,7 +9,7 @@
 
 typedef struct {
     FutStart start;
-    gboolean trust, force, lazy, check_hash;
+    gboolean trust, force, lazy, check_hash, keep_connections;
     char *vm;
 } Options;
 
@@ -85,6 +85,7 @@ static bool restore(Options *options, const char *word, GError **error)
     start->restore_force = options->force;
     start->restore_lazy = options->lazy;
     start->restore_check = options->check_hash;
+    start->restore_connections = options->keep_connections ? "keep" : NULL;
     if (!module || !fut_control_name_check(start->name, error)) {
         return false;
     }
@@ -121,6 +122,8 @@ static bool run(int argc, char **argv, GError **error)
           NULL },
         { "lazy", 0, 0, G_OPTION_ARG_NONE, &o.lazy,
           "Run the guest at once, its memory comes while it runs", NULL },
+        { "keep-connections", 0, 0, G_OPTION_ARG_NONE, &o.keep_connections,
+          "Leave its TCP connections as they are, also those that cannot go on", NULL },
         { "check-hash", 0, 0, G_OPTION_ARG_NONE, &o.check_hash,
           "Compare all memory with the hash taken at the cut before the guest runs", NULL },
         { "arbiter", 0, 0, G_OPTION_ARG_FILENAME, &o.start.arbiter,

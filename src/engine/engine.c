@@ -82,6 +82,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     fut_disks_open(engine);
     fut_shared_open(engine);
     fut_series_init(engine);
+    fut_flows_init(&engine->flows);
     vmm->engine = engine;
     return engine;
 }
@@ -97,6 +98,7 @@ void fut_engine_free(FutEngine *engine)
     fut_disk_queue_clear(&engine->shared.writes);
     fut_standby_close(engine);
     fut_series_done(engine);
+    fut_flows_done(&engine->flows);
     fut_capture_done(&engine->capture);
     fut_pageset_done(&engine->copy.set);
     fut_pageset_done(&engine->copy.next);

@@ -11,6 +11,7 @@
 #include "disks.h"
 #include "disks_shared.h"
 #include "engine.h"
+#include "flows.h"
 #include "histogram.h"
 #include "outputs.h"
 #include "pace.h"
@@ -108,6 +109,7 @@ struct FutEngine {
     FutDisks disks;
     FutShared shared;
     FutSeries series;
+    FutFlows flows;
     FutSharedProbes probes;
     uint64_t nonce;                      /* of the newest link */
     uint64_t logged_epoch, logged_bytes; /* inbound packets of the newest epoch that had one */

@@ -16,7 +16,8 @@ struct FutRestore {
     bool force, check;       /* over what disks have; memory's hash */
     const FutLazyHost *host; /* NULL: all memory before the guest runs */
     void *opaque;            /* the host's */
-    FutLazy *lazy;           /* atomic; NULL: not yet */
+    FutConnections connections;
+    FutLazy *lazy; /* atomic; NULL: not yet */
     FutRestoreTimes times;
 };
 
@@ -262,6 +263,11 @@ void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *op
     restore->times.lazy = true;
 }
 
+void fut_restore_set_connections(FutRestore *restore, FutConnections what)
+{
+    restore->connections = what;
+}
+
 void fut_restore_set_check(FutRestore *restore)
 {
     restore->check = true;
@@ -332,11 +338,27 @@ static bool check_hash(FutRestore *restore, GError **error)
     return restore->times.checked;
 }
 
+/* The guest would run as well without. */
+static void begin_flows(FutRestore *restore)
+{
+    GBytes *flows = fut_snapshot_info(restore->snapshot)->flows;
+    g_autoptr(GError) error = NULL;
+
+    if (restore->vmm->engine &&
+        !fut_flows_begin(restore->vmm->engine, flows, restore->connections, &error)) {
+        g_strlcpy(restore->times.flows_fault, error->message, sizeof(restore->times.flows_fault));
+    }
+}
+
 static bool start_guest(FutRestore *restore, const uint8_t *state, size_t length, GError **error)
 {
     FutVmm *vmm = restore->vmm;
 
-    if (!vmm->ops->state_load(vmm, state, length, error) || !vmm->ops->run(vmm, error)) {
+    if (!vmm->ops->state_load(vmm, state, length, error)) {
+        return false;
+    }
+    begin_flows(restore);
+    if (!vmm->ops->run(vmm, error)) {
         return false;
     }
     vmm->ops->announce(vmm);

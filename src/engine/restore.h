@@ -3,6 +3,7 @@
 #ifndef FUT_RESTORE_H
 #define FUT_RESTORE_H
 
+#include "flows.h"
 #include "lazy.h"
 #include "store.h"
 #include "vmm.h"
@@ -11,14 +12,15 @@ typedef struct FutRestore FutRestore;
 
 typedef struct {
     uint64_t id;
-    uint64_t age_us;     /* of the snapshot when the guest began to run */
-    uint64_t memory_ns;  /* to fill memory; lazily: to make it ready for that */
-    uint64_t disks_ns;   /* to fill disks */
-    uint64_t pages;      /* that were filled */
-    uint64_t disk_bytes; /* that were written */
-    uint64_t total_ns;   /* until the guest ran */
-    bool lazy;           /* memory comes later */
-    bool checked;        /* all of it has the snapshot's hash */
+    uint64_t age_us;       /* of the snapshot when the guest began to run */
+    uint64_t memory_ns;    /* to fill memory; lazily: to make it ready for that */
+    uint64_t disks_ns;     /* to fill disks */
+    uint64_t pages;        /* that were filled */
+    uint64_t disk_bytes;   /* that were written */
+    uint64_t total_ns;     /* until the guest ran */
+    bool lazy;             /* memory comes later */
+    bool checked;          /* all of it has the snapshot's hash */
+    char flows_fault[256]; /* why nothing can be done for its connections; or empty */
 } FutRestoreTimes;
 
 /* Opens snapshot ID of "STORE@ID" and compares it with this machine (describe()'s lines): FUT_ERR_MISMATCH names what differs. `force`: disks
@@ -30,6 +32,8 @@ void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *op
 /* All memory is compared with the snapshot's hash before the guest runs: FUT_ERR_MISMATCH, or FUT_ERR_STATE if it has none. Before
  * fut_restore_do(). */
 void fut_restore_set_check(FutRestore *restore);
+/* What becomes of the guest's connections; FUT_CONNECTIONS_CHECK if nothing is said. Before fut_restore_do(); fut_flows_work() is to follow that. */
+void fut_restore_set_connections(FutRestore *restore, FutConnections what);
 /* A thread of its own, without locks; the guest is not running. It runs when this returns true; on an error the VM has to end, and what was not
  * yet written to its disks is told by the error. */
 bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error);

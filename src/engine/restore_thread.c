@@ -29,6 +29,16 @@ static char *tell(const FutRestoreTimes *times)
                            times->disk_bytes >> 20);
 }
 
+static void tell_fault(FutService *service, const FutRestoreTimes *times)
+{
+    if (times->flows_fault[0]) {
+        g_autofree char *text =
+            g_strdup_printf("the snapshot's connections are left as they are: %s",
+                            times->flows_fault);
+        fut_service_report(service, "FUT-226", text);
+    }
+}
+
 /* -- memory that comes while the guest runs -- */
 
 static void trouble(void *opaque, const char *why, bool ends)
@@ -114,6 +124,7 @@ void *fut_restore_thread(void *opaque)
     if (service->options->restore_lazy) {
         fut_restore_set_lazy(restore, &lazy_host, service);
     }
+    fut_restore_set_connections(restore, service->options->restore_connections);
     if (service->options->restore_check) {
         fut_restore_set_check(restore);
     }
@@ -123,8 +134,10 @@ void *fut_restore_thread(void *opaque)
         service->vmm->ops->quit(service->vmm, true);
         return NULL; /* it is never over: what begins with such memory would be nothing */
     }
+    g_thread_unref(g_thread_new("futago-flows", fut_flows_thread, service));
     text = tell(&times);
     fut_service_report(service, "FUT-220", text);
+    tell_fault(service, &times);
     if (times.lazy) {
         follow(service, restore);
     }

@@ -20,6 +20,7 @@ void fut_series_init(FutEngine *engine)
     series->pages_tail = &series->pages;
     series->pieces_tail = &series->pieces;
     series->state = g_byte_array_new();
+    series->flows = g_new0(FutFlow, FUT_FLOWS_MAX);
 }
 
 /* All but `spill`: the pair has not yet been told of that. */
@@ -108,6 +109,7 @@ void fut_series_done(FutEngine *engine)
     free_maps(series);
     fut_pagemap_done(&series->spill);
     g_byte_array_unref(series->state);
+    g_free(series->flows);
     g_clear_error(&series->error);
     g_mutex_clear(&series->lock);
 }
@@ -551,6 +553,7 @@ static void take_instant(FutEngine *engine)
     GError *error = NULL;
 
     bool ok = save_state(engine, &error);
+    series->flow_count = fut_flows_list(&engine->flows, series->flows);
     collect(engine); /* also what the saving has written */
     if (ok && series->order.hash) {
         series->cut.memory_hash = fut_memory_hash(engine->vmm->ops->memory(engine->vmm));

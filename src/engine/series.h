@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "flow_table.h"
 #include "pagemap.h"
 #include "vmm.h"
 
@@ -44,6 +45,8 @@ typedef struct {
     uint64_t guarded; /* of these, under protection while the guest ran on */
     uint64_t faults;  /* the guest's writes that met the protection */
     uint64_t disk_bytes;
+    const uint8_t *flows; /* the guest's connections (flow_list.h) */
+    size_t flows_length;
 } FutSeriesCut;
 
 /* Where a snapshot goes: called by the thread that makes the steps, without a lock. After false the snapshot is given up. */
@@ -113,6 +116,8 @@ typedef struct {
     uint64_t disk_cursor;
 
     GByteArray *state;
+    FutFlow *flows; /* room for FUT_FLOWS_MAX; cut thread until the cut */
+    unsigned flow_count;
     FutSeriesCut cut;
 } FutSeries;
 

@@ -2,6 +2,7 @@
 /* What is done for a snapshot while the guest runs: protecting pages, copying and handing them over. One thread makes the steps. */
 #include "series_internal.h"
 
+#include "flow_list.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 
@@ -213,7 +214,13 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     cut.state = series->state->data;
     cut.state_length = series->state->len;
     cut.took_ns = fut_engine_now(engine) - series->asked_ns;
-    if (!series->order.ops->commit(series->order.sink, &cut, error)) {
+    FutBuf flows = { 0 };
+    fut_flow_list_encode(&flows, series->flows, series->flow_count);
+    cut.flows = flows.data;
+    cut.flows_length = flows.len;
+    bool good = series->order.ops->commit(series->order.sink, &cut, error);
+    fut_buf_done(&flows);
+    if (!good) {
         return FUT_STEP_FAILED;
     }
     g_mutex_lock(&series->lock);
@@ -222,6 +229,7 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     g_mutex_unlock(&series->lock);
     *ret = cut;
     ret->state = NULL;
+    ret->flows = NULL;
     return FUT_STEP_DONE;
 }
 

@@ -36,7 +36,8 @@ typedef struct {
     bool restore_force;        /* over what its disks have */
     bool restore_lazy;         /* memory comes while the guest runs */
     bool restore_check;        /* memory is compared with its hash first */
-    GPtrArray *shared;         /* owned: names of disks (char *, owned) */
+    FutConnections restore_connections;
+    GPtrArray *shared; /* owned: names of disks (char *, owned) */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */
 } FutOptions;
@@ -132,6 +133,7 @@ void *fut_react_thread(void *service);
 /* Before the threads start. */
 void fut_react_host_init(FutService *service);
 void *fut_restore_thread(void *service);
+void *fut_flows_thread(void *service);
 /* FUT_ERR_BUSY while memory is still coming from a snapshot: nobody can say yet what was written. Any thread. */
 bool fut_restore_over(FutService *service, GError **error);
 /* What the status says of it; NULL when there is none, or it is over. New reference. */

@@ -119,6 +119,23 @@ static bool set_on_panic(FutOptions *options, const char *value, size_t offset, 
     return false;
 }
 
+static bool set_connections(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    static const char *const names[] = { [FUT_CONNECTIONS_CHECK] = "check",
+                                         [FUT_CONNECTIONS_KEEP] = "keep",
+                                         [FUT_CONNECTIONS_END] = "end" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            options->restore_connections = (FutConnections)i;
+            return true;
+        }
+    }
+    g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "restore_connections=%s: must be check, keep or end",
+                value);
+    return false;
+}
+
 static bool set_shared(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     if (!*value) {
@@ -192,6 +209,7 @@ static const OptionRule rules[] = {
     { "restore", set_text, FIELD(restore), 0, 0, "STORE@ID" },
     { "restore_force", set_flag, FIELD(restore_force), 0, 0, "on|off" },
     { "restore_lazy", set_flag, FIELD(restore_lazy), 0, 0, "on|off" },
+    { "restore_connections", set_connections, 0, 0, 0, "check|keep|end" },
     { "restore_check", set_flag, FIELD(restore_check), 0, 0, "on|off" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },

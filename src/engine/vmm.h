@@ -152,6 +152,8 @@ typedef struct {
     void (*packets_out)(FutVmm *vmm, const FutPacket *list);
     /* Gives the guest a packet that came in earlier. Any thread without the big lock. */
     void (*packet_in)(FutVmm *vmm, const FutPacket *packet);
+    /* Bytes that stand before the frame in each of that NIC's packets; all zero, they say nothing of it. May be missing: none. Any thread. */
+    size_t (*packet_head)(FutVmm *vmm, uint32_t nic);
 
     /* -- disks of each host's own; all or none. They may block as long as the disk does: any thread without the big lock -- */
     /* At most FUT_DISKS_MAX; valid as long as the VM lives. */
@@ -223,6 +225,10 @@ typedef enum {
     FUT_OUTPUT_DROP
 } FutOutput;
 struct iovec;
+/* A packet of that NIC passes, out of the guest or into it; the frame begins after `head` bytes. Before the two that follow. True: it must not
+ * arrive, and nobody else sees it. Big lock may be held. */
+bool fut_engine_flow(FutEngine *engine, uint32_t nic, bool out, size_t head,
+                     const struct iovec *iov, int count);
 /* The guest sends a packet. HELD: copied, comes back through packets_out(). Big lock may be held. */
 FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
                             const struct iovec *iov, int count);

@@ -27,6 +27,15 @@ struct FutQfilter {
 
 /* -- what the filter sees -- */
 
+/* Bytes before the frame: virtio's header, where netdev and NIC have agreed on one. */
+static size_t head_of(const NetFilterState *filter, unsigned flags)
+{
+    const NetClientState *netdev = filter->netdev;
+    bool raw = flags & QEMU_NET_PACKET_FLAG_RAW;
+
+    return !raw && netdev->vnet_hdr_len > 0 ? (size_t)netdev->vnet_hdr_len : 0;
+}
+
 static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, unsigned flags,
                               const struct iovec *iov, int count, NetPacketSent *sent)
 {
@@ -36,6 +45,10 @@ static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, un
 
     if (!engine) {
         return 0;
+    }
+    if (fut_engine_flow(engine, self->nic, sender != filter->netdev, head_of(filter, flags), iov,
+                        count)) {
+        return iov_size(iov, count);
     }
     if (sender == filter->netdev) {
         fut_qevent(self->qvmm, FUT_EVENT_NET_RX);
@@ -175,6 +188,17 @@ static FutQfilter *filter_of(FutQvmm *qvmm, const FutPacket *packet)
     }
     FutQnic *nic = &g_array_index(qvmm->net.nics, FutQnic, packet->nic);
     return queue < nic->queues ? nic->filters[queue] : NULL;
+}
+
+size_t fut_qnet_head(FutVmm *vmm, uint32_t nic)
+{
+    const FutPacket packet = { .nic = nic };
+    bool taken = fut_qvmm_lock();
+    const FutQfilter *self = filter_of((FutQvmm *)vmm, &packet);
+    size_t head = self ? head_of(NETFILTER(self), 0) : 0;
+
+    fut_qvmm_unlock(taken);
+    return head;
 }
 
 /* Net lock held. False: QEMU has to do it. */

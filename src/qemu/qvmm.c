@@ -26,6 +26,7 @@ static const FutVmmOps qvmm_ops = {
     .running = fut_qlife_running,
     .packets_out = fut_qnet_out,
     .packet_in = fut_qnet_in,
+    .packet_head = fut_qnet_head,
     .disks = fut_qblock_disks,
     .disk_read = fut_qblock_read,
     .disk_write = fut_qblock_write,

@@ -179,6 +179,7 @@ void fut_qnet_attach(FutQvmm *qvmm);
 bool fut_qnet_has_header(FutQfilter *filter);
 void fut_qnet_out(FutVmm *vmm, const FutPacket *list);
 void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
+size_t fut_qnet_head(FutVmm *vmm, uint32_t nic);
 
 /* -- qblock.c, qblock_filter.c, qblock_io.c -- */
 /* Registers the filter: before the machine exists. */

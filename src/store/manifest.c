@@ -76,6 +76,11 @@ static void put_fields(FutBuf *buf, const FutSnapshotInfo *info)
     for (char **line = info->fingerprint; *line; line++) {
         put_text(buf, FUT_FIELD_FINGERPRINT, *line);
     }
+    if (info->flows) {
+        gsize length;
+        const void *bytes = g_bytes_get_data(info->flows, &length);
+        put_field(buf, FUT_FIELD_FLOWS, bytes, length);
+    }
     for (guint i = 0; i < info->areas->len; i++) {
         put_area(buf, info->areas->pdata[i]);
     }
@@ -199,12 +204,23 @@ static void take_word(Decoding *d, uint32_t tag, const uint8_t *bytes, uint32_t 
     }
 }
 
+static void take_flows(Decoding *d, const uint8_t *bytes, uint32_t length)
+{
+    if (d->info->flows || length > FUT_STORE_FLOWS_MAX) {
+        d->fault = "an impossible list of connections";
+    } else {
+        d->info->flows = g_bytes_new(bytes, length);
+    }
+}
+
 static void take_field(Decoding *d, uint32_t tag, const uint8_t *bytes, uint32_t length)
 {
     if (tag >= FUT_FIELD_PARENT && tag <= FUT_FIELD_STORED) {
         take_number(d, tag, bytes, length);
     } else if (tag >= FUT_FIELD_VM && tag <= FUT_FIELD_FINGERPRINT) {
         take_word(d, tag, bytes, length);
+    } else if (tag == FUT_FIELD_FLOWS) {
+        take_flows(d, bytes, length);
     } else if (tag == (uint32_t)FUT_FIELD_AREA) {
         take_area(d, bytes, length);
     } else if (tag & FUT_FIELD_NEEDED) {

@@ -40,6 +40,7 @@ FutSnapshotInfo *fut_snapshot_info_copy(const FutSnapshotInfo *info)
         area->name = g_strdup(area->name);
         g_ptr_array_add(copy->areas, area);
     }
+    copy->flows = info->flows ? g_bytes_ref(info->flows) : NULL;
     return copy;
 }
 
@@ -51,6 +52,7 @@ void fut_snapshot_info_free(FutSnapshotInfo *info)
         g_strfreev(info->command);
         g_strfreev(info->fingerprint);
         g_ptr_array_unref(info->areas);
+        g_bytes_unref(info->flows);
         g_free(info);
     }
 }

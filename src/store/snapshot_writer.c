@@ -513,6 +513,13 @@ void fut_snapshot_note_times(FutSnapshotWriter *writer, uint64_t time_us, uint64
     writer->info->memory_hash = memory_hash;
 }
 
+void fut_snapshot_note_flows(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length)
+{
+    g_assert(length <= FUT_STORE_FLOWS_MAX);
+    g_bytes_unref(writer->info->flows);
+    writer->info->flows = g_bytes_new(bytes, length);
+}
+
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer)
 {
     return writer->info->id;

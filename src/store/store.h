@@ -25,6 +25,7 @@
 #define FUT_STORE_AREAS_MAX 320         /* of a snapshot: memory blocks, disks, state */
 #define FUT_STORE_AREA_MAX (1ull << 50) /* bytes of one area */
 #define FUT_STORE_ID_SIZE 16
+#define FUT_STORE_FLOWS_MAX (256u << 10)
 
 typedef struct FutStore FutStore;
 typedef struct FutSnapshotWriter FutSnapshotWriter;
@@ -59,6 +60,8 @@ typedef struct {
     char **command;       /* QEMU's command line; NULL-terminated */
     char **fingerprint;   /* describe()'s lines; NULL-terminated */
     GPtrArray *areas;     /* of FutArea */
+    GBytes
+        *flows; /* the guest's connections at the cut, as who took it wrote them; NULL: not known */
 } FutSnapshotInfo;
 
 FutSnapshotInfo *fut_snapshot_info_new(void);
@@ -126,6 +129,8 @@ bool fut_snapshot_put_state(FutSnapshotWriter *writer, const uint8_t *state, siz
 /* What is not known at the beginning. */
 void fut_snapshot_note_times(FutSnapshotWriter *writer, uint64_t time_us, uint64_t stop_ns,
                              uint64_t took_ns, uint64_t memory_hash);
+/* The guest's connections at the cut; of the bytes the store knows nothing. At most FUT_STORE_FLOWS_MAX. */
+void fut_snapshot_note_flows(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length);
 /* After an error of put or put_zeroes: it is the parent's files, and not this snapshot's, that cannot be read. A full one would do. */
 bool fut_snapshot_parent_damaged(const FutSnapshotWriter *writer);
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer);

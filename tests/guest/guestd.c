@@ -284,8 +284,9 @@ static void *connection_thread(void *argument)
 
 static int listen_on(uint16_t port)
 {
-    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
+    /* Over IPv4, too. */
+    int fd = socket(AF_INET6, SOCK_STREAM, 0), on = 1;
+    struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||

@@ -17,8 +17,8 @@ import xml.etree.ElementTree as ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # A folder uses only folders that stand after it. ALONE names what a folder may use where that is less.
-LAYERS = ["qemu", "engine", "cli", "nbdkit", "arbiter", "pair", "store", "probe", "disk", "net", "control", "page", "base"]
-ALONE = {"cli": {"arbiter", "store", "probe", "disk", "net", "control", "base"}}
+LAYERS = ["qemu", "engine", "cli", "nbdkit", "arbiter", "pair", "store", "probe", "disk", "flow", "net", "control", "page", "base"]
+ALONE = {"cli": {"arbiter", "store", "probe", "disk", "flow", "net", "control", "base"}}
 # What .gitignore leaves out, and git's own (a file, in a work tree).
 NOT_OURS = {".git", "build", ".cache", "__pycache__"}
 FILE_LINES_MAX = 800

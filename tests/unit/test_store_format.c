@@ -233,9 +233,32 @@ static void test_read(World *w, gconstpointer data)
     fut_verify_report_done(&report);
 }
 
+/* The guest's connections: another field of the manifest, which who does not know it leaves out. */
+static void test_flows(World *w, gconstpointer data)
+{
+    g_autoptr(FutSnapshotInfo) info = small_info(FUT_UNIT_SIZE);
+    FutBuf without = { 0 }, with = { 0 };
+    FutStoreIdentity identity = { .seed = 0 };
+    static const char field[] = "0b00000003000000010203";
+
+    fut_manifest_encode(&without, info, &identity);
+    info->id = 1;
+    info->flows = g_bytes_new("\1\2\3", 3);
+    g_autoptr(FutSnapshotInfo) copy = fut_snapshot_info_copy(info);
+    fut_manifest_encode(&with, copy, &identity);
+    g_assert_cmpuint(with.len, ==, without.len + 11);
+    g_autofree char *hex = to_hex(with.data, with.len);
+    g_assert_nonnull(strstr(hex, field));
+    g_autoptr(FutSnapshotInfo) again = fut_manifest_decode(with.data, with.len, 1, &identity, NULL);
+    g_assert_true(g_bytes_equal(again->flows, info->flows));
+    fut_buf_done(&without);
+    fut_buf_done(&with);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add("/store-format/flows", World, NULL, set_up, test_flows, tear_down);
     g_test_add("/store-format/written", World, NULL, set_up, test_written, tear_down);
     g_test_add("/store-format/read", World, NULL, set_up, test_read, tear_down);
     return g_test_run();
