@@ -52,14 +52,16 @@ void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret)
 
 /* -- loading -- */
 
-static int load_from(FutQdevices *devices, QIOChannelBuffer *buffer)
+static int load_from(FutQvmm *qvmm, QIOChannelBuffer *buffer)
 {
+    FutQdevices *devices = &qvmm->devices;
     QEMUFile *file = qemu_file_new_input(QIO_CHANNEL(buffer));
     bool taken = fut_qvmm_lock();
 
     /* Under KVM: what is loaded now is newer than what the kernel has. */
     cpu_synchronize_all_pre_loadvm();
     int result = qemu_load_device_state(file);
+    fut_qnet_quieten(qvmm);
     if (devices->state) {
         fut_qstate_forget(devices->state);
     }
@@ -80,7 +82,7 @@ bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError 
     buffer->usage = length;
     buffer->offset = STREAM_HEADER_SIZE;
 
-    int result = load_from(&((FutQvmm *)vmm)->devices, buffer);
+    int result = load_from((FutQvmm *)vmm, buffer);
     object_unref(OBJECT(buffer));
     if (result < 0) {
         g_set_error(

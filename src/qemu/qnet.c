@@ -11,6 +11,10 @@
 
 #include <sys/uio.h>
 
+#include "hw/virtio/virtio-net.h"
+
+#define GUEST_ANNOUNCES_AFTER_MS 250
+
 /* FutPacket.flags: QEMU's in the low half, the queue in the high half. */
 #define QUEUE_SHIFT 16
 #define QEMU_FLAGS 0xffffu
@@ -43,6 +47,11 @@ static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, un
     FutEngine *engine = self->qvmm->vmm.engine;
     uint32_t marked = (flags & QEMU_FLAGS) | self->queue << QUEUE_SHIFT;
 
+    if (self->qvmm->standby) {
+        /* QEMU would keep it, and the guest would begin with what was broadcast long ago, some of
+         * it by itself, before it came to what somebody waits for. */
+        return iov_size(iov, count);
+    }
     if (!engine) {
         return 0;
     }
@@ -169,6 +178,26 @@ void fut_qnet_attach(FutQvmm *qvmm)
     g_mutex_init(&qvmm->net.lock);
     qvmm->net.nics = g_array_new(FALSE, FALSE, sizeof(FutQnic));
     qemu_foreach_nic(nic_attach, qvmm);
+}
+
+/*
+ * A loaded virtio-net asks its guest at once to announce itself. To a vCPU that has none of the
+ * guest's code translated this is some 30 ms of work that nobody waits for, done before the
+ * question is answered that somebody does wait for. The switches know the way from what QEMU sends in
+ * the guest's name, so the guest's own announcement can come when the first answers are out.
+ */
+void fut_qnet_quieten(FutQvmm *qvmm)
+{
+    for (guint i = 0; i < qvmm->virtio->len; i++) {
+        Object *object = qvmm->virtio->pdata[i];
+        if (!object_dynamic_cast(object, TYPE_VIRTIO_NET)) {
+            continue;
+        }
+        AnnounceTimer *timer = &VIRTIO_NET(object)->announce_timer;
+        if (timer->tm && timer->round > 0) {
+            timer_mod(timer->tm, qemu_clock_get_ms(timer->type) + GUEST_ANNOUNCES_AFTER_MS);
+        }
+    }
 }
 
 bool fut_qnet_has_header(FutQfilter *filter)

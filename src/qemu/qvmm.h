@@ -177,6 +177,8 @@ void fut_qnet_register(void);
 void fut_qnet_attach(FutQvmm *qvmm);
 /* The netdev wants a header before each packet. BQL held. */
 bool fut_qnet_has_header(FutQfilter *filter);
+/* The guest's own announcements wait a little. After loading, before the guest runs; BQL held. */
+void fut_qnet_quieten(FutQvmm *qvmm);
 void fut_qnet_out(FutVmm *vmm, const FutPacket *list);
 void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
 size_t fut_qnet_head(FutVmm *vmm, uint32_t nic);

@@ -4,7 +4,9 @@ import time
 
 import pytest
 from lab import load
-from lab.machine import Machine
+from lab.machine import GUEST_IP, Machine
+from lab.process import wait_for
+from lab.sniffer import ArpAsker
 from lab.vm import pair
 
 VARIANTS = {
@@ -79,3 +81,22 @@ def test_kill_an_idle_primary(lab):
     backup.wait_running()
     assert quiet.echo(b"after") == b"after"
     quiet.close()
+
+
+GUEST_ANNOUNCES_AFTER_S = 0.25
+
+
+def test_the_twin_begins_with_what_is_asked_now(lab):
+    """What was broadcast while the twin stood by is no affair of its guest, and the guest's own announcement comes when others were answered."""
+    active, backup = pair(lab)
+    asker = lab.keep(ArpAsker(lab.client.ns, "eth0", GUEST_IP))
+    for sender in ("10.77.0.97", "10.77.0.98"):  # the second may get its answer once more, as the last that was let go
+        asker.ask(sender)
+        wait_for(lambda: f"the primary answers: {asker.answers}", lambda: asker.count(sender) == 1)
+    active.kill_qemu()
+    takeover = backup.wait_running()["takeover"]
+    asker.ask("10.77.0.99")
+    wait_for(lambda: f"the twin answers: {asker.answers}", lambda: asker.count("10.77.0.99") == 1)
+    assert asker.count("10.77.0.97") == 1, asker.answers
+    wait_for(lambda: f"the guest announces itself: {asker.answers}", lambda: asker.announced_since(takeover["lost"]))
+    assert asker.announced_since(takeover["lost"])[0] > takeover["loaded"] + GUEST_ANNOUNCES_AFTER_S, (takeover, asker.announced)
