@@ -94,7 +94,7 @@ integration_suite() {
 }
 
 # What kvm_suite runs without names.
-KVM_TESTS=(kvm)
+KVM_TESTS=(kvm kvm_probes)
 
 # kvm_suite [--native] [all] [TEST...]: integration tests where there is KVM: on this machine, or in one that QEMU emulates. "all"
 # adds what is marked long. Guests that a test does not run under an accelerator of its choice are under KVM.

@@ -75,6 +75,7 @@ _futago() {
     case $command:$before in
     probe:--severity) mapfile -t COMPREPLY < <(compgen -W "info warning error critical" -- "$word") ;;
     probe:--on) mapfile -t COMPREPLY < <(compgen -W "report failover failover-anyway snapshot stop command:/ ask:/" -- "$word") ;;
+    probe:--vm) mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word") ;;
     probe:--filter | health:--clear-probe) ;;
     probe:probe) mapfile -t COMPREPLY < <(compgen -W "$([[ $word == -* ]] && _futago_options probe || echo add disable enable list remove suggest watch)" -- "$word") ;;
     probe:*)

@@ -66,7 +66,7 @@ static char *whole_text(const char *word, const char *severity, const char *on, 
 }
 
 typedef struct {
-    char *name, *filter, *severity, *on, *symbols; /* NULL: not said; owned */
+    char *name, *filter, *severity, *on, *symbols, *vm; /* NULL: not said; owned */
     gboolean wait, disabled;
 } Wanted;
 
@@ -77,6 +77,7 @@ static void wanted_clear(Wanted *wanted)
     g_free(wanted->severity);
     g_free(wanted->on);
     g_free(wanted->symbols);
+    g_free(wanted->vm);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Wanted, wanted_clear)
 
@@ -265,31 +266,70 @@ static void print_suggestion(const json_t *one)
            fut_cli_text(one, "means"));
 }
 
-static bool suggest(const char *symptom, bool as_json, GError **error)
+/* "vfs_write(file, buf, count, pos)", or the name alone. */
+static void print_function(const json_t *one)
 {
-    g_autofree char *folder = fut_probe_shipped_folder();
-    json_t *found = fut_probe_suggest(folder, symptom), *one;
-    bool any = json_array_size(found) > 0;
+    const json_t *parameters = json_object_get(one, "parameters");
+
+    printf("kprobe:%s%s%s%s\n", fut_cli_text(one, "function"), parameters ? "  (" : "",
+           parameters ? json_string_value(parameters) : "", parameters ? ")" : "");
+}
+
+static void print_suggestions(const json_t *found, bool as_json)
+{
+    const json_t *one;
     size_t i;
 
     if (as_json) {
         json_dumpf(found, stdout, JSON_COMPACT);
         printf("\n");
+        return;
     }
     json_array_foreach(found, i, one)
     {
-        if (!as_json) {
-            print_suggestion(one);
-        }
+        (json_object_get(one, "name") ? print_suggestion : print_function)(one);
     }
-    json_decref(found);
-    if (!any) {
+}
+
+/* Adds the functions of the guest's kernel. */
+static bool add_functions(json_t *found, const char *vm, const char *symptom, GError **error)
+{
+    g_autoptr(FutControlClient) client =
+        fut_control_name_check(vm, error) ? fut_control_connect(vm, error) : NULL;
+    json_t *args = client ? json_pack("{s:s}", "words", symptom) : NULL;
+
+    if (client && !args) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "the words are not UTF-8");
+    }
+    json_t *result =
+        args ? fut_control_call(client, "probe-functions", args, ANSWER_MS, error) : NULL;
+    if (!result) {
+        return false;
+    }
+    json_array_extend(found, json_object_get(result, "functions"));
+    json_decref(result);
+    return true;
+}
+
+/* `vm` may be NULL. */
+static bool suggest(const char *symptom, const char *vm, bool as_json, GError **error)
+{
+    g_autofree char *folder = fut_probe_shipped_folder();
+    json_t *found = fut_probe_suggest(folder, symptom);
+    bool done = !vm || add_functions(found, vm, symptom, error);
+
+    if (done) {
+        print_suggestions(found, as_json);
+    }
+    if (done && json_array_size(found) == 0) {
         g_set_error(
             error, FUT_ERROR, FUT_ERR_STATE,
-            "no probe in %s fits '%s': name what fails (memory, disk, crash, hang), or a function",
-            folder, symptom);
+            "no probe in %s%s fits '%s': name what fails (memory, disk, crash, hang), or a function",
+            folder, vm ? ", and no function of the guest's kernel," : "", symptom);
+        done = false;
     }
-    return any;
+    json_decref(found);
+    return done;
 }
 
 /* -- words -- */
@@ -334,6 +374,8 @@ static bool run(int argc, char **argv, GError **error)
           "add: until the guest's kernel is up, and after each start of the guest", NULL },
         { "disabled", 0, 0, G_OPTION_ARG_NONE, &wanted.disabled, "add: see nothing until enabled",
           NULL },
+        { "vm", 0, 0, G_OPTION_ARG_STRING, &wanted.vm,
+          "suggest: look into the kernel of that VM's guest, too", "VM" },
         { "json", 0, 0, G_OPTION_ARG_NONE, &as_json, "One JSON object a line", NULL },
         { 0 },
     };
@@ -344,13 +386,17 @@ static bool run(int argc, char **argv, GError **error)
     const char *deed = argc > 1 ? argv[1] : "";
     if (strcmp(deed, "suggest") == 0 && argc > 2) {
         g_autofree char *symptom = g_strjoinv(" ", argv + 2);
-        return suggest(symptom, as_json, error);
+        return suggest(symptom, wanted.vm, as_json, error);
     }
     bool alone = strcmp(deed, "list") == 0 || strcmp(deed, "watch") == 0;
     if (!check_words(argc, argv, alone ? 3 : 4, error)) {
         return false;
     }
     bool adds = strcmp(deed, "add") == 0;
+    if (wanted.vm) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, "--vm goes with probe suggest only");
+        return false;
+    }
     if (!adds && (wanted.name || wanted.filter || wanted.severity || wanted.on || wanted.symbols ||
                   wanted.wait || wanted.disabled)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
@@ -372,7 +418,7 @@ const FutCommand fut_cmd_probe = {
     .name = "probe",
     .usage =
         "add VM PROBE | list VM | remove VM NAME | enable VM NAME | disable VM NAME | watch VM | "
-        "suggest SYMPTOM",
+        "suggest SYMPTOM [--vm VM]",
     .summary = "Look into a guest's kernel while it runs",
     .run = run,
 };

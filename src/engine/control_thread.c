@@ -162,6 +162,14 @@ static json_t *verb_probe_add(FutService *service, unsigned *follow, json_t *arg
                                                    : NULL;
 }
 
+static json_t *verb_probe_functions(FutService *service, unsigned *follow, json_t *args,
+                                    GError **error)
+{
+    return fut_watch_service_check(service, error)
+               ? fut_watch_verb_functions(service->watch, args, error)
+               : NULL;
+}
+
 static json_t *verb_probe_enable(FutService *service, unsigned *follow, json_t *args,
                                  GError **error)
 {
@@ -257,6 +265,7 @@ static const struct {
     { "snapshot-status", verb_snapshot_status },
     { "probe-add", verb_probe_add },
     { "probe-list", verb_probe_list },
+    { "probe-functions", verb_probe_functions },
     { "probe-remove", verb_probe_remove },
     { "probe-enable", verb_probe_enable },
     { "probe-disable", verb_probe_disable },

@@ -322,6 +322,11 @@ const FutGuestKernel *fut_watch_kernel(const FutWatch *watch)
     return watch->kernel;
 }
 
+const FutGuestKernel *fut_watch_read_kernel(FutWatch *watch, GError **error)
+{
+    return check_supported(watch, error) && read_kernel(watch, NULL, error) ? watch->kernel : NULL;
+}
+
 int fut_watch_share(FutWatch *watch, GError **error)
 {
     return fut_record_ring_share(watch->ring, error);

@@ -52,6 +52,8 @@ FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched
 unsigned fut_watch_seeing(const FutWatch *watch);
 /* NULL: none was read yet. */
 const FutGuestKernel *fut_watch_kernel(const FutWatch *watch);
+/* The kernel that runs in the guest, read now unless it was. Borrowed until another call. Errors as of fut_guest_kernel_read(). */
+const FutGuestKernel *fut_watch_read_kernel(FutWatch *watch, GError **error);
 /* As fut_record_ring_share(). */
 int fut_watch_share(FutWatch *watch, GError **error);
 /* As fut_record_ring_next(). */

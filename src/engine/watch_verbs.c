@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "function_search.h"
 #include "fut_error.h"
 #include "probe_says.h"
 
@@ -151,6 +152,26 @@ json_t *fut_watch_verb_enable(FutWatch *watch, const json_t *args, bool enabled,
     const char *name = mandatory_argument(args, "name", error);
 
     return name && fut_watch_enable(watch, name, enabled, error) ? json_object() : NULL;
+}
+
+json_t *fut_watch_verb_functions(FutWatch *watch, const json_t *args, GError **error)
+{
+    const char *words = mandatory_argument(args, "words", error);
+    const FutGuestKernel *kernel = words ? fut_watch_read_kernel(watch, error) : NULL;
+    const char *names[FUT_FUNCTIONS_FOUND_MAX];
+
+    if (!kernel) {
+        return NULL;
+    }
+    unsigned count = fut_function_search(kernel, words, names);
+    json_t *functions = json_array();
+    for (unsigned i = 0; i < count; i++) {
+        g_autofree char *parameters =
+            kernel->types ? fut_guest_types_parameters(kernel->types, names[i]) : NULL;
+        json_array_append_new(functions, json_pack("{s:s, s:s*}", "function", names[i],
+                                                   "parameters", parameters));
+    }
+    return json_pack("{s:s, s:o}", "kernel", kernel->banner, "functions", functions);
 }
 
 static json_t *value_json(const FutProbeValue *value)

@@ -14,7 +14,11 @@ static void machine_reset(void *opaque)
 void fut_qprobe_init(FutQvmm *qvmm, qemu_plugin_id_t id)
 {
     qemu_register_reset(machine_reset, qvmm);
-    fut_qprobe_tcg_init(qvmm, id);
+    if (kvm_enabled()) {
+        fut_qprobe_kvm_init(qvmm);
+    } else {
+        fut_qprobe_tcg_init(qvmm, id);
+    }
 }
 
 /* Guest memory may be anything: what is no RAM is left alone, since reading a device may change it. */
@@ -25,6 +29,11 @@ static bool read_physical(void *opaque, uint64_t physical, void *ret, size_t len
     RCU_READ_LOCK_GUARD();
     MemoryRegion *region = address_space_translate(&address_space_memory, physical, &within,
                                                    &available, false, MEMTXATTRS_UNSPECIFIED);
+    const void *below = fut_qprobe_kvm_below(region, within);
+    if (below) {
+        memcpy(ret, below, length);
+        return true;
+    }
     if (!memory_region_is_ram(region) || memory_region_is_ram_device(region) ||
         available < length) {
         return false;
@@ -33,13 +42,18 @@ static bool read_physical(void *opaque, uint64_t physical, void *ret, size_t len
     return true;
 }
 
-FutGuestMemory fut_qprobe_memory(const CPUX86State *env)
+FutGuestMemory fut_qprobe_memory_at(uint64_t cr3, uint64_t cr4)
 {
     return (FutGuestMemory){
         .read = read_physical,
-        .cr3 = env->cr[3],
-        .five_levels = (env->cr[4] & CR4_LA57_MASK) != 0,
+        .cr3 = cr3,
+        .five_levels = (cr4 & CR4_LA57_MASK) != 0,
     };
+}
+
+FutGuestMemory fut_qprobe_memory(const CPUX86State *env)
+{
+    return fut_qprobe_memory_at(env->cr[3], env->cr[4]);
 }
 
 FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction, uint32_t boot)
@@ -66,15 +80,14 @@ FutProbeHit fut_qprobe_hit(CPUState *cpu, uint64_t instruction, uint32_t boot)
 
 bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error)
 {
-    if (!tcg_enabled()) {
-        g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
-                            "probes work under TCG only: this VM runs under KVM");
-        return false;
-    }
     const FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
     /* The first vCPU stays; its own thread writes these registers, and without the BQL. */
     const CPUX86State *env = &X86_CPU(first_cpu)->env;
+
     fut_qvmm_register_thread();
+    if (kvm_enabled()) {
+        return fut_qprobe_kvm_look(ret, error);
+    }
     *ret = (FutGuestLook){
         .syscall_entry = qatomic_read(&env->lstar),
         .boot = qatomic_read(&qvmm->boots),
@@ -85,10 +98,16 @@ bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error)
 
 bool fut_qprobe_insert(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error)
 {
-    return fut_qprobe_tcg_insert(container_of(vmm, FutQvmm, vmm), number, probe, error);
+    FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
+
+    return kvm_enabled() ? fut_qprobe_kvm_insert(qvmm, number, probe, error)
+                         : fut_qprobe_tcg_insert(qvmm, number, probe, error);
 }
 
 bool fut_qprobe_remove(FutVmm *vmm, unsigned number)
 {
-    return fut_qprobe_tcg_remove(container_of(vmm, FutQvmm, vmm), number);
+    FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
+
+    return kvm_enabled() ? fut_qprobe_kvm_remove(qvmm, number)
+                         : fut_qprobe_tcg_remove(qvmm, number);
 }

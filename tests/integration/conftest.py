@@ -22,7 +22,8 @@ def usable(*devices):
 
 
 # Not skipped, but no part of the run: a machine that lacks these devices cannot run the file at all.
-NEEDED = {"test_kvm.py": ("/dev/kvm",), "test_disk_devices.py": ("/dev/loop-control", "/dev/loop0", "/dev/fuse")}
+NEEDED = {"test_kvm.py": ("/dev/kvm",), "test_kvm_probes.py": ("/dev/kvm",),
+          "test_disk_devices.py": ("/dev/loop-control", "/dev/loop0", "/dev/fuse")}
 LEFT_OUT = {name: devices for name, devices in NEEDED.items() if not usable(*devices)}
 
 

@@ -158,6 +158,12 @@ def test_words(lab):
     shown = vm.host.futago("probe", "list", "vm").stdout
     assert LINUX in shown and shown.count("__x64_sys_getppid") == 2, shown
     assert "__send_signal_locked" not in shown
+    assert "suggest only" in refused("list", "vm", "--vm", "vm")
+    assert "and no function of the guest's kernel" in refused("suggest", "xyzzy", "--vm", "vm", status=1)
+    found = json.loads(vm.host.futago("probe", "suggest", "send", "signal", "locked", "--vm", "vm", "--json").stdout)
+    assert {"function": "__send_signal_locked", "parameters": "sig, info, t, type, force"} in found, found
+    shown = vm.host.futago("probe", "suggest", "getppid", "--vm", "vm").stdout
+    assert "kprobe:__x64_sys_getppid" in shown.splitlines(), shown
     with pytest.raises(ControlError, match="missing"):
         vm.call("probe-add", name="x")
     with pytest.raises(ControlError, match="name"):
