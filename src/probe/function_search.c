@@ -129,8 +129,8 @@ unsigned fut_function_search(const FutGuestKernel *kernel, const char *words,
         }
     }
     for (unsigned i = 0; i < count && found < FUT_FUNCTIONS_FOUND_MAX; i++) {
-        uint64_t address, physical;
-        if (fut_probe_place_find(kernel, best[i].symbol.name, false, &address, &physical, NULL)) {
+        FutProbePlace unused;
+        if (fut_probe_place_find(kernel, best[i].symbol.name, false, &unused, NULL)) {
             ret_names[found++] = best[i].symbol.name;
         }
     }

@@ -88,6 +88,7 @@ typedef struct {
     char *name, *text, *filter, *function; /* owned; filter may be NULL */
     FutProbeKeys *keys;                    /* owned: what its records mean */
     uint64_t address, physical;            /* of the function */
+    bool passes;                           /* the function, before the kernel ends */
     uint64_t syscall_entry;                /* of the kernel it is for */
     uint32_t boot;                         /* the same */
     FutOpenCalls *calls; /* owned: those that have not returned yet; NULL: it is of entries */

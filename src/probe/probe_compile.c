@@ -270,11 +270,14 @@ static bool compile(FutProbe *probe, const FutGuestKernel *kernel, const FutProb
                     GError **error)
 {
     Compiler compiler = { kernel, text->function, text->is_return, error };
+    FutProbePlace place;
 
-    if (!fut_probe_place_find(kernel, text->function, text->is_return, &probe->address,
-                              &probe->physical, error)) {
+    if (!fut_probe_place_find(kernel, text->function, text->is_return, &place, error)) {
         return false;
     }
+    probe->address = place.address;
+    probe->physical = place.physical;
+    probe->passes = place.passes;
     for (; probe->condition_count < text->condition_count; probe->condition_count++) {
         unsigned i = probe->condition_count;
         if (!compile_condition(&compiler, &text->conditions[i], &probe->conditions[i])) {

@@ -30,9 +30,9 @@ static bool still_boots(const FutGuestKernel *kernel)
            fut_get_le32(bytes) < SYSTEM_FREEING_INITMEM;
 }
 
-static bool is_gone(const FutGuestKernel *kernel, uint64_t address)
+static bool is_of_boot(const FutGuestKernel *kernel, uint64_t address)
 {
-    return is_between(kernel, address, "_sinittext", "_einittext") && !still_boots(kernel);
+    return is_between(kernel, address, "_sinittext", "_einittext");
 }
 
 /* Code that is jumped to and not called: what is on top of the stack then is another one's. */
@@ -56,7 +56,7 @@ static const char *objection(const FutGuestKernel *kernel, const FutSymbol *symb
     if (symbol->type != 't' && symbol->type != 'T' && symbol->type != 'W' && symbol->type != 'w') {
         return "is not a function";
     }
-    if (is_gone(kernel, symbol->address)) {
+    if (is_of_boot(kernel, symbol->address) && !still_boots(kernel)) {
         return "is not in memory (any more): functions that run at boot only are dropped";
     }
     if (is_between(kernel, symbol->address, "__entry_text_start", "__entry_text_end")) {
@@ -69,9 +69,10 @@ static const char *objection(const FutGuestKernel *kernel, const FutSymbol *symb
 }
 
 bool fut_probe_place_find(const FutGuestKernel *kernel, const char *function, bool is_return,
-                          uint64_t *ret_address, uint64_t *ret_physical, GError **error)
+                          FutProbePlace *ret, GError **error)
 {
     FutSymbol symbol;
+    uint64_t physical;
 
     if (!fut_kallsyms_find(kernel->symbols, function, &symbol)) {
         g_autofree char *alike = fut_kallsyms_like(kernel->symbols, function);
@@ -81,13 +82,13 @@ bool fut_probe_place_find(const FutGuestKernel *kernel, const char *function, bo
         return false;
     }
     const char *why = objection(kernel, &symbol, is_return);
-    if (!why && !fut_guest_translate(&kernel->memory, symbol.address, ret_physical)) {
+    if (!why && !fut_guest_translate(&kernel->memory, symbol.address, &physical)) {
         why = "is not in memory";
     }
     if (why) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "probe: '%s' %s", function, why);
         return false;
     }
-    *ret_address = symbol.address;
+    *ret = (FutProbePlace){ symbol.address, physical, is_of_boot(kernel, symbol.address) };
     return true;
 }

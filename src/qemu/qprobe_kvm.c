@@ -9,8 +9,8 @@
  * own breakpoints and debug registers are its own.
  *
  * Checkpoints, snapshots and the twin see the page below, which never has a trap in it. If the guest writes to the page (it patches its own code),
- * QEMU calls us: the write goes to the page below and into the copy, and a trap in whose place another instruction stands now goes or is
- * made for that. Copies are made anew when the guest goes on after its memory was replaced, and are all removed when the machine is reset.
+ * QEMU calls us: the write goes to the page below and into the copy, and a trap in whose place another instruction stands now sees nothing
+ * until its own is there again. Copies are made anew when the guest goes on after its memory was replaced, and are all removed when the machine is reset.
  *
  * All of this is with the BQL held. Pages come and go while no vCPU executes.
  */
@@ -29,6 +29,8 @@
 #define PRIORITY 100000
 /* The control thread does not wait longer for a vCPU, which may want the BQL while the main loop stands still. */
 #define LOOK_WAIT_MS 500
+/* Before it knows anything. */
+#define FIRST_LOOK_WAIT_MS 10000
 
 typedef struct {
     MemoryRegion overlay; /* that part of `copies`; made once */
@@ -41,7 +43,8 @@ typedef struct {
 typedef struct {
     uint64_t address, physical; /* 0: none */
     Page *page;
-    FutProbeStep step; /* the instruction that it stands for, or stood for last */
+    FutProbeStep step; /* the instruction that it stands for */
+    uint8_t code[FUT_PROBE_STEP_CODE_BYTES];
 } Trap;
 
 static struct {
@@ -70,22 +73,18 @@ static uint8_t *copy_of(const Page *page)
     return (uint8_t *)memory_region_get_ram_ptr(&kvm.copies) + (page - kvm.pages) * PAGE_BYTES;
 }
 
-static FutProbeStep step_at(const Page *page, size_t at)
-{
-    return fut_probe_step_decode(page->bytes + at, PAGE_BYTES - at);
-}
-
-/* vCPUs may execute it meanwhile: they find the old instruction or the new one. */
-static void arm(Trap *trap)
+/*
+ * It stands where its instruction does, and in no other one's place: what is there may not be code any more. vCPUs may execute it
+ * meanwhile, and find the old instruction or the new one.
+ */
+static void arm(const Trap *trap)
 {
     size_t at = trap->physical % PAGE_BYTES;
-    FutProbeStep step = step_at(trap->page, at);
+    const uint8_t *below = trap->page->bytes + at;
     const uint8_t bytes[TRAP_BYTES] = { OUT_IMMEDIATE, (uint8_t)kvm.port_number };
-    bool can = fut_probe_step_length(step) >= TRAP_BYTES;
+    bool same = memcmp(below, trap->code, fut_probe_step_length(trap->step)) == 0;
 
-    /* A vCPU may have left the guest at the trap that stood here before: then it does what that was for. */
-    trap->step = can ? step : trap->step;
-    memcpy(copy_of(trap->page) + at, can ? bytes : trap->page->bytes + at, TRAP_BYTES);
+    memcpy(copy_of(trap->page) + at, same ? bytes : below, TRAP_BYTES);
 }
 
 static bool is_in(const Trap *trap)
@@ -122,12 +121,12 @@ static uint64_t read_copy(void *opaque, hwaddr at, unsigned size)
     return value;
 }
 
-/* Is a byte of the trap's instruction, or of what comes next, among these? */
+/* Is a byte of the trap's instruction among these? */
 static bool touches(const Trap *trap, const Page *page, size_t at, unsigned size)
 {
     size_t begin = trap->physical % PAGE_BYTES;
 
-    return is_in(trap) && trap->page == page && at < begin + FUT_PROBE_STEP_CODE_BYTES &&
+    return is_in(trap) && trap->page == page && at < begin + fut_probe_step_length(trap->step) &&
            begin < at + size;
 }
 
@@ -413,23 +412,27 @@ static void refuse(FutErr code, const char *why)
 static void insert(FutQvmm *qvmm)
 {
     const FutProbe *probe = kvm.change.probe;
-    Trap *trap = &kvm.traps[kvm.change.number];
-    Page *page = page_put(probe->physical & ~(PAGE_BYTES - 1));
+    size_t at = probe->physical % PAGE_BYTES,
+           length = MIN(PAGE_BYTES - at, sizeof(((Trap *)0)->code));
+    Trap trap = { .address = probe->address, .physical = probe->physical };
 
-    if (!page) {
+    trap.page = page_put(probe->physical & ~(PAGE_BYTES - 1));
+    if (!trap.page) {
         refuse(FUT_ERR_ARG, "is not in memory");
         return;
     }
-    if (fut_probe_step_length(step_at(page, probe->physical % PAGE_BYTES)) < TRAP_BYTES) {
-        page_drop(page);
+    memcpy(trap.code, trap.page->bytes + at, length);
+    trap.step = fut_probe_step_decode(trap.code, length);
+    if (fut_probe_step_length(trap.step) < TRAP_BYTES) {
+        page_drop(trap.page);
         refuse(
             FUT_ERR_UNSUPPORTED,
             "begins with an instruction that cannot be replaced under KVM: probe a function that "
             "the kernel's own tracer could (its available_filter_functions), or run under TCG");
         return;
     }
-    *trap = (Trap){ .address = probe->address, .physical = probe->physical, .page = page };
-    arm(trap);
+    kvm.traps[kvm.change.number] = trap;
+    arm(&trap);
 }
 
 static bool check(const FutProbe *probe, GError **error)
@@ -439,6 +442,14 @@ static bool check(const FutProbe *probe, GError **error)
             error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
             "probe: returns (kretprobe) are seen under TCG only: probe the entry of '%s', or "
             "a function that is called after it",
+            probe->function);
+        return false;
+    }
+    if (probe->passes) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "probe: '%s' runs at boot only and goes from memory then: it can be probed under "
+            "TCG only",
             probe->function);
         return false;
     }
@@ -514,9 +525,9 @@ static void answer(CPUState *cpu, run_on_cpu_data data)
 
 bool fut_qprobe_kvm_look(FutGuestLook *ret, GError **error)
 {
-    gint64 end = g_get_monotonic_time() + LOOK_WAIT_MS * G_TIME_SPAN_MILLISECOND;
-
     g_mutex_lock(&kvm.look.lock);
+    gint64 wait_ms = kvm.look.given > 0 ? LOOK_WAIT_MS : FIRST_LOOK_WAIT_MS;
+    gint64 end = g_get_monotonic_time() + wait_ms * G_TIME_SPAN_MILLISECOND;
     bool late = kvm.look.given != kvm.look.asked; /* one did not wait that long before us */
     uint64_t number = late ? kvm.look.asked : ++kvm.look.asked;
     g_mutex_unlock(&kvm.look.lock);
