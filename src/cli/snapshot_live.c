@@ -61,9 +61,13 @@ static bool print_last(const char *vm, const json_t *last, bool as_json, GError 
     double parent = fut_cli_value(last, "parent");
     g_autofree char *kind =
         parent > 0 ? g_strdup_printf("what changed since %.0f", parent) : g_strdup("in full");
-    printf("%s: snapshot %.0f, %s: %.1f MB stored; guest stopped %.2f ms, %.0f ms in all\n", vm,
-           fut_cli_value(last, "id"), kind, fut_cli_value(last, "stored_bytes") / 1e6,
-           fut_cli_value(last, "stop_ms"), fut_cli_value(last, "total_ms"));
+    double epoch = fut_cli_value(last, "epoch");
+    g_autofree char *cost =
+        epoch > 0 ? g_strdup_printf("the backup's image of epoch %.0f", epoch)
+                  : g_strdup_printf("guest stopped %.2f ms", fut_cli_value(last, "stop_ms"));
+    printf("%s: snapshot %.0f, %s: %.1f MB stored; %s, %.0f ms in all\n", vm,
+           fut_cli_value(last, "id"), kind, fut_cli_value(last, "stored_bytes") / 1e6, cost,
+           fut_cli_value(last, "total_ms"));
     return true;
 }
 

@@ -23,6 +23,18 @@ static FutDiskRecord *take_first(FutDiskList *list)
     return record;
 }
 
+static void make_ready(FutDiskQueue *queue, FutDiskRecord *take_record)
+{
+    append(&queue->ready, take_record);
+    queue->readied++;
+}
+
+static FutDiskRecord *take_ready(FutDiskQueue *queue)
+{
+    queue->taken++;
+    return take_first(&queue->ready);
+}
+
 FutDiskRecord *fut_disk_record_new(const FutDiskHead *head, const uint8_t *data)
 {
     size_t size = head->kind == FUT_DISK_WRITE ? head->length : 0;
@@ -37,7 +49,11 @@ FutDiskRecord *fut_disk_record_new(const FutDiskHead *head, const uint8_t *data)
 
 void fut_disk_queue_put(FutDiskQueue *queue, FutDiskRecord *take_record)
 {
-    append(take_record->head.epoch == 0 ? &queue->ready : &queue->pending, take_record);
+    if (take_record->head.epoch == 0) {
+        make_ready(queue, take_record);
+    } else {
+        append(&queue->pending, take_record);
+    }
 }
 
 void fut_disk_queue_add(FutDiskQueue *queue, const FutDiskHead *head, const uint8_t *data)
@@ -48,7 +64,7 @@ void fut_disk_queue_add(FutDiskQueue *queue, const FutDiskHead *head, const uint
 void fut_disk_queue_commit(FutDiskQueue *queue, uint64_t epoch)
 {
     while (queue->pending.first && queue->pending.first->head.epoch <= epoch) {
-        append(&queue->ready, take_first(&queue->pending));
+        make_ready(queue, take_first(&queue->pending));
     }
 }
 
@@ -81,8 +97,9 @@ FutDiskRecord *fut_disk_queue_take(FutDiskQueue *queue, uint64_t max_bytes)
     FutDiskList taken = { 0 };
     bool mark = queue->ready.first && queue->ready.first->head.kind == FUT_DISK_MARK;
     while (queue->ready.first && taken.bytes < (mark ? 1 : max_bytes) &&
-           (mark || queue->ready.first->head.kind != FUT_DISK_MARK)) {
-        append(&taken, take_first(&queue->ready));
+           (mark || queue->ready.first->head.kind != FUT_DISK_MARK) &&
+           (!taken.first || queue->taken != queue->line)) {
+        append(&taken, take_ready(queue));
     }
     return taken.first;
 }
@@ -92,6 +109,7 @@ void fut_disk_queue_clear(FutDiskQueue *queue)
     fut_disk_queue_discard(queue);
     fut_disk_records_free(queue->ready.first);
     queue->ready = (FutDiskList){ 0 };
+    queue->taken = queue->readied;
 }
 
 void fut_disk_records_free(FutDiskRecord *take_first)
@@ -121,7 +139,7 @@ unsigned fut_disk_queue_drop(FutDiskQueue *queue, unsigned count)
 {
     unsigned flushes = 0;
     while (count-- > 0) {
-        FutDiskRecord *record = take_first(&queue->ready);
+        FutDiskRecord *record = take_ready(queue);
         flushes += record->head.kind == FUT_DISK_FLUSH;
         g_free(record);
     }
@@ -131,7 +149,7 @@ unsigned fut_disk_queue_drop(FutDiskQueue *queue, unsigned count)
 void fut_disk_queue_drop_epochs(FutDiskQueue *queue, uint64_t epoch)
 {
     while (queue->ready.first && queue->ready.first->head.epoch <= epoch) {
-        g_free(take_first(&queue->ready));
+        g_free(take_ready(queue));
     }
 }
 

@@ -14,6 +14,8 @@ typedef struct {
 
 typedef struct {
     FutDiskList pending, ready;
+    uint64_t readied, taken; /* records that ever became ready; that left it */
+    uint64_t line;           /* take() gives no records from both sides of this count */
 } FutDiskQueue;
 
 /* data: length bytes with FUT_DISK_WRITE, else NULL. The caller owns the record. */

@@ -79,17 +79,26 @@ void fut_disks_keep(FutEngine *engine, const FutFrame *frame)
         fut_shared_keep(engine, &head, frame->body + FUT_DISK_HEAD_SIZE);
         return;
     }
+    bool ready = head.epoch == 0;
+    if (ready) {
+        fut_series_image_enter(engine, NULL, 0);
+    }
     g_mutex_lock(&engine->lock);
     if (!disks->failed) {
         fut_disk_queue_add(&disks->queue, &head, frame->body + FUT_DISK_HEAD_SIZE);
     }
-    bool ready = head.epoch == 0;
+    if (ready) {
+        fut_series_image_record(engine, &head);
+    }
     if (engine->fault == FUT_FAULT_DISK_EARLY) {
         fut_disk_queue_commit(&disks->queue, head.epoch);
         ready = true;
     }
     bool full = disks->queue.ready.bytes > engine->config.disk_queue_max_bytes;
     g_mutex_unlock(&engine->lock);
+    if (head.epoch == 0) {
+        fut_series_image_leave(engine);
+    }
     if (ready) {
         poke_writer(engine);
     }
@@ -143,6 +152,9 @@ void fut_disks_commit(FutEngine *engine, uint64_t epoch)
     FutDisks *disks = &engine->disks;
     g_mutex_lock(&engine->lock);
     bool any = disks->queue.pending.first != NULL;
+    for (FutDiskRecord *r = disks->queue.pending.first; r && r->head.epoch <= epoch; r = r->next) {
+        fut_series_image_record(engine, &r->head);
+    }
     fut_disk_queue_commit(&disks->queue, epoch);
     fut_disk_queue_commit(&engine->shared.writes, epoch);
     g_mutex_unlock(&engine->lock);
@@ -205,6 +217,7 @@ static void image_failed(FutEngine *engine, GError *take_error)
     bool exiting = engine->exiting;
     g_mutex_unlock(&engine->lock);
     fut_disks_note_all(engine, FUT_ROLE_BACKUP, 0, 0);
+    fut_series_image_over(engine, error->message);
     if (exiting) {
         return;
     }
@@ -245,6 +258,7 @@ bool fut_engine_disk_step(FutEngine *engine)
 {
     FutDisks *disks = &engine->disks;
     g_mutex_lock(&engine->lock);
+    uint64_t first = disks->queue.taken;
     FutDiskRecord *records = fut_disk_queue_take(&disks->queue, engine->config.disk_batch_bytes);
     disks->writing = records != NULL;
     g_cond_broadcast(&engine->changed);
@@ -254,6 +268,7 @@ bool fut_engine_disk_step(FutEngine *engine)
     }
     GError *error = NULL;
     uint64_t last = last_epoch(records);
+    fut_series_disks_overwrite(engine, records, first);
     bool written = carry_out(engine, records, &error);
     if (!written) {
         image_failed(engine, error);
@@ -261,6 +276,17 @@ bool fut_engine_disk_step(FutEngine *engine)
         note_written(engine, last);
     }
     return true;
+}
+
+bool fut_disks_at_line(FutEngine *engine)
+{
+    const FutDiskQueue *queue = &engine->disks.queue;
+
+    g_mutex_lock(&engine->lock);
+    bool there = queue->taken > queue->line ||
+                 (queue->taken == queue->line && !engine->disks.writing);
+    g_mutex_unlock(&engine->lock);
+    return there;
 }
 
 bool fut_disks_settle(FutEngine *engine, GError **error)

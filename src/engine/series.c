@@ -137,24 +137,26 @@ static void make_maps(FutSeries *series, const FutMemory *memory, const FutDiskI
     series->bounce = g_malloc((size_t)FUT_SERIES_GROUP * FUT_PAGE_SIZE);
 }
 
-static bool start_tracking(FutEngine *engine, GError **error)
+/* `image`: of a backup. What the link brings is seen before it is there, so nobody has to look for it. */
+static bool start_tracking(FutEngine *engine, bool image, GError **error)
 {
     FutSeries *series = &engine->series;
     const FutVmmOps *ops = engine->vmm->ops;
     const FutDiskInfo *disks = ops->disks ? ops->disks(engine->vmm, &series->disks) : NULL;
 
     make_maps(series, ops->memory(engine->vmm), disks, engine->config.series_chunk_shift);
-    if (!ops->dirty_start(engine->vmm, FUT_FOR_SNAPSHOTS, error)) {
+    if (!image && !ops->dirty_start(engine->vmm, FUT_FOR_SNAPSHOTS, error)) {
         free_maps(series);
         return false;
     }
-    if (ops->state_prepare) {
+    if (!image && ops->state_prepare) {
         ops->state_prepare(engine->vmm);
     }
     touch_state(series);
-    series->guard = engine->host->guard_open &&
+    series->guard = !image && engine->host->guard_open &&
                     engine->host->guard_open(engine->opaque, ops->memory(engine->vmm));
     g_mutex_lock(&series->lock);
+    series->image = image;
     series->based = false;
     g_atomic_int_set(&series->tracking, TRUE);
     g_mutex_unlock(&series->lock);
@@ -190,7 +192,22 @@ static bool may_go_unguarded(FutEngine *engine, bool full, GError **error)
     return true;
 }
 
-static bool may_begin(FutEngine *engine, GError **error)
+/* What speaks against one of a backup's image. */
+static const char *image_fault(const FutEngine *engine, const FutPairStatus *status)
+{
+    if (engine->config.moving) {
+        return "the VM moves here, and until it runs here its disks are at the source: take the "
+               "snapshot there";
+    }
+    if (status->state != FUT_STATE_STANDBY && status->state != FUT_STATE_CLAIMING) {
+        return "this backup does not hold a whole VM yet: wait until the first copy is done "
+               "(futago status)";
+    }
+    return NULL;
+}
+
+/* *ret_image: it would be of a backup's image. */
+static bool may_begin(FutEngine *engine, bool *ret_image, GError **error)
 {
     FutPairStatus status;
     const char *fault = NULL;
@@ -199,15 +216,16 @@ static bool may_begin(FutEngine *engine, GError **error)
     fut_pair_status(engine->pair, &status);
     bool shared = engine->shared.count > 0, exiting = engine->exiting;
     g_mutex_unlock(&engine->lock);
-    if (status.role != FUT_ROLE_PRIMARY) {
-        fault = "the guest does not run here: take the snapshot where the primary is";
-    } else if (status.state == FUT_STATE_FENCED || exiting) {
+    *ret_image = status.role == FUT_ROLE_BACKUP;
+    if (status.state == FUT_STATE_FENCED || exiting) {
         fault = "this VM ends here: take the snapshot where it runs";
     } else if (shared) {
         fault = "a disk is shared by both hosts, and what is held back for it is not in its image: "
                 "snapshots need disks of each host's own";
     } else if (engine->series.phase != FUT_SERIES_IDLE) {
         fault = "a snapshot is being taken: wait until it is done";
+    } else if (*ret_image) {
+        fault = image_fault(engine, &status);
     } else if (!engine->vmm->ops->running(engine->vmm)) {
         fault = "the guest is paused: let it go on (QMP cont) and try again";
     }
@@ -220,11 +238,18 @@ static bool may_begin(FutEngine *engine, GError **error)
 bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **error)
 {
     FutSeries *series = &engine->series;
+    bool image;
 
-    if (!may_begin(engine, error) || (!series->tracking && !start_tracking(engine, error))) {
+    if (!may_begin(engine, &image, error)) {
         return false;
     }
-    if (!series->guard && !may_go_unguarded(engine, order->full || !series->based, error)) {
+    if (series->image != image) {
+        fut_series_end(engine); /* it took the VM over: what was followed was the image */
+    }
+    if (!series->tracking && !start_tracking(engine, image, error)) {
+        return false;
+    }
+    if (!image && !series->guard && !may_go_unguarded(engine, order->full || !series->based, error)) {
         return false;
     }
     fill_spares(series);
@@ -239,9 +264,11 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     series->cut = (FutSeriesCut){ 0 };
     series->settled = false;
     series->phase = FUT_SERIES_ARMING;
-    g_atomic_int_set(&series->cut_due, TRUE);
+    g_atomic_int_set(&series->cut_due, !image);
     g_mutex_unlock(&series->lock);
-    engine->vmm->ops->cut_request(engine->vmm);
+    if (!image) {
+        engine->vmm->ops->cut_request(engine->vmm);
+    }
     return true;
 }
 
@@ -265,7 +292,9 @@ void fut_series_end(FutEngine *engine)
     g_atomic_int_set(&series->tracking, FALSE);
     series->based = false;
     g_mutex_unlock(&series->lock);
-    engine->vmm->ops->dirty_stop(engine->vmm, FUT_FOR_SNAPSHOTS);
+    if (!series->image) {
+        engine->vmm->ops->dirty_stop(engine->vmm, FUT_FOR_SNAPSHOTS);
+    }
     if (series->guard) {
         engine->host->guard_close(engine->opaque);
     }
@@ -323,8 +352,7 @@ bool fut_series_has_room(FutEngine *engine, uint64_t now_ns)
 
 /* -- who writes to a protected page -- */
 
-/* Lock held. */
-static void copy_aside(FutEngine *engine, uint64_t key)
+void fut_series_copy_aside(FutEngine *engine, uint64_t key)
 {
     FutSeries *series = &engine->series;
     FutSeriesPage *page = new_page(series);
@@ -370,7 +398,7 @@ static bool save_before(FutEngine *engine, uint64_t key, uint64_t now_ns)
             return false;
         }
         if (series->phase == FUT_SERIES_COPYING) {
-            copy_aside(engine, key);
+            fut_series_copy_aside(engine, key);
         }
         return true;
     default:
@@ -507,7 +535,7 @@ static void copy_written(FutEngine *engine)
     for (uint64_t key = 0; fut_pagemap_next(&series->written, &key, &pages, UINT64_MAX);
          key += pages) {
         for (uint64_t i = 0; i < pages; i++) {
-            copy_aside(engine, key + i);
+            fut_series_copy_aside(engine, key + i);
         }
     }
 }

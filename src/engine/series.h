@@ -11,6 +11,9 @@
  *    size of memory nor on how much was written since the snapshot before;
  * 4. copying, while the guest runs: who writes a protected page waits until it was copied aside. Disks likewise, in chunks: before the guest's
  *    write reaches the image, what was there is read and kept.
+ * On a backup the snapshot is of the image that it holds, between two epochs, and the guest has no part in it (series_image.c): what the link
+ * brings is kept back for the moment of the instant, and before it overwrites a page or a chunk that is still to be copied that is copied aside.
+ *
  * What could not be saved (a full store, a guest that writes faster than the store takes for too long) ends the snapshot, never the guest; its
  * pages belong to the next one then.
  *
@@ -47,6 +50,7 @@ typedef struct {
     uint64_t disk_bytes;
     const uint8_t *flows; /* the guest's connections (flow_list.h) */
     size_t flows_length;
+    uint64_t epoch; /* of a backup's image: the newest in it; 0: of the running guest */
 } FutSeriesCut;
 
 /* Where a snapshot goes: called by the thread that makes the steps, without a lock. After false the snapshot is given up. */
@@ -83,6 +87,8 @@ typedef struct {
     int tracking; /* what is written is followed; written with the lock held, looked at without */
     bool based;   /* there is a snapshot to which the next can be the difference */
     bool guard;   /* the host can protect pages */
+    bool image;   /* what is followed is a backup's image; the thread of the steps, and looked at by others while tracking */
+    bool image_busy, image_wanted; /* engine lock: somebody changes it, or takes the instant; the instant is next */
     int phase;    /* FutSeriesPhase; written with the lock held, looked at without */
     int cut_due;  /* atomic: the next cut is for us, too */
     FutSeriesOrder order;
@@ -114,6 +120,7 @@ typedef struct {
     FutPageMap chunks_written, chunks_set, chunks_taken, chunks_claimed;
     FutSeriesPiece *pieces, **pieces_tail;
     uint64_t disk_cursor;
+    uint64_t image_line; /* of a backup's disk_queue.h, at the instant */
 
     GByteArray *state;
     FutFlow *flows; /* room for FUT_FLOWS_MAX; cut thread until the cut */
@@ -155,6 +162,17 @@ void fut_series_cut_done(FutEngine *engine);
 void fut_series_pair_follows(FutEngine *engine, bool follows);
 /* Guest stopped: what was written, for the pair; keeps it in mind for the next snapshot. */
 void fut_series_collect_for_pair(FutEngine *engine, FutPageSet *set);
+
+/* series_image.c: a backup's image. Who changes it does so between these two calls, with all that he will overwrite of memory in `streams`
+ * (delta.h); meanwhile no snapshot's instant comes. Link thread, or whoever carries out the pair's actions; no lock. */
+void fut_series_image_enter(FutEngine *engine, const struct iovec *streams, size_t count);
+void fut_series_image_leave(FutEngine *engine);
+/* Engine lock held, within the two: this is to be done to a disk. */
+void fut_series_image_record(FutEngine *engine, const FutDiskHead *head);
+/* The image is no more what the snapshot under way takes it for (the guest begins to run in it, a disk fails). Any thread, no lock. */
+void fut_series_image_over(FutEngine *engine, const char *why);
+/* Disk thread, no lock: saves what these records will overwrite, if they are of after the instant. `first`: so many became ready before them. */
+void fut_series_disks_overwrite(FutEngine *engine, const FutDiskRecord *records, uint64_t first);
 
 /* series_disks.c. With the lock: */
 void fut_series_disks_cut(FutSeries *series);

@@ -170,6 +170,72 @@ void fut_engine_series_saved(FutEngine *engine, unsigned disk, uint64_t offset, 
     }
 }
 
+/* -- what a backup writes -- */
+
+/* The whole range, which is chunks. NULL: it cannot be read. Free with g_free(). */
+static uint8_t *read_range(FutEngine *engine, unsigned disk, const FutDiskWrite *range)
+{
+    g_autofree uint8_t *data = g_malloc(range->length);
+    uint64_t length;
+
+    for (uint64_t at = 0; at < range->length; at += length) {
+        bool zero = false;
+        length = range->length - at;
+        if (!engine->vmm->ops->disk_read(engine->vmm, disk, range->offset + at, &length, data + at,
+                                         &zero, NULL)) {
+            return NULL;
+        }
+        if (zero) {
+            memset(data + at, 0, length);
+        }
+    }
+    return g_steal_pointer(&data);
+}
+
+static void wait_a_moment(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    bool on = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    g_mutex_unlock(&engine->lock);
+    if (!on) {
+        fut_series_cancel(engine, "this process ends");
+    }
+}
+
+/* Meanwhile the snapshot may have ended and another have come, whose instant is after this record. */
+static void save_range(FutEngine *engine, const FutDiskHead *head, uint64_t first)
+{
+    FutSeries *series = &engine->series;
+    FutSeriesVerdict verdict;
+
+    do {
+        FutDiskWrite range = { .offset = head->offset, .length = head->length };
+        uint64_t now_ns = fut_engine_now(engine);
+        g_mutex_lock(&series->lock);
+        verdict = series->phase == FUT_SERIES_COPYING && first >= series->image_line
+                      ? look_before(engine, head->disk, &range, false, now_ns)
+                      : FUT_SERIES_PASS;
+        g_mutex_unlock(&series->lock);
+        if (verdict == FUT_SERIES_SAVE) {
+            g_autofree uint8_t *data = read_range(engine, head->disk, &range);
+            fut_engine_series_saved(engine, head->disk, range.offset, range.length, data);
+        } else if (verdict == FUT_SERIES_WAIT) {
+            wait_a_moment(engine);
+        }
+    } while (verdict != FUT_SERIES_PASS);
+}
+
+void fut_series_disks_overwrite(FutEngine *engine, const FutDiskRecord *records, uint64_t first)
+{
+    FutSeries *series = &engine->series;
+
+    for (const FutDiskRecord *r = records; r && g_atomic_int_get(&series->tracking); r = r->next) {
+        if (series->image && fut_disk_kind_changes(r->head.kind) && r->head.length > 0) {
+            save_range(engine, &r->head, first);
+        }
+    }
+}
+
 /* -- reading the rest -- */
 
 static bool hand(FutEngine *engine, unsigned disk, uint64_t offset, const uint8_t *data,
@@ -273,6 +339,9 @@ FutStep fut_series_disks_step(FutEngine *engine, bool *ret_over, GError **error)
     FutSeries *series = &engine->series;
     uint64_t count;
 
+    if (series->image && !fut_disks_at_line(engine)) {
+        return FUT_STEP_WAIT;
+    }
     if (claim_next(engine, &count)) {
         return read_run(engine, count, error) ? FUT_STEP_MORE : FUT_STEP_FAILED;
     }

@@ -29,5 +29,13 @@ struct FutSeriesPiece {
 void fut_series_give_up(FutEngine *engine, GError *take_error);
 /* Lock held: is there room to copy something aside? Gives up when there was none for too long. */
 bool fut_series_has_room(FutEngine *engine, uint64_t now_ns);
+/* Lock held: keeps a page of the set as it is. */
+void fut_series_copy_aside(FutEngine *engine, uint64_t key);
+/* Adds all pages that may hold other than zeroes. */
+void fut_series_add_resident(FutEngine *engine, FutPageMap *map);
+/* A backup's way to the instant: ARMING, GUARDING, CUTTING. */
+FutStep fut_series_image_step(FutEngine *engine);
+/* Nobody waits for the instant any more. */
+void fut_series_image_unwanted(FutEngine *engine);
 
 #endif

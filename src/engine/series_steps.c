@@ -40,18 +40,17 @@ static FutStep wait_for_cut(FutEngine *engine)
 /* -- protecting -- */
 
 /* The first snapshot: all pages that may hold other than zeroes. */
-static void add_resident(FutEngine *engine)
+void fut_series_add_resident(FutEngine *engine, FutPageMap *map)
 {
     const FutMemory *memory = memory_of(engine);
-    FutPageMap *todo = &engine->series.todo;
 
     for (unsigned i = 0; i < memory->count; i++) {
         uint64_t pages = memory->block[i].length >> FUT_PAGE_SHIFT;
         if (engine->host->resident) {
             engine->host->resident(engine->opaque, memory->block[i].base, pages,
-                                   todo->block[i].bits);
+                                   map->block[i].bits);
         } else {
-            fut_pagemap_add_run(todo, fut_key(i, 0), pages);
+            fut_pagemap_add_run(map, fut_key(i, 0), pages);
         }
     }
 }
@@ -63,7 +62,7 @@ static FutStep guard_pages(FutEngine *engine)
     uint64_t key = 0, pages;
 
     if (series->order.full && series->rounds == 1) {
-        add_resident(engine);
+        fut_series_add_resident(engine, &series->todo);
     }
     for (; fut_pagemap_next(&series->todo, &key, &pages, PROTECT_PAGES); key += pages) {
         if (!engine->host->guard(engine->opaque, fut_memory_page(memory_of(engine), key),
@@ -239,6 +238,7 @@ static FutStep give_up(FutEngine *engine, GError **error)
     FutSeries *series = &engine->series;
     uint64_t key = 0, pages;
 
+    fut_series_image_unwanted(engine);
     g_mutex_lock(&series->lock);
     fut_pagemap_merge(&series->set, &series->todo);
     g_mutex_unlock(&series->lock);
@@ -296,9 +296,9 @@ FutStep fut_series_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
     switch (g_atomic_int_get(&series->phase)) {
     case FUT_SERIES_ARMING:
     case FUT_SERIES_CUTTING:
-        return wait_for_cut(engine);
+        return series->image ? fut_series_image_step(engine) : wait_for_cut(engine);
     case FUT_SERIES_GUARDING:
-        return guard_pages(engine);
+        return series->image ? fut_series_image_step(engine) : guard_pages(engine);
     case FUT_SERIES_COPYING:
         step = copy_step(engine, ret, &failure);
         break;

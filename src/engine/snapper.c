@@ -184,14 +184,16 @@ static void tell_done(FutService *service, const FutSnapOrder *order, const FutS
     g_autofree char *of = outcome->parent
                               ? g_strdup_printf("since %" G_GUINT64_FORMAT, outcome->parent)
                               : g_strdup("in full");
+    g_autofree char *cost =
+        cut->epoch ? g_strdup_printf("the backup's image of epoch %" G_GUINT64_FORMAT, cut->epoch)
+                   : g_strdup_printf("guest stopped %.2f ms", (double)cut->stop_ns / 1e6);
     g_autofree char *text =
         g_strdup_printf("snapshot %" G_GUINT64_FORMAT
                         " in %s, %s (%s): %.1f MB of memory and %.1f MB of disks read, "
-                        "%.1f MB stored; guest stopped %.2f ms, %.0f ms in all",
+                        "%.1f MB stored; %s, %.0f ms in all",
                         outcome->id, order->store, of, order->reason,
                         (double)cut->pages * FUT_PAGE_SIZE / 1e6, (double)cut->disk_bytes / 1e6,
-                        (double)outcome->stored / 1e6, (double)cut->stop_ns / 1e6,
-                        (double)cut->took_ns / 1e6);
+                        (double)outcome->stored / 1e6, cost, (double)cut->took_ns / 1e6);
     fut_service_report(service, "FUT-240", text);
 }
 

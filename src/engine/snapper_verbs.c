@@ -230,13 +230,28 @@ static bool read_bounds(const json_t *args, FutPrunePolicy *ret, GError **error)
     return true;
 }
 
+/* What runs in a backup's process is not the guest. */
+static bool may_follow(FutSnapper *snapper, const FutSnapPolicy *policy, GError **error)
+{
+    FutEngineStatus status;
+
+    fut_engine_status(snapper->service->engine, &status);
+    if (policy->by == FUT_SNAP_BY_CPU && status.role == FUT_ROLE_BACKUP) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "a backup does not see how busy the guest's vCPUs are: use --by dirty, "
+                            "or the schedule of the primary");
+        return false;
+    }
+    return true;
+}
+
 json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error)
 {
     FutSnapPolicy policy;
     FutPrunePolicy bounds;
 
     if (!fut_restore_over(snapper->service, error) || !read_policy(args, &policy, error) ||
-        !read_bounds(args, &bounds, error)) {
+        !read_bounds(args, &bounds, error) || !may_follow(snapper, &policy, error)) {
         return NULL;
     }
     g_mutex_lock(&snapper->lock);
@@ -299,6 +314,9 @@ static json_t *last_json(const FutSnapOutcome *last)
                   (json_int_t)cut->guarded, "faults", (json_int_t)cut->faults, "disk_bytes",
                   (json_int_t)cut->disk_bytes, "stored_bytes", (json_int_t)last->stored);
     json_object_set_new(result, "time", json_real((double)cut->time_us / 1e6));
+    if (cut->epoch) {
+        json_object_set_new(result, "epoch", json_integer((json_int_t)cut->epoch));
+    }
     if (cut->memory_hash) {
         json_object_set_new(result, "memory_hash",
                             json_sprintf("%016" G_GINT64_MODIFIER "x", cut->memory_hash));

@@ -148,6 +148,15 @@ bool fut_standby_make_room(FutEngine *engine, const FutFrame *frame, GError **er
 
 /* -- frames, after it -- */
 
+static void keep_pages(FutEngine *engine, const FutFrame *frame)
+{
+    struct iovec stream = { (void *)frame->body, frame->length };
+
+    fut_series_image_enter(engine, &stream, 1);
+    fut_delta_apply(frame->body, frame->length, &engine->standby.guest, &engine->standby.resident);
+    fut_series_image_leave(engine);
+}
+
 static void keep_part(FutStandby *standby, const FutFrame *frame)
 {
     uint8_t head[KEPT_HEAD];
@@ -185,8 +194,7 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
 {
     switch (frame->type) {
     case FUT_MSG_PAGES:
-        fut_delta_apply(frame->body, frame->length, &engine->standby.guest,
-                        &engine->standby.resident);
+        keep_pages(engine, frame);
         break;
     case FUT_MSG_EPOCH_PART:
         keep_part(&engine->standby, frame);
@@ -239,24 +247,47 @@ static void compare_hash(FutEngine *engine)
     }
 }
 
+/* All streams of the epoch; struct iovec. */
+static GArray *streams_of(const FutStandby *standby)
+{
+    GArray *streams = g_array_new(FALSE, FALSE, sizeof(struct iovec));
+    uint64_t length;
+
+    for (size_t at = 0; at < standby->parts.len; at += KEPT_HEAD + length) {
+        length = fut_get_le64(standby->parts.data + at);
+        struct iovec part = { standby->parts.data + at + KEPT_HEAD, length };
+        g_array_append_val(streams, part);
+    }
+    struct iovec last = { (void *)standby->last, standby->last_length };
+    g_array_append_val(streams, last);
+    return streams;
+}
+
+static void apply_streams(FutEngine *engine, const GArray *streams)
+{
+    uint64_t last_ns = fut_engine_now(engine);
+
+    for (guint i = 0; i < streams->len; i++) {
+        const struct iovec *stream = &g_array_index(streams, struct iovec, i);
+        fut_delta_apply(stream->iov_base, stream->iov_len, &engine->standby.memory, NULL);
+        fut_standby_sign_of_life(engine, &last_ns);
+    }
+}
+
 void fut_standby_apply(FutEngine *engine, uint64_t epoch)
 {
     FutStandby *standby = &engine->standby;
+    g_autoptr(GArray) streams = streams_of(standby);
     g_assert(standby->next.epoch == epoch);
+    fut_series_image_enter(engine, (const struct iovec *)streams->data, streams->len);
     standby->head = standby->next;
-    uint64_t last_ns = fut_engine_now(engine);
-    for (size_t at = 0; at < standby->parts.len;) {
-        uint64_t length = fut_get_le64(standby->parts.data + at);
-        fut_delta_apply(standby->parts.data + at + KEPT_HEAD, length, &standby->memory, NULL);
-        at += KEPT_HEAD + length;
-        fut_standby_sign_of_life(engine, &last_ns);
-    }
-    fut_delta_apply(standby->last, standby->last_length, &standby->memory, NULL);
+    apply_streams(engine, streams);
     fut_buf_clear(&standby->outputs);
     fut_buf_append(&standby->outputs, standby->last + standby->last_length,
                    standby->head.outputs_length);
     standby->last = NULL;
     fut_disks_commit(engine, epoch);
+    fut_series_image_leave(engine);
     fut_buf_clear(&standby->parts);
     fut_buf_trim(&standby->parts, FUT_WIRE_PART_MAX);
 
@@ -278,9 +309,11 @@ void fut_standby_discard(FutEngine *engine)
     fut_buf_clear(&standby->parts);
     fut_buf_clear(&standby->outputs);
     standby->last = NULL;
+    fut_series_image_enter(engine, NULL, 0);
     standby->head = (FutCheckpoint){ 0 };
     /* the next session's deltas start from an all-zero device state image */
     madvise(state_image(standby), FUT_WIRE_STATE_MAX, MADV_DONTNEED);
+    fut_series_image_leave(engine);
     g_mutex_lock(&engine->lock);
     fut_packets_clear(&standby->log);
     g_mutex_unlock(&engine->lock);
@@ -343,6 +376,7 @@ void fut_standby_take_over(FutEngine *engine)
     FutStandby *standby = &engine->standby;
     g_autoptr(GError) error = NULL;
     FutTakeover times = { .granted_ns = fut_engine_now(engine) };
+    fut_series_image_over(engine, "the VM was taken over here, and its guest runs in that image now");
     note_taken_image(engine);
     bool handed = standby->head.flags & FUT_CHECKPOINT_FINAL;
     bool ok = fut_disks_settle(engine, &error) && fut_shared_take(engine, handed, &error) &&

@@ -78,6 +78,13 @@ bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memo
 void fut_delta_apply(const uint8_t *stream, size_t length, const FutMemory *memory,
                      const FutResident *resident);
 
+/* Which pages a stream that was checked will change. Zeroed but for `at` and `end` it is before the first record. False: there are no more. */
+typedef struct {
+    const uint8_t *at, *end;
+    uint64_t key; /* of the record before */
+} FutDeltaWalk;
+bool fut_delta_walk(FutDeltaWalk *walk, const FutMemory *memory, uint64_t *ret_key);
+
 /* The implementations, for tests and benchmarks. Returns false when this CPU lacks it. */
 typedef enum {
     FUT_DELTA_AUTO,

@@ -115,6 +115,21 @@ bool fut_delta_check(const uint8_t *stream, size_t length, const FutMemory *memo
     return true;
 }
 
+bool fut_delta_walk(FutDeltaWalk *walk, const FutMemory *memory, uint64_t *ret_key)
+{
+    const char *fault;
+
+    if (walk->at == walk->end) {
+        return false;
+    }
+    size_t step =
+        record_length(walk->at, (size_t)(walk->end - walk->at), memory, &walk->key, &fault);
+    g_assert(step > 0);
+    walk->at += step;
+    *ret_key = walk->key;
+    return true;
+}
+
 /* Stores the words of one line; returns past them. */
 static const uint8_t *apply_line(uint8_t *line, const uint8_t *from)
 {

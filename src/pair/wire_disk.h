@@ -22,6 +22,12 @@ typedef enum {
     FUT_DISK_MARK = 6,
 } FutDiskKind;
 
+/* Does it change what the disk holds? */
+static inline bool fut_disk_kind_changes(FutDiskKind kind)
+{
+    return kind == FUT_DISK_WRITE || kind == FUT_DISK_ZEROES || kind == FUT_DISK_DISCARD;
+}
+
 #define FUT_DISK_HEAD_SIZE 40
 /* Layout: 0 epoch, 8 offset, 16 length, 24 disk, 28 kind, 32 u64 reserved. */
 typedef struct {

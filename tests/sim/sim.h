@@ -289,7 +289,7 @@ typedef struct {
         faults[SIM_FAULT_KINDS];
     uint64_t aside; /* checkpoints that the copy thread sent */
     uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits, disk_kept,
-        note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults;
+        note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults, image_snapshots;
 } SimCount;
 
 typedef enum {

@@ -52,6 +52,7 @@ typedef struct {
 /* A host's snapshots. */
 typedef struct {
     bool on, no_guard, under_way;
+    bool image_taken; /* a backup's image has had its instant */
     SimRandom random;
     uint64_t number;       /* of the newest event */
     uint64_t breaks_in;    /* calls of the sink until one fails; 0: none */

@@ -3,8 +3,8 @@
  * cut, memory, registers and disks, whatever was written meanwhile, and the pair must not notice. Chances of its own. */
 #include "sim.h"
 
+#include "engine_internal.h"
 #include "fut_error.h"
-#include "series.h"
 
 #define STEP_DELAY_MAX_NS (100 * FUT_NS_PER_US)
 #define NEXT_DELAY_MAX_NS (8 * FUT_NS_PER_MS)
@@ -47,6 +47,27 @@ void sim_series_remember(SimVm *vm, const FutStateImage *state)
     }
     memcpy(series->state_truth, state->data, state->length);
     series->state_length = state->length;
+}
+
+/* Of a backup: what the primary was when it ended the epoch that this image is of. */
+static void remember_epoch(SimHost *host, uint64_t epoch)
+{
+    SimSeries *series = &host->series;
+    const SimProtection *of = host->written_for; /* also while its image is about to go */
+    const SimImage *image = of ? &of->image[epoch % SIM_IMAGES] : NULL;
+
+    series->image_taken = true;
+    SIM_TRACE(host->sim, "%s: the instant of a snapshot of epoch %" PRIu64, host->node, epoch);
+    if (!image || image->epoch != epoch) {
+        sim_violation(host->sim, "snapshot", "%s: a snapshot of epoch %" PRIu64 ", which it does not hold", host->node, epoch);
+        return;
+    }
+    memcpy(series->truth, image->ram, (size_t)host->vm.pages * FUT_PAGE_SIZE);
+    for (unsigned i = 0; i < host->sim->profile.disks; i++) {
+        memcpy(series->disk_truth[i], image->disk[i].now, SIM_DISK_BYTES);
+    }
+    memcpy(series->state_truth, image->state, image->state_length);
+    series->state_length = image->state_length;
 }
 
 /* -- where it goes -- */
@@ -125,6 +146,7 @@ static bool sink_commit(void *sink, const FutSeriesCut *cut, GError **error)
     memcpy(series->base, series->draft, (size_t)host->sim->profile.pages * FUT_PAGE_SIZE);
     memcpy(series->disk_base, series->disk_draft, sizeof(series->disk_base));
     host->sim->count->snapshots++;
+    host->sim->count->image_snapshots += cut->epoch > 0;
     host->sim->count->snapshot_faults += cut->faults;
     return true;
 }
@@ -142,6 +164,7 @@ static void begin(SimHost *host)
     FutSeriesOrder order = { &sink_ops, host, full, false };
 
     series->breaks_in = sim_chance(&series->random, 20) ? 1 + sim_below(&series->random, 60) : 0;
+    series->image_taken = false;
     series->under_way = fut_series_begin(host->engine, &order, NULL);
     if (full) {
         memset(series->draft, 0, (size_t)host->sim->profile.pages * FUT_PAGE_SIZE);
@@ -158,7 +181,12 @@ static uint64_t step(SimHost *host)
     SimSeries *series = &host->series;
     FutSeriesCut cut;
 
-    switch (fut_series_step(host->engine, &cut, NULL)) {
+    FutStep step = fut_series_step(host->engine, &cut, NULL);
+    if (!series->image_taken && host->engine->series.phase == FUT_SERIES_COPYING &&
+        host->engine->series.cut.epoch > 0) {
+        remember_epoch(host, host->engine->series.cut.epoch);
+    }
+    switch (step) {
     case FUT_STEP_MORE:
         return sim_below(&series->random, STEP_DELAY_MAX_NS);
     case FUT_STEP_WAIT:
