@@ -249,14 +249,21 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     if (!series->tracking && !start_tracking(engine, image, error)) {
         return false;
     }
-    if (!image && !series->guard && !may_go_unguarded(engine, order->full || !series->based, error)) {
+    if (!image && !series->guard &&
+        !may_go_unguarded(engine, order->full || !series->based, error)) {
         return false;
     }
     fill_spares(series);
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&series->lock);
+    if (!order->full && !series->based) {
+        g_mutex_unlock(&series->lock);
+        g_set_error_literal(
+            error, FUT_ERROR, FUT_ERR_MISMATCH,
+            "what was written since the last snapshot is not known: take a full one");
+        return false;
+    }
     series->order = *order;
-    series->order.full |= !series->based;
     series->asked_ns = series->cut_asked_ns = series->nudged_ns = now_ns;
     series->cursor = series->disk_cursor = 0;
     series->rounds = 0;

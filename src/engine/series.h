@@ -87,10 +87,12 @@ typedef struct {
     int tracking; /* what is written is followed; written with the lock held, looked at without */
     bool based;   /* there is a snapshot to which the next can be the difference */
     bool guard;   /* the host can protect pages */
-    bool image;   /* what is followed is a backup's image; the thread of the steps, and looked at by others while tracking */
-    bool image_busy, image_wanted; /* engine lock: somebody changes it, or takes the instant; the instant is next */
-    int phase;    /* FutSeriesPhase; written with the lock held, looked at without */
-    int cut_due;  /* atomic: the next cut is for us, too */
+    bool
+        image; /* what is followed is a backup's image; the thread of the steps, and looked at by others while tracking */
+    bool image_busy,
+        image_wanted; /* engine lock: somebody changes it, or takes the instant; the instant is next */
+    int phase;        /* FutSeriesPhase; written with the lock held, looked at without */
+    int cut_due;      /* atomic: the next cut is for us, too */
     FutSeriesOrder order;
     GError *error;                    /* why it is given up */
     uint64_t asked_ns;                /* by begin() */
@@ -129,7 +131,7 @@ typedef struct {
 } FutSeries;
 
 /* -- commands and steps; one thread without a lock -- */
-/* Begins a snapshot. FUT_ERR_STATE, FUT_ERR_UNSUPPORTED say why not. The order's sink lives until a step says DONE or FAILED. */
+/* Begins a snapshot. FUT_ERR_STATE, FUT_ERR_UNSUPPORTED say why not; FUT_ERR_MISMATCH: it has to be a full one. The order's sink lives until a step says DONE or FAILED. */
 bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **error);
 /* The next can be the difference to the one before. */
 bool fut_series_based(FutEngine *engine);

@@ -223,8 +223,10 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
         return FUT_STEP_FAILED;
     }
     g_mutex_lock(&series->lock);
+    /* Of a backup that has taken over meanwhile, nobody follows the image any more. */
+    series->based = !(series->image && series->phase == FUT_SERIES_GIVING_UP);
+    g_clear_error(&series->error);
     forget_set(series);
-    series->based = true;
     g_mutex_unlock(&series->lock);
     *ret = cut;
     ret->state = NULL;

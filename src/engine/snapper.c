@@ -170,6 +170,10 @@ static bool take(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOutcome 
         snapper->parent = 0;
         good = take_once(snapper, order, outcome, &failure);
     }
+    if (g_error_matches(failure, FUT_ERROR, FUT_ERR_MISMATCH)) {
+        g_clear_error(&failure); /* the backup took over just now */
+        good = take_once(snapper, order, outcome, &failure);
+    }
     if (failure) {
         g_propagate_error(error, failure);
     }

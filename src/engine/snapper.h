@@ -6,6 +6,7 @@
  *                    "keep": N, "hourly": N, "daily": N, "max_bytes": BYTES, "min_free": BYTES}
  *   snapshot-stop    {}: ends the schedule, and follows what is written no more
  *   snapshot-status  {}: what is under way, the last one, the schedule
+ * On a backup the snapshots are of its image.
  * Without "store" the one used last. A folder is named with its whole path. */
 #ifndef FUT_SNAPPER_H
 #define FUT_SNAPPER_H

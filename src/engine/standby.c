@@ -376,7 +376,8 @@ void fut_standby_take_over(FutEngine *engine)
     FutStandby *standby = &engine->standby;
     g_autoptr(GError) error = NULL;
     FutTakeover times = { .granted_ns = fut_engine_now(engine) };
-    fut_series_image_over(engine, "the VM was taken over here, and its guest runs in that image now");
+    fut_series_image_over(engine,
+                          "the VM was taken over here, and its guest runs in that image now");
     note_taken_image(engine);
     bool handed = standby->head.flags & FUT_CHECKPOINT_FINAL;
     bool ok = fut_disks_settle(engine, &error) && fut_shared_take(engine, handed, &error) &&

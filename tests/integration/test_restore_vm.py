@@ -7,27 +7,15 @@ import struct
 import tempfile
 
 import pytest
-from lab import load, paths
+from lab import load
 from lab import snapshots as stores
 from lab.ctl import ControlError
 from lab.disks import MB, Disk, DiskUser, make_images, names
 from lab.machine import Machine
 from lab.process import wait_for
-from lab.vm import FutagoVm, primary
+from lab.vm import RestoredVm, primary
 
 MACHINE = Machine(disks=(Disk(),))
-
-
-class RestoredVm(FutagoVm):
-    """Started by futago restore."""
-
-    def __init__(self, host, source, *options, machine=MACHINE):
-        self.source, self.own = source, options
-        super().__init__(host, machine)
-
-    def command(self, qemu):
-        return [paths.FUTAGO, "restore", self.source, "--name", self.name, "--node", self.host.name, "--arbiter",
-                f"file:{self.host.lab.arbiter}", "--force-generation", *self.own, "--"] + qemu
 
 
 def futago_json(host, *words):
@@ -78,7 +66,7 @@ def test_restore(lab):
 
     other = RestoredVm(lab.hosts[1], f"{store}@{first}", machine=Machine(disks=MACHINE.disks, memory_mb=160))
     expect_end(other, "cannot run here")
-    old = RestoredVm(lab.hosts[1], f"{store}@{first}")
+    old = RestoredVm(lab.hosts[1], f"{store}@{first}", machine=MACHINE)
     old.wait_running()
     user = DiskUser(lab.client)
     user.verify(name, 3 * MB, 4 * MB, 7)
@@ -86,9 +74,9 @@ def test_restore(lab):
     old.process.signal(signal.SIGTERM)
     assert old.process.wait(20) == 0
 
-    refused = RestoredVm(lab.hosts[1], f"{store}@{second}")
+    refused = RestoredVm(lab.hosts[1], f"{store}@{second}", machine=MACHINE)
     expect_end(refused, "its image has content, which a restore would overwrite")
-    newer = RestoredVm(lab.hosts[1], f"{store}@{second}", "--force")
+    newer = RestoredVm(lab.hosts[1], f"{store}@{second}", "--force", machine=MACHINE)
     newer.wait_running()
     user = DiskUser(lab.client)
     user.verify(name, 3 * MB, 2 * MB, 7)

@@ -59,7 +59,9 @@ static void remember_epoch(SimHost *host, uint64_t epoch)
     series->image_taken = true;
     SIM_TRACE(host->sim, "%s: the instant of a snapshot of epoch %" PRIu64, host->node, epoch);
     if (!image || image->epoch != epoch) {
-        sim_violation(host->sim, "snapshot", "%s: a snapshot of epoch %" PRIu64 ", which it does not hold", host->node, epoch);
+        sim_violation(host->sim, "snapshot",
+                      "%s: a snapshot of epoch %" PRIu64 ", which it does not hold", host->node,
+                      epoch);
         return;
     }
     memcpy(series->truth, image->ram, (size_t)host->vm.pages * FUT_PAGE_SIZE);

@@ -53,6 +53,22 @@ static uint64_t nth_key(unsigned page)
     return page < 7 ? fut_key(0, page) : fut_key(1, page - 7);
 }
 
+/* A walk names each page that has a record, in the order of the keys, and no other. */
+static void check_walk(const World *w, const uint64_t *keys, size_t count, size_t records)
+{
+    FutDeltaWalk walk = { .at = w->out.data, .end = w->out.data + w->out.len };
+    uint64_t key;
+    size_t seen = 0, at = 0;
+
+    while (fut_delta_walk(&walk, &w->remote, &key)) {
+        for (; at < count && keys[at] != key; at++) {
+        }
+        g_assert_cmpuint(at++, <, count);
+        seen++;
+    }
+    g_assert_cmpuint(seen, ==, records);
+}
+
 /* Encodes what changed, carries it over, and compares all three. Returns the records sent. */
 static size_t carry(World *w, const uint64_t *keys, size_t count, FutDeltaStats *stats)
 {
@@ -61,6 +77,7 @@ static size_t carry(World *w, const uint64_t *keys, size_t count, FutDeltaStats 
     fut_buf_clear(&w->out);
     fut_delta_encode(&w->out, &w->memory, &w->shadow, keys, count, stats);
     g_assert_true(fut_delta_check(w->out.data, w->out.len, &w->remote, &records, &error));
+    check_walk(w, keys, count, records);
     g_assert_no_error(error);
     fut_delta_apply(w->out.data, w->out.len, &w->remote, NULL);
     g_assert_true(memcmp(w->live, w->copy, PAGES * FUT_PAGE_SIZE) == 0);

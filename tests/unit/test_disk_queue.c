@@ -49,6 +49,27 @@ static void test_order(void)
     g_assert_cmpuint(queue.pending.bytes, ==, 0);
 }
 
+/* What a snapshot's instant parts does not come in one batch. */
+static void test_line(void)
+{
+    FutDiskQueue queue = { 0 };
+    add(&queue, 1, 1, "before");
+    add(&queue, 1, 2, NULL);
+    fut_disk_queue_commit(&queue, 1);
+    queue.line = queue.readied;
+    add(&queue, 2, 3, "after");
+    fut_disk_queue_commit(&queue, 2);
+    add(&queue, 0, 4, "after, too");
+    g_assert_cmpuint(queue.line, ==, 2);
+    assert_taken(&queue, "1 2 ");
+    g_assert_cmpuint(queue.taken, ==, 2);
+    assert_taken(&queue, "3 4 ");
+    add(&queue, 0, 5, NULL);
+    fut_disk_queue_clear(&queue);
+    g_assert_cmpuint(queue.taken, ==, queue.readied);
+    g_assert_cmpuint(queue.readied, ==, 5);
+}
+
 static void test_discard(void)
 {
     FutDiskQueue queue = { 0 };
@@ -185,6 +206,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/disk-queue/order", test_order);
+    g_test_add_func("/disk-queue/line", test_line);
     g_test_add_func("/disk-queue/discard", test_discard);
     g_test_add_func("/disk-queue/batches", test_batches);
     g_test_add_func("/disk-queue/flushes", test_flushes);

@@ -139,6 +139,18 @@ class FutagoVm(StockVm):
         os.kill(self.qemu_pid, signal.SIGCONT)
 
 
+class RestoredVm(FutagoVm):
+    """Started by futago restore."""
+
+    def __init__(self, host, source, *options, machine):
+        self.source, self.own = source, options
+        super().__init__(host, machine)
+
+    def command(self, qemu):
+        return [paths.FUTAGO, "restore", self.source, "--name", self.name, "--node", self.host.name, "--arbiter",
+                f"file:{self.host.lab.arbiter}", "--force-generation", *self.own, "--"] + qemu
+
+
 def children(pid):
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as handle:
