@@ -199,6 +199,9 @@ static const char *image_fault(const FutEngine *engine, const FutPairStatus *sta
         return "the VM moves here, and until it runs here its disks are at the source: take the "
                "snapshot there";
     }
+    if (status->state == FUT_STATE_TAKING) {
+        return "this backup is taking the VM over: try again when it runs here";
+    }
     if (status->state != FUT_STATE_STANDBY && status->state != FUT_STATE_CLAIMING) {
         return "this backup does not hold a whole VM yet: wait until the first copy is done "
                "(futago status)";
