@@ -20,7 +20,12 @@ typedef struct {
     GArray *bad_from; /* for each damage with records: BadFrame */
     uint64_t frames;  /* of all packs */
     uint64_t checked;
+    uint64_t hashed, to_hash; /* bytes of memory */
+    bool stopped;             /* while hashing */
 } Verify;
+
+/* Progress is told after so many units of a memory. */
+#define HASH_UNITS 256
 
 typedef struct {
     const FutPack *pack;
@@ -68,6 +73,15 @@ static void costs(Verify *v, guint damage, uint64_t id)
         }
     }
     g_array_append_val(ids, id);
+}
+
+/* How far it is: a frame counts as what it holds at most. `more`: bytes of the memory that is being hashed. False: stop. */
+static bool tell(const Verify *v, uint64_t more)
+{
+    const uint64_t frame = (uint64_t)FUT_GROUP_RECORDS * FUT_UNIT_SIZE;
+
+    return !v->progress || v->progress(v->opaque, v->checked * frame + v->hashed + more,
+                                       v->frames * frame + v->to_hash);
 }
 
 /* -- frames -- */
@@ -126,7 +140,7 @@ static bool check_packs(Verify *v)
         for (size_t i = 0; i < pack->count && on; i++) {
             check_frame(v, pack, i, unpacker, records);
             v->checked++;
-            on = !v->progress || v->checked % 64 || v->progress(v->opaque, v->checked, v->frames);
+            on = !v->progress || v->checked % 64 || tell(v, 0);
         }
     }
     ZSTD_freeDCtx(unpacker);
@@ -199,48 +213,93 @@ static void check_snapshots(Verify *v)
     fut_record_reader_free(reader);
 }
 
-bool fut_snapshot_memory_hash(FutSnapshot *snapshot, uint64_t *ret, GError **error)
+static uint64_t memory_bytes(const FutSnapshotInfo *info)
 {
-    const FutSnapshotInfo *info = fut_snapshot_info(snapshot);
-    XXH3_state_t *state = XXH3_createState();
-    uint8_t unit[FUT_UNIT_SIZE];
-    bool good = true;
+    uint64_t bytes = 0;
 
-    XXH3_64bits_reset(state);
     for (unsigned i = 0; i < info->areas->len; i++) {
         const FutArea *area = fut_snapshot_info_nth(info, i);
-        if (area->kind != FUT_AREA_MEMORY) {
-            continue;
-        }
-        fut_put_le64(unit, area->length);
-        XXH3_64bits_update(state, unit, 8);
-        for (uint64_t n = 0; n < fut_area_units(area->length) && good; n++) {
-            uint64_t length = MIN(FUT_UNIT_SIZE, area->length - n * FUT_UNIT_SIZE);
-            good = fut_snapshot_read(snapshot, i, n, unit, NULL, error);
-            XXH3_64bits_update(state, unit, length);
-        }
+        bytes += area->kind == FUT_AREA_MEMORY ? area->length : 0;
     }
-    *ret = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
+    return bytes;
+}
+
+typedef struct {
+    FutSnapshot *snapshot;
+    XXH3_state_t *state;
+    FutStoreProgress progress;
+    void *opaque;
+    uint64_t done, all; /* bytes */
+} Hash;
+
+static bool hash_area(Hash *h, unsigned number, uint64_t length, GError **error)
+{
+    uint8_t unit[FUT_UNIT_SIZE];
+
+    fut_put_le64(unit, length);
+    XXH3_64bits_update(h->state, unit, 8);
+    for (uint64_t n = 0; n < fut_area_units(length); n++) {
+        uint64_t bytes = MIN(FUT_UNIT_SIZE, length - n * FUT_UNIT_SIZE);
+        if (n % HASH_UNITS == 0 && h->progress && !h->progress(h->opaque, h->done, h->all)) {
+            g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE, "stopped before all was read");
+            return false;
+        }
+        if (!fut_snapshot_read(h->snapshot, number, n, unit, NULL, error)) {
+            return false;
+        }
+        XXH3_64bits_update(h->state, unit, bytes);
+        h->done += bytes;
+    }
+    return true;
+}
+
+bool fut_snapshot_memory_hash(FutSnapshot *snapshot, FutStoreProgress progress, void *opaque,
+                              uint64_t *ret, GError **error)
+{
+    const FutSnapshotInfo *info = fut_snapshot_info(snapshot);
+    Hash h = { snapshot, XXH3_createState(), progress, opaque, 0, memory_bytes(info) };
+    bool good = true;
+
+    XXH3_64bits_reset(h.state);
+    for (unsigned i = 0; i < info->areas->len && good; i++) {
+        const FutArea *area = fut_snapshot_info_nth(info, i);
+        good = area->kind != FUT_AREA_MEMORY || hash_area(&h, i, area->length, error);
+    }
+    *ret = XXH3_64bits_digest(h.state);
+    XXH3_freeState(h.state);
     return good;
 }
 
-static void check_content(Verify *v, const FutSnapshotInfo *info)
+static bool on_hash(void *opaque, uint64_t done, uint64_t of)
+{
+    Verify *v = opaque;
+
+    v->stopped = !tell(v, done);
+    return !v->stopped;
+}
+
+/* False: stopped. */
+static bool check_content(Verify *v, const FutSnapshotInfo *info)
 {
     g_autoptr(GError) fault = NULL;
     g_autoptr(FutSnapshot) snapshot = fut_snapshot_open(v->store, info->id, &fault);
     uint64_t hash;
 
-    if (snapshot && fut_snapshot_memory_hash(snapshot, &hash, &fault) &&
+    if (snapshot && fut_snapshot_memory_hash(snapshot, on_hash, v, &hash, &fault) &&
         hash != info->memory_hash) {
         g_autofree char *name = fut_manifest_name(info->id);
         g_autofree char *what = g_strdup_printf("%s/%s: its memory is not what it was at the cut",
                                                 v->store->fs->path, name);
         costs(v, add_damage(v, what), info->id);
     }
+    if (v->stopped) {
+        return false;
+    }
     if (fault) {
         costs(v, add_damage(v, fault->message), info->id);
     }
+    v->hashed += memory_bytes(info);
+    return true;
 }
 
 /* -- all of it -- */
@@ -270,24 +329,41 @@ static bool open_all(Verify *v, GError **error)
     return true;
 }
 
+static bool has_hash(const FutSnapshotInfo *info)
+{
+    return info->memory_hash != 0;
+}
+
+static bool check_contents(Verify *v)
+{
+    bool on = true;
+
+    for (guint i = 0; i < v->all->len && on; i++) {
+        const FutSnapshotInfo *info = v->all->pdata[i];
+        on = !has_hash(info) || check_content(v, info);
+    }
+    return on;
+}
+
 static bool verify_all(Verify *v, bool contents, GError **error)
 {
     if (!open_all(v, error)) {
         return false;
     }
-    if (!check_packs(v)) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "%s: stopped before all was read",
-                    v->store->fs->path);
-        return false;
-    }
-    check_snapshots(v);
     for (guint i = 0; contents && i < v->all->len; i++) {
         const FutSnapshotInfo *info = v->all->pdata[i];
-        if (info->memory_hash) {
-            check_content(v, info);
-        }
+        v->to_hash += has_hash(info) ? memory_bytes(info) : 0;
     }
-    return true;
+    bool on = check_packs(v);
+    if (on) {
+        check_snapshots(v);
+        on = !contents || check_contents(v);
+    }
+    if (!on) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_STATE, "%s: stopped before all was read",
+                    v->store->fs->path);
+    }
+    return on;
 }
 
 bool fut_store_verify(FutStore *store, bool contents, FutStoreProgress progress, void *opaque,

@@ -25,7 +25,8 @@ bool fut_store_verify(FutStore *store, bool contents, FutStoreProgress progress,
                       FutVerifyReport *ret, GError **error);
 void fut_verify_report_done(FutVerifyReport *report);
 
-/* fut_memory_hash() of the memory as it was. */
-bool fut_snapshot_memory_hash(FutSnapshot *snapshot, uint64_t *ret, GError **error);
+/* fut_memory_hash() of the memory as it was. `progress` (may be NULL) hears of bytes now and then; FUT_ERR_STATE when it says stop. */
+bool fut_snapshot_memory_hash(FutSnapshot *snapshot, FutStoreProgress progress, void *opaque,
+                              uint64_t *ret, GError **error);
 
 #endif

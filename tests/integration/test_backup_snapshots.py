@@ -93,7 +93,7 @@ def test_series_of_a_backup(lab):
 
     again = RestoredVm(lab.hosts[2], f"{store}@{taken[1]['id']}", "--check-hash", machine=machine)
     again.wait_running(60)
-    assert "which has the hash of the cut" in again.process.output()
+    wait_for(lambda: f"the hash is told: {again.process.output()}", lambda: "which has the hash of the cut" in again.process.output(), 60)
     user = DiskUser(lab.client)
     user.verify(names(DISKS)[0], 16 * MB, 4 * MB, 3)
     user.close()

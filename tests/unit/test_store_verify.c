@@ -258,6 +258,38 @@ static void test_damaged_parent(World *w, gconstpointer data)
     image_expect(w->store, w->last, w->image);
 }
 
+typedef struct {
+    uint64_t done, all, calls, stop_at;
+} Heard;
+
+static bool hear(void *opaque, uint64_t done, uint64_t all)
+{
+    Heard *heard = opaque;
+
+    g_assert_cmpuint(done, >=, heard->done);
+    g_assert_cmpuint(done, <=, all);
+    *heard = (Heard){ done, all, heard->calls + 1, heard->stop_at };
+    return heard->calls != heard->stop_at;
+}
+
+/* Hashing is told of as reading is, counts as what it costs, and can be stopped. */
+static void check_progress(World *w)
+{
+    Heard heard = { 0 };
+    FutVerifyReport report;
+    GError *error = NULL;
+
+    g_assert_true(fut_store_verify(w->store, true, hear, &heard, &report, &error));
+    fut_verify_report_done(&report);
+    g_assert_cmpuint(heard.all, >, 2 * area_bytes[RAM]);
+    g_assert_cmpuint(heard.done, >, heard.all / 2); /* the second memory is under way */
+    Heard stopped = { .stop_at = heard.calls };
+    g_assert_false(fut_store_verify(w->store, true, hear, &stopped, &report, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_STATE);
+    g_assert_nonnull(strstr(error->message, "stopped before all was read"));
+    g_clear_error(&error);
+}
+
 /* The hash that was taken at the cut is found again, and a wrong one is noticed. */
 static void test_memory_hash(World *w, gconstpointer data)
 {
@@ -277,7 +309,7 @@ static void test_memory_hash(World *w, gconstpointer data)
         g_assert_true(fut_snapshot_commit(writer, NULL, &error));
     }
     g_autoptr(FutSnapshot) snapshot = fut_snapshot_open(w->store, 1, &error);
-    g_assert_true(fut_snapshot_memory_hash(snapshot, &hash, &error));
+    g_assert_true(fut_snapshot_memory_hash(snapshot, NULL, NULL, &hash, &error));
     g_assert_cmpuint(hash, ==, fut_memory_hash(&memory));
     FutVerifyReport report = store_world_verify(w, true);
     g_assert_cmpuint(report.damages->len, ==, 1);
@@ -286,6 +318,7 @@ static void test_memory_hash(World *w, gconstpointer data)
         strstr(damage->what, "0000000002.snap: its memory is not what it was at the cut"));
     g_assert_cmpuint(g_array_index(damage->snapshots, uint64_t, 0), ==, 2);
     fut_verify_report_done(&report);
+    check_progress(w);
 }
 
 int main(int argc, char **argv)
