@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "guest"))
 import make_guest  # noqa: E402
 
 MODULES = ["virtio_mmio", "9pnet_virtio", "9p", "overlay", "kvm", "kvm_amd", "bridge", "veth", "tun"]
-APPLETS = ["sh", "mount", "insmod", "ip", "cat", "echo", "mkdir", "chroot"]
+APPLETS = ["sh", "mount", "insmod", "ip", "cat", "echo", "mkdir", "chroot", "reboot"]
 FOLDERS = ["bin", "dev", "proc", "sys", "modules", "lower", "upper", "root", "tree"]
 MEMORY_MB = 4096
 VCPUS = 2
@@ -46,7 +46,7 @@ def write_job(results, name, words):
     command = shlex.join(["/usr/bin/python3", "-B", "tools/run_integration.py", results, name] + words)
     kept = "".join(f"export {key}={shlex.quote(os.environ[key])}\n" for key in ("CI", "FUTAGO_KEEP_LOGS") if key in os.environ)
     with open(os.path.join(results, f"{name}.job"), "w", encoding="utf-8") as job:
-        job.write(f"export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 FUTAGO_ACCEL=kvm\n{kept}"
+        job.write(f"export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 FUTAGO_ACCEL=kvm,dirty-ring-size=65536\n{kept}"
                   f"cd {shlex.quote(ROOT)} && echo {shlex.quote(BEGINS)} && {command}\necho $? > {shlex.quote(results)}/{name}.status\n")
 
 
@@ -62,7 +62,7 @@ def tsc_khz():
 
 
 def machine(kernel, initrd, results, name):
-    words = ["console=ttyS0", "quiet", "panic=-1", "reboot=t", "mitigations=off", "nokaslr", f"tsc_early_khz={tsc_khz()}",
+    words = ["console=ttyS0", "quiet", "loglevel=2", "panic=-1", "reboot=t", "mitigations=off", "nokaslr", f"tsc_early_khz={tsc_khz()}",
              f"futtree={ROOT}", f"futresults={results}", f"futjob={name}.job"]
     return (["qemu-system-x86_64", "-M", "microvm,x-option-roms=off,rtc=on", "-bios", "qboot.rom", "-accel", "tcg,thread=multi",
              "-cpu", "max", "-smp", str(VCPUS), "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none",

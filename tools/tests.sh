@@ -94,12 +94,13 @@ integration_suite() {
 }
 
 # What kvm_suite runs without names.
-KVM_TESTS=(kvm kvm_probes)
+KVM_TESTS=(test_kvm.py test_kvm_probes.py
+    test_kill_primary.py::test_kill_primary\[{microvm,microvm-two-vcpus,q35}\])
 
 # kvm_suite [--native] [all] [TEST...]: integration tests where there is KVM: on this machine, or in one that QEMU emulates. "all"
 # adds what is marked long. Guests that a test does not run under an accelerator of its choice are under KVM.
 kvm_suite() {
-    local test native='' markers="not long" files=()
+    local native='' markers="not long" tests=("${KVM_TESTS[@]}")
     while :; do
         case ${1-} in
         --native) native=yes ;;
@@ -108,20 +109,21 @@ kvm_suite() {
         esac
         shift
     done
-    [ $# -gt 0 ] || set -- "${KVM_TESTS[@]}"
-    for test in "$@"; do
-        files+=("tests/integration/test_$test.py")
-    done
+    if [ $# -gt 0 ]; then
+        tests=("${@/%/.py}")
+        tests=("${tests[@]/#/test_}")
+    fi
+    tests=("${tests[@]/#/tests/integration/}")
     setup_tests
     if [ -n "$native" ]; then
         [ -r /dev/kvm ] && [ -w /dev/kvm ] || die "there is no /dev/kvm that can be used here: leave --native out"
-        FUTAGO_ACCEL=kvm pytest_suite kvm -m "$markers" "${files[@]}"
+        FUTAGO_ACCEL=kvm,dirty-ring-size=65536 pytest_suite kvm -m "$markers" "${tests[@]}"
         return
     fi
     say "kvm"
     expect_results kvm
     /usr/bin/python3 -B tools/kvm_host.py "$BUILD"/kernel-generic/boot/vmlinuz-* "$KVM_HOST/initrd.img" "$RESULTS" kvm \
-        -j 1 --within "$(seconds_left)" -m "$markers" "${files[@]}" || [ $? -eq 1 ] || expect_results kvm-to-its-end
+        -j 1 --within "$(seconds_left)" -m "$markers" "${tests[@]}" || [ $? -eq 1 ] || expect_results kvm-to-its-end
 }
 
 # What takes too long for every day.
