@@ -50,6 +50,8 @@ void fut_start_done(FutStart *start)
     g_free(start->events);
     g_free(start->on_panic);
     g_strfreev(start->shared_disks);
+    g_strfreev(start->restore_identities);
+    g_free(start->restore_hook);
     g_free(start->tls);
     g_free(start->tls_name);
     for (size_t i = 0; i < FUT_START_NUMBERS; i++) {
@@ -357,6 +359,10 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "restore_force", start->restore_force ? "on" : NULL);
     add_value(plugin, "restore_lazy", start->restore_lazy ? "on" : NULL);
     add_value(plugin, "restore_connections", start->restore_connections);
+    for (char **nic = start->restore_identities; nic && *nic; nic++) {
+        add_value(plugin, "restore_identity", *nic);
+    }
+    add_value(plugin, "restore_hook", start->restore_hook);
     add_value(plugin, "restore_check", start->restore_check ? "on" : NULL);
     add_value(plugin, "insecure", start->insecure ? "on" : NULL);
     return g_string_free(plugin, FALSE);

@@ -16,6 +16,8 @@ typedef struct {
     char *restore;                    /* owned: STORE@ID that the guest begins as; NULL: it boots */
     bool restore_force, restore_lazy, restore_check;
     const char *restore_connections; /* NULL: the default */
+    char **restore_identities;       /* owned, NULL-terminated; NULL: none */
+    char *restore_hook;              /* owned */
     gboolean force_generation, insecure, print, send_at_kick;
     char **qemu; /* borrowed: the words after "--"; NULL when there is no "--" */
 } FutStart;

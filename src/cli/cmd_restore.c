@@ -10,7 +10,8 @@
 typedef struct {
     FutStart start;
     gboolean trust, force, lazy, check_hash, keep_connections;
-    char *vm;
+    char *vm, *hook;
+    char **identities;
 } Options;
 
 /* QEMU's command line as it was when the snapshot was taken, without what we had put in. Borrows the words. */
@@ -61,6 +62,32 @@ static bool check_trust(const Options *options, const FutSnapshotInfo *info, GPt
     return false;
 }
 
+/* "0=auto" gets an address that nobody else has: locally administered, as QEMU's are. */
+static char *with_address(const char *identity)
+{
+    const char *at = strstr(identity, "=auto");
+
+    if (!at || (at[5] && at[5] != ',')) {
+        return g_strdup(identity);
+    }
+    guint32 random = g_random_int();
+    return g_strdup_printf("%.*s=52:54:%02x:%02x:%02x:%02x%s", (int)(at - identity), identity,
+                           random >> 24, random >> 16 & 255, random >> 8 & 255, random & 255,
+                           at + 5);
+}
+
+static void set_clone(const Options *options, FutStart *start)
+{
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
+
+    for (char **identity = options->identities; identity && *identity; identity++) {
+        g_ptr_array_add(words, with_address(*identity));
+    }
+    g_ptr_array_add(words, NULL);
+    start->restore_identities = (char **)g_ptr_array_free(g_steal_pointer(&words), FALSE);
+    start->restore_hook = options->hook ? g_canonicalize_filename(options->hook, NULL) : NULL;
+}
+
 static bool restore(Options *options, const char *word, GError **error)
 {
     g_autofree char *path = NULL, *which = NULL;
@@ -85,6 +112,7 @@ static bool restore(Options *options, const char *word, GError **error)
     start->restore_force = options->force;
     start->restore_lazy = options->lazy;
     start->restore_check = options->check_hash;
+    set_clone(options, start);
     start->restore_connections = options->keep_connections ? "keep" : NULL;
     if (!module || !fut_control_name_check(start->name, error)) {
         return false;
@@ -99,6 +127,12 @@ static bool check_words(int argc, char **argv, const Options *options, GError **
                     argc < 2
                         ? "restore: which snapshot? Give STORE or STORE@ID"
                         : "restore: one snapshot at a time; QEMU's command line comes after --");
+        return false;
+    }
+    if (options->identities && options->keep_connections) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "restore: --identity and --keep-connections exclude each other: with "
+                            "other addresses no connection can go on");
         return false;
     }
     if (options->start.qemu && !options->start.qemu[0]) {
@@ -124,6 +158,10 @@ static bool run(int argc, char **argv, GError **error)
           "Run the guest at once, its memory comes while it runs", NULL },
         { "keep-connections", 0, 0, G_OPTION_ARG_NONE, &o.keep_connections,
           "Leave its TCP connections as they are, also those that cannot go on", NULL },
+        { "identity", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.identities,
+          "A clone: the addresses by which the network knows a NIC", "NIC=MAC|auto[,OLD=NEW…]" },
+        { "identity-hook", 0, 0, G_OPTION_ARG_FILENAME, &o.hook,
+          "Run this program when the clone runs", "PROGRAM" },
         { "check-hash", 0, 0, G_OPTION_ARG_NONE, &o.check_hash,
           "Compare all memory with the hash taken at the cut before the guest runs", NULL },
         { "arbiter", 0, 0, G_OPTION_ARG_FILENAME, &o.start.arbiter,
@@ -143,6 +181,8 @@ static bool run(int argc, char **argv, GError **error)
                 check_words(own, words, &o, error) && restore(&o, words[1], error);
     fut_start_done(&o.start);
     g_free(o.vm);
+    g_free(o.hook);
+    g_strfreev(o.identities);
     return good;
 }
 

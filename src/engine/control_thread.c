@@ -39,11 +39,23 @@ static bool set_peer(FutService *service, const char *text, GError **error)
     return true;
 }
 
+/* A twin would show itself with the guest's own addresses, which are another VM's. */
+static bool may_have_twin(const FutService *service, GError **error)
+{
+    if (service->options->identities.count == 0) {
+        return true;
+    }
+    g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                        "a clone with an identity of its own (futago restore --identity) can be "
+                        "neither protected nor moved: restore it without one");
+    return false;
+}
+
 static json_t *verb_protect(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     FutEngineStatus status;
     bool move = json_is_true(json_object_get(args, "move"));
-    if (!fut_restore_over(service, error)) {
+    if (!fut_restore_over(service, error) || !may_have_twin(service, error)) {
         return NULL;
     }
     fut_engine_status(service->engine, &status);

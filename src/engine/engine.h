@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "identities.h"
 #include "pair.h"
 #include "vmm.h"
 
@@ -60,6 +61,7 @@ typedef struct {
         series_side_max_bytes; /* snapshots: copied aside for the guest's writes and not stored yet */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
     bool moving; /* backup: of a VM that moves here with its disks, see fut_engine_move() */
+    const FutIdentities *identities; /* borrowed; NULL: the guest's addresses are the network's */
 } FutEngineConfig;
 
 void fut_engine_config_defaults(FutEngineConfig *config);

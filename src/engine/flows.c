@@ -4,10 +4,12 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "byteorder.h"
 #include "engine_internal.h"
 #include "flow_list.h"
 #include "fut_clock.h"
 #include "outputs.h"
+#include "resend.h"
 
 void fut_flows_init(FutFlows *flows)
 {
@@ -78,6 +80,43 @@ bool fut_engine_flow(FutEngine *engine, uint32_t nic, bool out, size_t head,
     }
     g_mutex_unlock(&flows->lock);
     return stop;
+}
+
+/* -- a backup -- */
+
+/* What stands before the frame the guest's driver has chosen, which a backup's devices do not know yet: the frame is where it can be read. */
+void fut_flows_learn(FutEngine *engine, uint32_t nic, bool out, const uint8_t *packet,
+                     size_t length)
+{
+    static const size_t heads[] = { 12, 10, 0 }; /* virtio's two, and none */
+    FutEnd from = out ? FUT_END_GUEST : FUT_END_PEER;
+    FutSegment segment;
+    FutFlow flow;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(heads); i++) {
+        if (length > heads[i] && fut_flow_parse(packet + heads[i], length - heads[i], (uint16_t)nic,
+                                                from, &flow, &segment)) {
+            g_mutex_lock(&engine->flows.lock);
+            fut_flow_table_see(engine->flows.table, from, &flow, &segment);
+            g_mutex_unlock(&engine->flows.lock);
+            return;
+        }
+    }
+}
+
+void fut_flows_learn_outputs(FutEngine *engine, const uint8_t *records, size_t length)
+{
+    for (size_t at = 0; at < length; at += FUT_RESEND_HEAD + fut_get_le32(records + at)) {
+        fut_flows_learn(engine, fut_get_le32(records + at + 4), true,
+                        records + at + FUT_RESEND_HEAD, fut_get_le32(records + at));
+    }
+}
+
+const FutIdentity *fut_engine_identity(const FutEngine *engine, uint32_t nic)
+{
+    const FutIdentities *identities = engine->config.identities;
+
+    return identities && nic < identities->count ? &identities->nic[nic] : NULL;
 }
 
 /* -- after a restore -- */

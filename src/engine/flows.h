@@ -26,6 +26,12 @@ void fut_flows_done(FutFlows *flows);
 /* As fut_flow_table_list(). Any thread. */
 unsigned fut_flows_list(FutFlows *flows, FutFlow ret[FUT_FLOWS_MAX]);
 
+/* Backup: a packet that the primary's guest received, or sent (records that were checked, resend.h), so that the twin knows of its connections. The link
+ * thread. */
+void fut_flows_learn(FutEngine *engine, uint32_t nic, bool out, const uint8_t *packet,
+                     size_t length);
+void fut_flows_learn_outputs(FutEngine *engine, const uint8_t *records, size_t length);
+
 /* Before the guest runs from a snapshot with these connections (as it has them; NULL: it knows of none). From then on none of their
  * segments passes until fut_flows_work() has judged it. Error: there is nothing to go by, and nothing is done. */
 bool fut_flows_begin(FutEngine *engine, GBytes *bytes, FutConnections what, GError **error);

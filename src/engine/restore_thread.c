@@ -6,9 +6,11 @@
 
 #include "fut_clock.h"
 #include "fut_error.h"
+#include "run_program.h"
 #include "service_internal.h"
 
 /* A store on a network may be away for a moment; a guest that stands still for longer is of no use to anybody. */
+#define HOOK_NS (120 * FUT_NS_PER_S)
 #define PATIENCE_NS (20 * FUT_NS_PER_S)
 
 static char *tell(const FutRestoreTimes *times)
@@ -27,6 +29,52 @@ static char *tell(const FutRestoreTimes *times)
                            times->checked ? ", which has the hash of the cut" : "",
                            (double)times->disks_ns / (double)FUT_NS_PER_MS,
                            times->disk_bytes >> 20);
+}
+
+/* What the host has to do for a clone: it can reach the guest, and that takes its time. */
+static void *hook_thread(void *opaque)
+{
+    FutService *service = opaque;
+    const FutOptions *options = service->options;
+    g_autofree char *control = g_strconcat("FUTAGO_SOCKET=", service->control_path, NULL);
+    g_autofree char *from = g_strconcat("FUTAGO_SNAPSHOT=", options->restore, NULL);
+    g_autofree char *who = fut_identities_text(&options->identities);
+    g_autofree char *identity = g_strconcat("FUTAGO_IDENTITY=", who, NULL);
+    g_autofree char *vm = g_strconcat("FUTAGO_VM=", options->vm, NULL);
+    g_autofree char *path = g_strconcat("PATH=", g_getenv("PATH"), NULL);
+    char *argv[] = { options->restore_hook, options->vm, NULL };
+    char *env[] = { vm, from, identity, control, path, NULL };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = NULL;
+    g_autofree FutRunResult *result = g_new0(FutRunResult, 1);
+
+    if (!fut_run_program(argv, env, fut_now_ns() + HOOK_NS, result, &error)) {
+        text = g_strdup_printf("identity hook: %s", error->message);
+    } else if (result->late || result->status != 0) {
+        text = g_strdup_printf("identity hook %s: %s: the clone may still be as it was: %s",
+                               options->restore_hook,
+                               result->late         ? "no end within 120 s, killed"
+                               : result->status < 0 ? "ended by a signal"
+                                                    : "failed",
+                               result->errors);
+    } else {
+        text = g_strdup_printf("identity hook %s: done", options->restore_hook);
+    }
+    g_strdelimit(g_strchomp(text), "\n", ' ');
+    fut_service_report(service, "FUT-228", text);
+    return NULL;
+}
+
+static void begin_clone(FutService *service)
+{
+    if (service->options->identities.count > 0) {
+        g_autofree char *who = fut_identities_text(&service->options->identities);
+        g_autofree char *text = g_strconcat("to the network ", who, NULL);
+        fut_service_report(service, "FUT-227", text);
+    }
+    if (service->options->restore_hook) {
+        g_thread_unref(g_thread_new("futago-hook", hook_thread, service));
+    }
 }
 
 static void tell_fault(FutService *service, const FutRestoreTimes *times)
@@ -138,6 +186,7 @@ void *fut_restore_thread(void *opaque)
     text = tell(&times);
     fut_service_report(service, "FUT-220", text);
     tell_fault(service, &times);
+    begin_clone(service);
     if (times.lazy) {
         follow(service, restore);
     }

@@ -204,7 +204,7 @@ static void keep_image(FutEngine *engine)
     g_byte_array_set_size(series->state, 0);
     g_byte_array_append(series->state, standby->memory.block[standby->memory.count - 1].base,
                         standby->head.state_length);
-    series->flow_count = 0; /* a backup does not see the guest's connections */
+    series->flow_count = fut_flows_list(&engine->flows, series->flows); /* those it heard of */
     series->cut.pages = fut_pagemap_count(&series->set);
     series->cut.time_us = (uint64_t)g_get_real_time();
     series->cut.epoch = standby->head.epoch;

@@ -362,6 +362,19 @@ static bool open_restore(FutService *service, char **machine, FutRestore **ret, 
     return !options->restore || *ret;
 }
 
+/* A clone: what the guest believes of itself is the machine's. */
+static bool open_identities(FutService *service, char **machine, GError **error)
+{
+    FutOptions *options = service->options;
+
+    if (options->identities.given == 0) {
+        return true;
+    }
+    options->engine.identities = &options->identities;
+    options->restore_connections = FUT_CONNECTIONS_END;
+    return fut_identities_complete(&options->identities, machine, error);
+}
+
 static void announce_start(FutService *service)
 {
     const FutOptions *options = service->options;
@@ -388,7 +401,8 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     g_auto(GStrv) machine = NULL;
     g_autoptr(FutRestore) restore = NULL;
     if (!vmm->ops->describe(vmm, &machine, error) ||
-        !open_restore(service, machine, &restore, error) || !open_tls(service, error) ||
+        !open_restore(service, machine, &restore, error) ||
+        !open_identities(service, machine, error) || !open_tls(service, error) ||
         !open_control(service, error) || !open_arbiter(service, &machine, error) ||
         !open_role(service, error)) {
         return NULL;

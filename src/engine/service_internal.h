@@ -37,7 +37,9 @@ typedef struct {
     bool restore_lazy;         /* memory comes while the guest runs */
     bool restore_check;        /* memory is compared with its hash first */
     FutConnections restore_connections;
-    GPtrArray *shared; /* owned: names of disks (char *, owned) */
+    FutIdentities identities; /* of a clone */
+    char *restore_hook;       /* owned: program that is run with it; NULL: none */
+    GPtrArray *shared;        /* owned: names of disks (char *, owned) */
     bool force_generation, insecure;
     FutEngineConfig engine; /* vm, node: borrowed from above */
 } FutOptions;

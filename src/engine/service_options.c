@@ -136,6 +136,11 @@ static bool set_connections(FutOptions *options, const char *value, size_t offse
     return false;
 }
 
+static bool set_identity(FutOptions *options, const char *value, size_t offset, GError **error)
+{
+    return fut_identities_add(&options->identities, value, error);
+}
+
 static bool set_shared(FutOptions *options, const char *value, size_t offset, GError **error)
 {
     if (!*value) {
@@ -210,6 +215,8 @@ static const OptionRule rules[] = {
     { "restore_force", set_flag, FIELD(restore_force), 0, 0, "on|off" },
     { "restore_lazy", set_flag, FIELD(restore_lazy), 0, 0, "on|off" },
     { "restore_connections", set_connections, 0, 0, 0, "check|keep|end" },
+    { "restore_identity", set_identity, 0, 0, 0, "NIC=MAC[,OLD=NEW...]" },
+    { "restore_hook", set_text, FIELD(restore_hook), 0, 0, "PROGRAM" },
     { "restore_check", set_flag, FIELD(restore_check), 0, 0, "on|off" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
@@ -309,6 +316,8 @@ static bool check_whole(const FutOptions *options, bool role_given, GError **err
         fault = "restore=STORE@ID is for a primary: a backup gets its memory from one";
     } else if (options->restore && options->to) {
         fault = "restore= and to= exclude each other: protect the VM when it runs";
+    } else if ((options->identities.given || options->restore_hook) && !options->restore) {
+        fault = "restore_identity= and restore_hook= are for a VM that begins as a snapshot";
     } else if (options->tls_name && !options->tls) {
         fault = "tls_name needs tls=x509:DIR or tls=psk:FILE";
     } else if (options->engine.timeout_ms < 2 * options->engine.heartbeat_ms) {
@@ -357,6 +366,7 @@ void fut_options_free(FutOptions *options)
     }
     g_free(options->vm);
     g_free(options->restore);
+    g_free(options->restore_hook);
     g_free(options->node);
     g_free(options->arbiter);
     g_free(options->tls);

@@ -174,6 +174,7 @@ static void keep_inbound(FutEngine *engine, const FutFrame *frame)
                          frame->length - FUT_INBOUND_SIZE };
     FutPacket *packet = fut_packet_new(inbound.epoch, inbound.nic, inbound.flags, &iov, 1);
     FutPacketList *log = &engine->standby.log;
+    fut_flows_learn(engine, inbound.nic, false, packet->data, packet->length);
     g_mutex_lock(&engine->lock);
     while (log->first && log->bytes + packet->length > log->max_bytes) {
         FutPacket *oldest = log->first;
@@ -285,6 +286,7 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
     fut_buf_clear(&standby->outputs);
     fut_buf_append(&standby->outputs, standby->last + standby->last_length,
                    standby->head.outputs_length);
+    fut_flows_learn_outputs(engine, standby->outputs.data, standby->outputs.len);
     standby->last = NULL;
     fut_disks_commit(engine, epoch);
     fut_series_image_leave(engine);

@@ -15,6 +15,7 @@
 #include "disk_map.h"
 #include "event_set.h"
 #include "fut_buf.h"
+#include "identity.h"
 #include "pageset.h"
 #include "probe.h"
 #include "wire_disk.h"
@@ -235,6 +236,8 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
 /* A NIC sends at once when the guest tells it to, in the vCPU's thread, so that the cut can follow there: outputs are held now, and
  * are rare. Where many share a checkpoint the vCPU's time is worth more than their way's length. */
 bool fut_engine_send_at_kick(FutEngine *engine);
+/* How the network knows that NIC, if not by the guest's own addresses; NULL: by these. Valid as long as the VM lives. */
+const FutIdentity *fut_engine_identity(const FutEngine *engine, uint32_t nic);
 /* The guest is about to receive a packet: logs it to the backup when protected. Big lock may be held. */
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
                       int count);

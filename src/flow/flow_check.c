@@ -11,8 +11,6 @@
 #define WATCH_NS (20000 * MS)
 /* Sequence numbers may differ by what is under way: no window is larger (RFC 7323). */
 #define WINDOW_MAX (1 << 30)
-/* Of our questions; a refusal has to name it. */
-#define ASK_SEQ 0x46555451u
 
 typedef enum {
     ASKING,
@@ -43,6 +41,8 @@ typedef struct {
 
 struct FutFlowCheck {
     bool alone;
+    uint32_t
+        ask_seq; /* of our questions; a refusal has to name it, so that nobody else can make one up */
     uint64_t pause_ns; /* until then nothing leaves; 0: none */
     unsigned burst;
     unsigned open; /* connections that are not over, or still have frames to be sent */
@@ -88,6 +88,7 @@ FutFlowCheck *fut_flow_check_new(const FutFlow *flows, unsigned count, bool alon
     FutFlowCheck *check = g_malloc0(sizeof(*check) + count * sizeof(Conn));
 
     check->alone = alone;
+    check->ask_seq = g_random_int();
     check->by_key = g_hash_table_new(hash_key, same_key);
     for (unsigned i = 0; i < count; i++) {
         Conn *conn = &check->conn[check->count];
@@ -156,18 +157,19 @@ static void judge(FutFlowCheck *check, Conn *conn, uint64_t now_ns)
 
 /* -- what passes -- */
 
-static void take_answer(Conn *conn, FutEnd from, const FutSegment *segment)
+static void take_answer(const FutFlowCheck *check, Conn *conn, FutEnd from,
+                        const FutSegment *segment)
 {
     const uint8_t look = FUT_TCP_SYN | FUT_TCP_FIN | FUT_TCP_RST | FUT_TCP_ACK;
 
     if (conn->answer[from] != UNKNOWN || !(conn->asked & 1 << from)) {
         return;
     }
+    bool names = segment->flags & FUT_TCP_ACK && segment->ack == check->ask_seq + 1;
     if (segment->flags & FUT_TCP_RST) {
-        conn->answer[from] = GONE;
+        conn->answer[from] = names ? GONE : UNKNOWN;
     } else if (segment->flags & FUT_TCP_SYN) {
-        bool half = segment->flags & FUT_TCP_ACK && segment->ack == ASK_SEQ + 1;
-        conn->answer[from] = half ? HALF : GONE;
+        conn->answer[from] = names ? HALF : GONE;
         conn->expects[from] = segment->ack;
         conn->sends[from] = segment->seq + 1;
     } else if ((segment->flags & look) == FUT_TCP_ACK && segment->length == 0) {
@@ -210,7 +212,7 @@ bool fut_flow_check_see(FutFlowCheck *check, FutEnd from, const FutFlow *flow,
     if (conn->phase == WATCHING) {
         return see_watching(check, conn, from, segment);
     }
-    take_answer(conn, from, segment);
+    take_answer(check, conn, from, segment);
     if (from == FUT_END_GUEST && conn->answer[from] != UNKNOWN && conn->answer_ns == 0) {
         conn->answer_ns = now_ns;
         conn->give_up_ns = now_ns + PEER_NS;
@@ -243,13 +245,13 @@ static bool send_reset(FutFlowCheck *check, Conn *conn, FutFlowFrame *ret)
     return true;
 }
 
-static bool ask(Conn *conn, uint64_t now_ns, FutFlowFrame *ret)
+static bool ask(const FutFlowCheck *check, Conn *conn, uint64_t now_ns, FutFlowFrame *ret)
 {
     for (FutEnd to = FUT_END_GUEST; to <= FUT_END_PEER; to++) {
         if (conn->answer[to] == UNKNOWN && conn->ask_ns[to] <= now_ns) {
             conn->asked |= (uint8_t)(1 << to);
             conn->ask_ns[to] = now_ns + ASK_EVERY_NS;
-            build(conn, to, &(FutSegment){ .seq = ASK_SEQ, .flags = FUT_TCP_SYN }, ret);
+            build(conn, to, &(FutSegment){ .seq = check->ask_seq, .flags = FUT_TCP_SYN }, ret);
             return true;
         }
     }
@@ -273,7 +275,7 @@ static bool next_of(FutFlowCheck *check, Conn *conn, uint64_t now_ns, FutFlowFra
     if (conn->reset_due) {
         return send_reset(check, conn, ret);
     }
-    return conn->phase == ASKING && ask(conn, now_ns, ret);
+    return conn->phase == ASKING && ask(check, conn, now_ns, ret);
 }
 
 bool fut_flow_check_next(FutFlowCheck *check, uint64_t now_ns, FutFlowFrame *ret)

@@ -40,6 +40,52 @@ static size_t head_of(const NetFilterState *filter, unsigned flags)
     return !raw && netdev->vnet_hdr_len > 0 ? (size_t)netdev->vnet_hdr_len : 0;
 }
 
+/* Whether it passes: what the engine says of a packet as the guest sees it. */
+static bool passes(FutQfilter *self, bool out, uint32_t flags, const struct iovec *iov, int count)
+{
+    FutEngine *engine = self->qvmm->vmm.engine;
+
+    if (!out) {
+        fut_qevent(self->qvmm, FUT_EVENT_NET_RX);
+        fut_engine_input(engine, self->nic, flags, iov, count);
+        return true;
+    }
+    FutOutput output = fut_engine_output(engine, self->nic, flags, iov, count);
+    if (output == FUT_OUTPUT_HELD && !current_cpu && fut_qcut_asleep()) {
+        /* the main loop sends, and the guest fell asleep before it did */
+        fut_engine_idle(engine);
+    }
+    return output == FUT_OUTPUT_PASS;
+}
+
+/* A clone's packet: another one, with the addresses of the other side, goes in its place. */
+static void pass_changed(FutQfilter *self, const FutIdentity *identity, NetClientState *sender,
+                         unsigned flags, const struct iovec *iov, int count)
+{
+    NetFilterState *filter = NETFILTER(self);
+    uint32_t marked = (flags & QEMU_FLAGS) | self->queue << QUEUE_SHIFT;
+    FutEngine *engine = self->qvmm->vmm.engine;
+    struct iovec piece = { .iov_len = iov_size(iov, count) };
+    size_t head = head_of(filter, flags);
+    g_autofree uint8_t *data = g_malloc(piece.iov_len + 1);
+    bool out = sender != filter->netdev;
+
+    piece.iov_base = data;
+    iov_to_buf(iov, count, 0, data, piece.iov_len);
+    /* the first bit of virtio's header: the checksum is not complete */
+    bool partial = head > 0 && data[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    if (piece.iov_len < head ||
+        (out && fut_engine_flow(engine, self->nic, true, head, &piece, 1)) ||
+        !fut_identity_change(identity, out ? FUT_END_GUEST : FUT_END_PEER, data + head,
+                             piece.iov_len - head, partial) ||
+        (!out && fut_engine_flow(engine, self->nic, false, head, &piece, 1))) {
+        return;
+    }
+    if (passes(self, out, marked, &piece, 1)) {
+        qemu_netfilter_pass_to_next(sender, flags, &piece, 1, filter);
+    }
+}
+
 static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, unsigned flags,
                               const struct iovec *iov, int count, NetPacketSent *sent)
 {
@@ -55,28 +101,16 @@ static ssize_t filter_receive(NetFilterState *filter, NetClientState *sender, un
     if (!engine) {
         return 0;
     }
-    if (fut_engine_flow(engine, self->nic, sender != filter->netdev, head_of(filter, flags), iov,
-                        count)) {
+    const FutIdentity *identity = fut_engine_identity(engine, self->nic);
+    if (G_UNLIKELY(identity)) {
+        pass_changed(self, identity, sender, flags, iov, count);
         return iov_size(iov, count);
     }
-    if (sender == filter->netdev) {
-        fut_qevent(self->qvmm, FUT_EVENT_NET_RX);
-        fut_engine_input(engine, self->nic, marked, iov, count);
-        return 0;
+    bool out = sender != filter->netdev;
+    if (fut_engine_flow(engine, self->nic, out, head_of(filter, flags), iov, count)) {
+        return iov_size(iov, count);
     }
-    switch (fut_engine_output(engine, self->nic, marked, iov, count)) {
-    case FUT_OUTPUT_PASS:
-        return 0;
-    case FUT_OUTPUT_HELD:
-        if (!current_cpu && fut_qcut_asleep()) {
-            /* the main loop sends, and the guest fell asleep before it did */
-            fut_engine_idle(engine);
-        }
-        break;
-    case FUT_OUTPUT_DROP:
-        break;
-    }
-    return iov_size(iov, count);
+    return passes(self, out, marked, iov, count) ? 0 : iov_size(iov, count);
 }
 
 /* The netdev is removed, or QEMU ends. BQL held. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The first byte chooses: a frame from the guest, one from outside, or a snapshot's list of connections. What is accepted of a list encodes to the very
+/* The first byte chooses: a frame from the guest, one from outside, a snapshot's list of connections, or a clone's frame. What is accepted of a list encodes to the very
  * same bytes again; a segment goes through the table and a check. */
 #include <glib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "flow_check.h"
 #include "flow_list.h"
 #include "fuzz.h"
+#include "identity.h"
 
 static void fuzz_list(const uint8_t *bytes, size_t length)
 {
@@ -49,6 +50,19 @@ static void fuzz_frame(FutEnd from, const uint8_t *frame, size_t whole)
     fut_flow_check_free(check);
 }
 
+/* Nothing beyond the frame is touched. */
+static void fuzz_identity(FutEnd from, const uint8_t *bytes, size_t length)
+{
+    FutIdentity identity = { .mac = { { 2, 0, 0, 0, 0, 2 }, { 2, 0, 0, 0, 0, 3 } },
+                             .count = 1,
+                             .address = { { { 10, 0, 0, 1 }, { 10, 0, 0, 77 } } } };
+    g_autofree uint8_t *frame = g_memdup2(bytes, length);
+
+    for (unsigned partial = 0; partial < 2; partial++) {
+        fut_identity_change(&identity, from, frame, length, partial);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) {
@@ -56,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (data[0] & 2) {
         fuzz_list(data + 1, size - 1);
+    } else if (data[0] & 4) {
+        fuzz_identity(data[0] & 1 ? FUT_END_PEER : FUT_END_GUEST, data + 1, size - 1);
     } else {
         fuzz_frame(data[0] & 1 ? FUT_END_PEER : FUT_END_GUEST, data + 1, size - 1);
     }

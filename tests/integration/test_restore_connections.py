@@ -1,70 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What becomes of a guest's TCP connections when it goes back to a snapshot: those that can go on do, the others end at once at both ends."""
-import socket
-import struct
 import tempfile
 
 import pytest
-from lab import load, paths
 from lab import snapshots as stores
-from lab.machine import GUEST_IP, GUEST_IP1, Machine
-from lab.process import wait_for
+from lab.machine import GUEST_IP1, Machine
+from lab.restored import Count, RestoredVm
 from lab.segments import ACK, RST, SYN, Segments
-from lab.vm import FutagoVm, pair, primary
+from lab.vm import pair, primary
 
 ONE = Machine(memory_mb=192)
 TWO = Machine(kind="q35", memory_mb=192, nics=2, vcpus=2)
 GUEST_LINK_IP = "fe80::5054:ff:fe77:2"
-
-
-class RestoredVm(FutagoVm):
-    def __init__(self, host, source, *options, machine=ONE, **more):
-        self.source, self.own = source, options
-        super().__init__(host, machine, **more)
-
-    def command(self, qemu):
-        return [paths.FUTAGO, "restore", self.source, "--name", self.name, "--node", self.host.name, "--arbiter",
-                f"file:{self.host.lab.arbiter}", "--force-generation", *self.own, "--"] + qemu
-
-    def said(self, text, timeout=60):
-        wait_for(lambda: f"{self.name} says {text!r}: {self.process.output()[-800:]}", lambda: text in self.process.output(), timeout)
-
-
-class Count:
-    """A connection to the guest's counter."""
-
-    def __init__(self, client, guest=GUEST_IP, local=None):
-        def connected():
-            try:
-                with client.ns.inside():
-                    return socket.create_connection((guest, load.COUNTER), 5, local)
-            except OSError:  # an address that is not yet there
-                return None
-        self.socket = wait_for(f"a connection to {guest}", connected)
-        self.socket.settimeout(30)
-        self.ends = self.socket.getsockname()[:2], self.socket.getpeername()[:2]
-        self.number = 0
-
-    def count(self, times=1):
-        for _ in range(times):
-            self.send()
-            self.answer()
-
-    def send(self):
-        self.number += 1
-        self.socket.sendall(struct.pack("<Q", self.number))
-
-    def answer(self):
-        got = b""
-        while len(got) < 16:
-            piece = self.socket.recv(16 - len(got))
-            assert piece, "closed by the guest"
-            got += piece
-        assert struct.unpack("<Q", got[:8])[0] == self.number, got
-
-    def expect_reset(self):
-        with pytest.raises(ConnectionResetError):
-            self.answer()
 
 
 def folder(lab):
@@ -141,7 +88,7 @@ def test_left_alone(lab, wire):
     used.count(3)
     vm.kill_qemu()
     seen = len(wire.all)
-    restored = RestoredVm(lab.hosts[1], store, "--keep-connections")
+    restored = RestoredVm(lab.hosts[1], store, "--keep-connections", machine=ONE)
     restored.wait_running()
     idle.count(3)
     Count(lab.client).count(3)
@@ -163,19 +110,19 @@ def test_silent_client(lab):
         vm.kill_qemu()
     finally:
         lab.client.ns.ip("address del 10.77.0.9/24 dev eth0")
-    restored = RestoredVm(lab.hosts[1], store)
+    restored = RestoredVm(lab.hosts[1], store, machine=ONE)
     idle.count(3)
     restored.said("the snapshot's connections: 1 go on, 1 reset in the guest, as the other end is silent")
     gone.socket.close()
 
 
 def test_pair(lab, wire):
-    """Of a protected VM; and of its twin after it took over, which knows the connections, too."""
+    """Of a protected VM; and of its twin after it took over, which knows the connections, also one that was not used since."""
     store = folder(lab)
     vm, twin = pair(lab, ONE)
-    first, second = Count(lab.client), Count(lab.client)
-    first.count(3)
-    second.count(3)
+    first, second, third = Count(lab.client), Count(lab.client), Count(lab.client)
+    for one in (first, second, third):
+        one.count(3)
     stores.take(vm, store)
     second.count(3)
     vm.kill_qemu()
@@ -186,12 +133,14 @@ def test_pair(lab, wire):
     stores.take(twin, other)
     first.count(3)
     twin.kill_qemu()
-    restored = RestoredVm(lab.hosts[2], other)
+    restored = RestoredVm(lab.hosts[2], other, machine=ONE)
     first.expect_reset()
     second.count(3)
-    restored.said("the snapshot's connections: 1 go on, 1 reset")
+    restored.said("the snapshot's connections: 2 go on, 1 reset")
+    third.count(3)
     restored.kill_qemu()
-    again = RestoredVm(lab.hosts[0], store)
+    again = RestoredVm(lab.hosts[0], store, machine=ONE)
     second.expect_reset()
-    again.said("the snapshot's connections: 2 reset")
+    third.expect_reset()
+    again.said("the snapshot's connections: 3 reset")
     Count(lab.client).count(3)

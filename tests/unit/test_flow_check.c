@@ -225,6 +225,22 @@ static void test_silent_peer(void)
     expect(&w, FUT_FLOW_SILENT, 1, 0);
 }
 
+/* A reset that answers nothing, as anybody could send one, says nothing. */
+static void test_made_up(void)
+{
+    World w = world(false);
+
+    w.end[FUT_END_GUEST] = (End){ .manner = SILENT };
+    w.end[FUT_END_PEER] = (End){ .manner = SILENT };
+    go_on(&w, 2 * MS);
+    g_assert_true(send(&w, FUT_END_PEER, 2000, 1000, FUT_TCP_RST | FUT_TCP_ACK, 0));
+    g_assert_true(send(&w, FUT_END_PEER, 2000, 0, FUT_TCP_RST, 0));
+    w.end[FUT_END_GUEST] = (End){ ANSWERS, .sends = 1000, .expects = 2000 };
+    w.end[FUT_END_PEER] = (End){ ANSWERS, .sends = 2000, .expects = 1000 };
+    go_on(&w, UINT64_MAX);
+    expect(&w, FUT_FLOW_KEPT, 0, 0);
+}
+
 static void test_silent_guest(void)
 {
     World w = world(false);
@@ -316,6 +332,7 @@ int main(int argc, char **argv)
     g_test_add_func("/flow-check/one-does-not-know", test_one_does_not_know);
     g_test_add_func("/flow-check/listens", test_listens);
     g_test_add_func("/flow-check/silent-peer", test_silent_peer);
+    g_test_add_func("/flow-check/made-up", test_made_up);
     g_test_add_func("/flow-check/silent-guest", test_silent_guest);
     g_test_add_func("/flow-check/alone", test_alone);
     g_test_add_func("/flow-check/judge", test_judge);

@@ -9,8 +9,8 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 
 class Segment:
-    def __init__(self, source, target, flags):
-        self.source, self.target, self.flags = source, target, flags  # (address, port)
+    def __init__(self, mac, source, target, flags):
+        self.mac, self.source, self.target, self.flags = mac, source, target, flags  # the sender's MAC; (address, port)
 
     def __repr__(self):
         return f"{self.source}->{self.target}:{self.flags:#x}"
@@ -28,7 +28,7 @@ def parsed(frame):
     half, tcp = len(addresses) // 2, at + head
     ports = struct.unpack_from("!HH", frame, tcp)
     ends = [socket.inet_ntop(family, addresses[i * half:(i + 1) * half]) for i in (0, 1)]
-    return Segment((ends[0], ports[0]), (ends[1], ports[1]), frame[tcp + 13] & 0x3f)
+    return Segment(frame[6:12].hex(":"), (ends[0], ports[0]), (ends[1], ports[1]), frame[tcp + 13] & 0x3f)
 
 
 class Segments:
