@@ -5,6 +5,7 @@
 #include "qstate.h"
 
 #include "fut_error.h"
+#include "hw/pci/pci.h"
 
 /* QEMU's stream begins with magic and version; the reader for device state alone wants neither. */
 #define STREAM_HEADER_SIZE 8
@@ -52,6 +53,62 @@ void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret)
 
 /* -- loading -- */
 
+static int allow_dma(Object *object, void *opaque)
+{
+    if (object_dynamic_cast(object, TYPE_PCI_DEVICE)) {
+        memory_region_set_enabled(&PCI_DEVICE(object)->bus_master_enable_region, true);
+    }
+    return 0;
+}
+
+/* Of devices that load nothing of PCI. */
+static int forbid_dma(Object *object, void *opaque)
+{
+    if (object_dynamic_cast(object, TYPE_PCI_DEVICE)) {
+        PCIDevice *device = PCI_DEVICE(object);
+        if (!(pci_get_word(device->config + PCI_COMMAND) & PCI_COMMAND_MASTER)) {
+            memory_region_set_enabled(&device->bus_master_enable_region, false);
+        }
+    }
+    return 0;
+}
+
+static bool machine_has(const char *type)
+{
+    bool several = false;
+
+    return object_resolve_path_type("", type, &several) || several;
+}
+
+/* An IOMMU of the guest's moves what its devices see of memory, and they look at it while they are
+ * loaded. Without PCI nothing moves. */
+static bool may_load_at_once(void)
+{
+    return machine_has("pci-host-bridge") && !machine_has("x86-iommu") &&
+           !machine_has("virtio-iommu-device");
+}
+
+/*
+ * Each register that moves a piece of the address space makes QEMU build its maps anew, on a q35 for
+ * most of the load's time. Here that is done once at the end. Devices that look at guest memory
+ * meanwhile see RAM where it was before, which is where it will be; what is behind PCI must be
+ * let to it first.
+ */
+static int load_at_once(QEMUFile *file)
+{
+    if (!may_load_at_once()) {
+        return qemu_load_device_state(file);
+    }
+    memory_region_transaction_begin();
+    object_child_foreach_recursive(object_get_root(), allow_dma, NULL);
+    memory_region_transaction_commit();
+    memory_region_transaction_begin();
+    int result = qemu_load_device_state(file);
+    object_child_foreach_recursive(object_get_root(), forbid_dma, NULL);
+    memory_region_transaction_commit();
+    return result;
+}
+
 static int load_from(FutQvmm *qvmm, QIOChannelBuffer *buffer)
 {
     FutQdevices *devices = &qvmm->devices;
@@ -60,7 +117,7 @@ static int load_from(FutQvmm *qvmm, QIOChannelBuffer *buffer)
 
     /* Under KVM: what is loaded now is newer than what the kernel has. */
     cpu_synchronize_all_pre_loadvm();
-    int result = qemu_load_device_state(file);
+    int result = load_at_once(file);
     fut_qnet_quieten(qvmm);
     if (devices->state) {
         fut_qstate_forget(devices->state);
