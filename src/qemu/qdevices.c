@@ -5,7 +5,7 @@
 #include "qstate.h"
 
 #include "fut_error.h"
-#include "hw/pci/pci.h"
+#include "hw/virtio/virtio-pci.h" /* PCIDevice has moved between QEMU's headers; this one has it */
 
 /* QEMU's stream begins with magic and version; the reader for device state alone wants neither. */
 #define STREAM_HEADER_SIZE 8
