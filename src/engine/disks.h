@@ -89,7 +89,7 @@ void fut_disks_keep_base(FutEngine *engine, const FutFrame *frame);
 void fut_disks_before_commit(FutEngine *engine, uint64_t epoch);
 void fut_disks_commit(FutEngine *engine, uint64_t epoch);
 void fut_disks_discard(FutEngine *engine);
-/* All is written that was committed when the newest snapshot of the image had its instant. Any thread, no lock. */
+/* All is written, and no write has failed, that was committed when the newest snapshot of the image had its instant. Any thread, no lock. */
 bool fut_disks_at_line(FutEngine *engine);
 /* Before the guest starts here: waits until all that was committed is written. */
 bool fut_disks_settle(FutEngine *engine, GError **error);

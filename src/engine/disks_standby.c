@@ -283,8 +283,8 @@ bool fut_disks_at_line(FutEngine *engine)
     const FutDiskQueue *queue = &engine->disks.queue;
 
     g_mutex_lock(&engine->lock);
-    bool there =
-        queue->taken > queue->line || (queue->taken == queue->line && !engine->disks.writing);
+    bool there = !engine->disks.failed && (queue->taken > queue->line ||
+                                           (queue->taken == queue->line && !engine->disks.writing));
     g_mutex_unlock(&engine->lock);
     return there;
 }

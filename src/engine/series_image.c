@@ -68,10 +68,9 @@ static bool save_stream(FutEngine *engine, const struct iovec *stream, uint64_t 
 }
 
 /* False: there was no room for all of it. To be done again then, from the beginning: other instants may have come. */
-static bool save_streams(FutEngine *engine, const struct iovec *streams, size_t count)
+static bool save_streams(FutEngine *engine, const struct iovec *streams, size_t count,
+                         uint64_t now_ns)
 {
-    uint64_t now_ns = fut_engine_now(engine);
-
     for (size_t i = 0; i < count && g_atomic_int_get(&engine->series.tracking); i++) {
         if (!save_stream(engine, &streams[i], now_ns)) {
             return false;
@@ -114,12 +113,13 @@ static void wait_for_room(FutEngine *engine, uint64_t *last_ns)
 
 void fut_series_image_enter(FutEngine *engine, const struct iovec *streams, size_t count)
 {
-    uint64_t last_ns = fut_engine_now(engine);
+    uint64_t now_ns = fut_engine_now(engine), last_ns = now_ns;
 
     take_image(engine, &last_ns);
-    while (!save_streams(engine, streams, count)) {
+    while (!save_streams(engine, streams, count, now_ns)) {
         fut_series_image_leave(engine);
         wait_for_room(engine, &last_ns);
+        now_ns = fut_engine_now(engine); /* never asked for while the image is ours */
         take_image(engine, &last_ns);
     }
 }
@@ -220,9 +220,10 @@ static void take_instant(FutEngine *engine)
 
     g_mutex_lock(&engine->lock);
     uint64_t line = engine->disks.queue.line = engine->disks.queue.readied;
+    bool whole = engine->standby.head.epoch > 0 && !engine->disks.failed;
     g_mutex_unlock(&engine->lock);
     g_mutex_lock(&series->lock);
-    if (engine->standby.head.epoch == 0) {
+    if (!whole) {
         fut_series_give_up(engine,
                            g_error_new_literal(FUT_ERROR, FUT_ERR_STATE,
                                                "the backup has given its image up: wait until it "
