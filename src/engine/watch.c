@@ -84,6 +84,20 @@ static bool is_read(const FutWatch *watch, const FutGuestLook *look, const char 
            (!symbols || g_strcmp0(symbols, watch->kernel->symbol_file) == 0);
 }
 
+/* Another kernel was started in the place of the one that was read, and vCPUs look as before: its probes are told. */
+static void notice_other(FutWatch *watch, const FutGuestLook *look)
+{
+    if (!is_read(watch, look, NULL) || fut_guest_kernel_runs(watch->kernel)) {
+        return;
+    }
+    for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
+        if (watch->watched[i].probe) {
+            atomic_store(&watch->watched[i].probe->gone, true);
+        }
+    }
+    fut_guest_kernel_free(g_steal_pointer(&watch->kernel));
+}
+
 static bool read_kernel(FutWatch *watch, const char *symbols, GError **error)
 {
     g_autoptr(GError) fault = NULL;
@@ -94,6 +108,7 @@ static bool read_kernel(FutWatch *watch, const char *symbols, GError **error)
         if (!look_at(watch, &look, error)) {
             return false;
         }
+        notice_other(watch, &look);
         if (is_read(watch, &look, symbols)) {
             return true;
         }
@@ -111,7 +126,8 @@ static bool read_kernel(FutWatch *watch, const char *symbols, GError **error)
 /* Is it another kernel than the probe was made for, or another start of the same? */
 static bool is_stale(const FutProbe *probe, const FutGuestLook *look)
 {
-    return look->boot != probe->boot || look->syscall_entry != probe->syscall_entry;
+    return look->boot != probe->boot || look->syscall_entry != probe->syscall_entry ||
+           atomic_load(&probe->gone);
 }
 
 /* -- one probe -- */
@@ -306,6 +322,15 @@ FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched
     return watched->in ? FUT_WATCHED_IN : FUT_WATCHED_DISABLED;
 }
 
+void fut_watch_notice(FutWatch *watch)
+{
+    FutGuestLook look;
+
+    if (watch->kernel && look_at(watch, &look, NULL)) {
+        notice_other(watch, &look);
+    }
+}
+
 unsigned fut_watch_seeing(const FutWatch *watch)
 {
     unsigned count = 0;
@@ -415,6 +440,7 @@ int fut_watch_tend(FutWatch *watch, bool image)
         !look_at(watch, &look, NULL)) {
         return -1;
     }
+    notice_other(watch, &look);
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {
         drop_stale(watch, i, &look);
     }

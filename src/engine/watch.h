@@ -48,6 +48,8 @@ bool fut_watch_enable(FutWatch *watch, const char *name, bool enabled, GError **
 /* Of a number below FUT_PROBES_MAX; NULL: none. */
 const FutWatched *fut_watch_at(const FutWatch *watch, unsigned number);
 FutWatchedState fut_watch_state(const FutWatch *watch, const FutWatched *watched);
+/* Finds out whether another kernel was started in the place of the one that the probes are for (kexec): they are stale then. */
+void fut_watch_notice(FutWatch *watch);
 /* How many there are that see something: neither disabled, nor waiting, nor stale. */
 unsigned fut_watch_seeing(const FutWatch *watch);
 /* NULL: none was read yet. */

@@ -8,8 +8,10 @@ static FutProbe *probe_of(FutWatch *watch, unsigned number, const FutProbeHit *h
 {
     FutProbe *probe = atomic_load(&watch->probes[number]);
 
-    return probe && hit->boot == probe->boot && hit->syscall_entry == probe->syscall_entry ? probe
-                                                                                           : NULL;
+    return probe && hit->boot == probe->boot && hit->syscall_entry == probe->syscall_entry &&
+                   !atomic_load(&probe->gone)
+               ? probe
+               : NULL;
 }
 
 static void look(FutWatch *watch, FutProbe *probe, const FutProbeHit *hit, uint64_t now_ns)

@@ -126,6 +126,7 @@ static json_t *describe(const FutWatch *watch, const FutWatched *watched)
 
 json_t *fut_watch_verb_list(FutWatch *watch)
 {
+    fut_watch_notice(watch);
     const FutGuestKernel *kernel = fut_watch_kernel(watch);
     json_t *result = json_object(), *probes = json_array();
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "byteorder.h"
 #include "fut_error.h"
 #include "symbol_file.h"
 
@@ -97,14 +98,51 @@ static bool is_consistent(const FutGuestKernel *kernel)
     return symbol_place(kernel, "_text", &text) && text == 0;
 }
 
-static void read_banner(FutGuestKernel *kernel)
+/* False: it is not there. */
+static bool read_banner(const FutGuestKernel *kernel, char *ret, size_t size)
 {
     size_t place;
 
-    if (symbol_place(kernel, "linux_banner", &place)) {
-        fut_guest_read_string(&kernel->memory, kernel->text + place, kernel->banner,
-                              sizeof(kernel->banner));
+    return symbol_place(kernel, "linux_banner", &place) &&
+           fut_guest_read_string(&kernel->memory, kernel->text + place, ret, size);
+}
+
+static bool read_clock(const FutGuestKernel *kernel, uint64_t *ret)
+{
+    uint8_t bytes[8];
+
+    if (kernel->clock == 0 ||
+        !fut_guest_read(&kernel->memory, kernel->clock, bytes, sizeof(bytes))) {
+        return false;
     }
+    *ret = fut_get_le64(bytes);
+    return true;
+}
+
+static void find_clock(FutGuestKernel *kernel)
+{
+    FutSymbol symbol;
+
+    if (fut_kallsyms_find(kernel->symbols, "jiffies_64", &symbol)) {
+        kernel->clock = symbol.address;
+        read_clock(kernel, &kernel->clock_seen);
+    }
+}
+
+bool fut_guest_kernel_runs(FutGuestKernel *kernel)
+{
+    char banner[sizeof(kernel->banner)];
+    uint64_t clock = 0;
+
+    if (read_banner(kernel, banner, sizeof(banner)) && strcmp(banner, kernel->banner) != 0) {
+        return false;
+    }
+    bool known = read_clock(kernel, &clock);
+    if (known && clock < kernel->clock_seen) {
+        return false;
+    }
+    kernel->clock_seen = known ? clock : kernel->clock_seen;
+    return true;
 }
 
 /* The kernel's own table, which stays as long as it runs: the one in use may go with its process. */
@@ -177,7 +215,7 @@ static bool read_symbols(FutGuestKernel *kernel, const FutGuestLook *look, const
     if (!kernel->symbols) {
         return false;
     }
-    read_banner(kernel);
+    read_banner(kernel, kernel->banner, sizeof(kernel->banner));
     if (symbol_file && !is_linux_banner(kernel)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
                     "symbols %s: they are of another kernel than the guest runs", symbol_file);
@@ -215,6 +253,7 @@ FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, const char *symb
     use_own_table(kernel);
     read_types(kernel, image);
     find_current(kernel);
+    find_clock(kernel);
     return g_steal_pointer(&kernel);
 }
 

@@ -26,6 +26,8 @@ typedef struct {
     FutKallsyms *symbols;
     FutGuestTypes *types;  /* NULL: the kernel has none */
     uint64_t current_task; /* within the per-CPU area; 0: unknown */
+    uint64_t clock;        /* address of its jiffies_64; 0: unknown */
+    uint64_t clock_seen;   /* what that was last: it never goes back while the kernel runs */
     char banner[160];      /* "Linux version ..." */
     char *symbol_file;     /* owned; where the symbols are from; NULL: from its memory */
 } FutGuestKernel;
@@ -37,6 +39,11 @@ typedef struct {
  */
 FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, const char *symbol_file,
                                       GError **error);
+/*
+ * Is it still the one that runs, as far as its memory tells? One that was started in its place (kexec), perhaps the same one at the same
+ * address, says another banner, or its clock has begun anew. What cannot be read tells nothing.
+ */
+bool fut_guest_kernel_runs(FutGuestKernel *kernel);
 void fut_guest_kernel_free(FutGuestKernel *kernel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutGuestKernel, fut_guest_kernel_free)
 

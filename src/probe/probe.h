@@ -99,6 +99,7 @@ typedef struct {
     char *labels[FUT_PROBE_FIELDS_MAX]; /* owned */
     unsigned field_count;
 
+    atomic_bool gone;             /* the kernel is, though nothing that a vCPU shows tells */
     atomic_uint_fast64_t hits;    /* all */
     atomic_uint_fast64_t records; /* that passed the filter and were recorded */
     atomic_uint_fast64_t skipped; /* not looked at or not recorded: there were too many */

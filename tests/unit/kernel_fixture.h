@@ -48,6 +48,8 @@ static inline char *symbol(unsigned number)
         return g_strdup("Dlinux_banner");
     case 7:
         return g_strdup("t__send_signal_locked");
+    case 8:
+        return g_strdup("Djiffies_64");
     default:
         return g_strdup_printf("tfunction_%u", number);
     }

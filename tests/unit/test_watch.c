@@ -224,6 +224,50 @@ static void test_wait(void)
     vm_done(&vm);
 }
 
+static void set_clock(Vm *vm, uint64_t value)
+{
+    fut_put_le64(vm->guest.fixture.ram + PHYSICAL + 8 * 16, value);
+}
+
+/* A kernel started by kexec at the same address: vCPUs look as before, its clock or its banner do not. */
+static void test_kexec(void)
+{
+    Vm vm;
+
+    vm_init(&vm);
+    set_clock(&vm, 1000);
+    const FutWatched *kept = added(&vm, "kept", "kprobe:__send_signal_locked { sig }", false);
+    const FutWatched *waits = added(&vm, "waits", "kprobe:function_99", true);
+    set_clock(&vm, 2000);
+    fut_watch_notice(vm.watch);
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 2);
+    g_assert_cmpuint(hit(&vm), ==, 1);
+
+    set_clock(&vm, 1999);
+    fut_watch_notice(vm.watch);
+    g_assert_cmpint(fut_watch_state(vm.watch, kept), ==, FUT_WATCHED_STALE);
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 0);
+    g_assert_cmpuint(hit(&vm), ==, 1);
+    fut_watch_tend(vm.watch, true);
+    g_assert_cmpint(fut_watch_state(vm.watch, waits), ==, FUT_WATCHED_IN);
+    g_assert_cmpint(fut_watch_state(vm.watch, kept), ==, FUT_WATCHED_STALE);
+
+    /* By itself, as one waits. */
+    memcpy(vm.guest.fixture.ram + PHYSICAL + 6 * 16, "Linux version 7", 16);
+    fut_watch_tend(vm.watch, true);
+    g_assert_cmpuint(vm.removed, ==, 2);
+    g_assert_cmpint(fut_watch_state(vm.watch, waits), ==, FUT_WATCHED_IN);
+    g_assert_cmpstr(fut_watch_kernel(vm.watch)->banner, ==, "Linux version 7");
+
+    g_assert_true(fut_watch_remove(vm.watch, "kept", NULL));
+    added(&vm, "kept", "kprobe:__send_signal_locked { sig }", false);
+    g_assert_cmpuint(fut_watch_seeing(vm.watch), ==, 2);
+    g_assert_cmpuint(hit(&vm), ==, 2);
+    g_assert_true(fut_watch_remove(vm.watch, "kept", NULL));
+    g_assert_true(fut_watch_remove(vm.watch, "waits", NULL));
+    vm_done(&vm);
+}
+
 /* A guest whose kernel cannot be read is not read each time somebody says something; one that sees nothing is not waited for by monitors. */
 static void test_unreadable(void)
 {
@@ -309,6 +353,7 @@ int main(int argc, char **argv)
     g_test_add_func("/watch/life", test_life);
     g_test_add_func("/watch/nothing-half-in", test_nothing_half_in);
     g_test_add_func("/watch/wait", test_wait);
+    g_test_add_func("/watch/kexec", test_kexec);
     g_test_add_func("/watch/unreadable", test_unreadable);
     g_test_add_func("/watch/twin", test_twin);
     return g_test_run();
