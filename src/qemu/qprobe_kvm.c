@@ -31,6 +31,8 @@
 #define LOOK_WAIT_MS 500
 /* Before it knows anything. */
 #define FIRST_LOOK_WAIT_MS 10000
+/* What was seen so shortly before is seen again: one order may look many times. */
+#define LOOK_FRESH_MS 20
 
 typedef struct {
     MemoryRegion overlay; /* that part of `copies`; made once */
@@ -63,6 +65,7 @@ static struct {
         GCond answered;
         FutGuestLook value;
         uint64_t asked, given; /* how often */
+        gint64 given_us;       /* when last */
     } look;
 } kvm;
 
@@ -519,12 +522,26 @@ static void answer(CPUState *cpu, run_on_cpu_data data)
     g_mutex_lock(&kvm.look.lock);
     kvm.look.value = look;
     kvm.look.given = kvm.look.asked;
+    kvm.look.given_us = g_get_monotonic_time();
     g_cond_broadcast(&kvm.look.answered);
     g_mutex_unlock(&kvm.look.lock);
 }
 
+static bool look_again(FutGuestLook *ret)
+{
+    g_mutex_lock(&kvm.look.lock);
+    bool fresh = kvm.look.given > 0 && g_get_monotonic_time() - kvm.look.given_us <
+                                           LOOK_FRESH_MS * G_TIME_SPAN_MILLISECOND;
+    *ret = fresh ? kvm.look.value : *ret;
+    g_mutex_unlock(&kvm.look.lock);
+    return fresh;
+}
+
 bool fut_qprobe_kvm_look(FutGuestLook *ret, GError **error)
 {
+    if (look_again(ret)) {
+        return true;
+    }
     g_mutex_lock(&kvm.look.lock);
     gint64 wait_ms = kvm.look.given > 0 ? LOOK_WAIT_MS : FIRST_LOOK_WAIT_MS;
     gint64 end = g_get_monotonic_time() + wait_ms * G_TIME_SPAN_MILLISECOND;

@@ -10,7 +10,7 @@ from lab.process import wait_for
 from lab.qmp import Qmp
 from lab.vm import pair, primary
 from test_restore_vm import RestoredVm
-from test_probes import GETPPID, Watch, crash, listed, states
+from test_probes import GETPPID, Watch, crash, listed
 
 TRACE = "cd /sys/kernel/tracing && echo '*sys_{}' > set_ftrace_filter && echo function > current_tracer"
 FIELDS = {"signal": 11, "code": 1, "address": "0x1230", "comm": "webserver", "sender_comm": "webserver"}
@@ -18,6 +18,19 @@ FIELDS = {"signal": 11, "code": 1, "address": "0x1230", "comm": "webserver", "se
 
 def guest(vcpus=1, **more):
     return Machine(memory_mb=128, vcpus=vcpus, accel="kvm", cpu="host", **more)
+
+
+def ask(vm, verb, **args):
+    """As vm.call(), where all is slow."""
+    control = vm.control(60)
+    try:
+        return control.call(verb, **args)
+    finally:
+        control.close()
+
+
+def states(vm):
+    return {probe["name"]: probe["state"] for probe in ask(vm, "probe-list")["probes"]}
 
 
 def do(lab, command):
@@ -42,7 +55,7 @@ def shipped():
 
 def refused(vm, probe):
     with pytest.raises(ControlError) as refusal:
-        vm.call("probe-add", probe=probe, name="refused")
+        ask(vm, "probe-add", probe=probe, name="refused")
     return str(refusal.value)
 
 
@@ -50,7 +63,7 @@ def test_seen(lab):
     """All shipped probes find their places; SIGSEGV is seen; what cannot be probed is refused; nothing of a probe is in a snapshot."""
     vm = primary(lab.hosts[0], guest())
     for name, text in shipped():
-        vm.call("probe-add", name=name, probe=text)
+        ask(vm, "probe-add", name=name, probe=text)
     assert set(states(vm)) == {name for name, _ in shipped()} and set(states(vm).values()) == {"in"}
     watch = Watch(vm)
     pid, signal = crash(lab, "SEGV webserver 0x1230")
@@ -60,7 +73,7 @@ def test_seen(lab):
     assert found["died"]["fields"]["pid"] == pid, found
     assert "TCG only" in refused(vm, "kretprobe:__x64_sys_getppid")
     assert "cannot be replaced" in refused(vm, "kprobe:do_syscall_64")
-    vm.call("probe-add", name="parent", probe=GETPPID)
+    ask(vm, "probe-add", name="parent", probe=GETPPID)
 
     store = f"{vm.host.folder}/store"
     snapshots.take(vm, store)
@@ -68,45 +81,45 @@ def test_seen(lab):
     vm.kill_qemu()
     restored = RestoredVm(vm.host, store, machine=vm.machine)
     restored.wait_running(60)
-    assert restored.call("probe-list")["probes"] == []
+    assert ask(restored, "probe-list")["probes"] == []
     crash(lab, "GETPPID 1000")
-    restored.call("probe-add", name="parent", probe=GETPPID)
+    ask(restored, "probe-add", name="parent", probe=GETPPID)
     count(lab, restored, "parent", 1000)
 
 
 def test_exact(lab):
     """Each call is one hit of each probe there, also while the guest's own tracer writes its code beside, and where it has put a call of its own."""
     vm = primary(lab.hosts[0], guest())
-    vm.call("probe-add", name="parent", probe=GETPPID)
-    vm.call("probe-add", name="never", probe=GETPPID, filter='comm == "nobody"')
+    ask(vm, "probe-add", name="parent", probe=GETPPID)
+    ask(vm, "probe-add", name="never", probe=GETPPID, filter='comm == "nobody"')
     count(lab, vm, "parent", 1000)
     assert listed(vm, "never")["hits"] == 1000 and listed(vm, "never")["records"] == 0
-    vm.call("probe-add", name="beside", probe="kprobe:__x64_sys_gettid", disabled=True)
+    ask(vm, "probe-add", name="beside", probe="kprobe:__x64_sys_gettid", disabled=True)
     assert listed(vm, "beside")["address"][:-3] == listed(vm, "parent")["address"][:-3]
     do(lab, "mount -t tracefs trace /sys/kernel/tracing")
     do(lab, TRACE.format("gettid"))
     count(lab, vm, "parent", 100)
     do(lab, "echo nop > /sys/kernel/tracing/current_tracer")
     count(lab, vm, "parent", 100)
-    vm.call("probe-disable", name="parent")
-    vm.call("probe-disable", name="never")
+    ask(vm, "probe-disable", name="parent")
+    ask(vm, "probe-disable", name="never")
     before = listed(vm, "parent")["hits"]
     do(lab, TRACE.format("getppid"))
     crash(lab, "GETPPID 100")
     assert listed(vm, "parent")["hits"] == before
-    vm.call("probe-enable", name="parent")
+    ask(vm, "probe-enable", name="parent")
     count(lab, vm, "parent", 100)
     do(lab, 'test "$(grep -c getppid /sys/kernel/tracing/trace)" -ge 200')
 
 
 def test_protected(lab):
     """A pair of two vCPUs with probes in: the backup's memory is exact; the host dies, and the twin has the probes, which see."""
-    options = ("--verify", "5", "--timeout-ms", "5000")
+    options = ("--verify", "5", "--timeout-ms", "60000")
     active, backup = pair(lab, guest(2), options, options)
     counter = load.Counter(lab.client)
-    active.call("probe-add", name="segv", probe=dict(shipped())["segv"])
-    active.call("probe-add", name="parent", probe=GETPPID)
-    active.call("probe-add", name="asleep", probe=GETPPID, disabled=True)
+    ask(active, "probe-add", name="segv", probe=dict(shipped())["segv"])
+    ask(active, "probe-add", name="parent", probe=GETPPID)
+    ask(active, "probe-add", name="asleep", probe=GETPPID, disabled=True)
     count(lab, active, "parent", 1000)
     wanted = {"segv": "in", "parent": "in", "asleep": "disabled"}
     wait_for("the twin has the probes", lambda: states(backup) == wanted, 60)
@@ -124,7 +137,7 @@ def test_protected(lab):
     count(lab, backup, "parent", 1000)
     assert listed(backup, "asleep")["hits"] == 0
     for name in wanted:
-        backup.call("probe-remove", name=name)
+        ask(backup, "probe-remove", name=name)
     crash(lab, "GETPPID 100")
     load.check(counter.finish())
 
@@ -135,7 +148,7 @@ def test_from_the_start(lab):
     vm = primary(lab.hosts[0], guest(extra=("-S", "-qmp", f"unix:{path},server=on,wait=off", "-action", "reboot=reset")), wait=False)
     wait_for("the VM is there", vm.try_status)
     assert "no Linux kernel is up" in refused(vm, GETPPID)
-    vm.call("probe-add", name="programs", probe="kprobe:load_elf_binary", wait=True)
+    ask(vm, "probe-add", name="programs", probe="kprobe:load_elf_binary", wait=True)
     qmp = Qmp(path)
     qmp.command("cont")
     vm.wait_ready(240)
