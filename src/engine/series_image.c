@@ -113,7 +113,8 @@ static void wait_for_room(FutEngine *engine, uint64_t *last_ns)
 
 void fut_series_image_enter(FutEngine *engine, const struct iovec *streams, size_t count)
 {
-    uint64_t now_ns = fut_engine_now(engine), last_ns = now_ns;
+    uint64_t now_ns = g_atomic_int_get(&engine->series.tracking) ? fut_engine_now(engine) : 0;
+    uint64_t last_ns = now_ns;
 
     take_image(engine, &last_ns);
     while (!save_streams(engine, streams, count, now_ns)) {

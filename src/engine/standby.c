@@ -271,7 +271,9 @@ static void apply_streams(FutEngine *engine, const GArray *streams)
     for (guint i = 0; i < streams->len; i++) {
         const struct iovec *stream = &g_array_index(streams, struct iovec, i);
         fut_delta_apply(stream->iov_base, stream->iov_len, &engine->standby.memory, NULL);
-        fut_standby_sign_of_life(engine, &last_ns);
+        if (i + 1 < streams->len) {
+            fut_standby_sign_of_life(engine, &last_ns);
+        }
     }
 }
 
