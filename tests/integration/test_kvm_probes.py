@@ -112,9 +112,10 @@ def test_exact(lab):
     do(lab, 'test "$(grep -c getppid /sys/kernel/tracing/trace)" -ge 200')
 
 
+@pytest.mark.long
 def test_protected(lab):
     """A pair of two vCPUs with probes in: the backup's memory is exact; the host dies, and the twin has the probes, which see."""
-    options = ("--verify", "5", "--timeout-ms", "60000")
+    options = ("--verify", "1", "--timeout-ms", "60000")
     active, backup = pair(lab, guest(2), options, options)
     counter = load.Counter(lab.client)
     ask(active, "probe-add", name="segv", probe=dict(shipped())["segv"])
@@ -123,14 +124,14 @@ def test_protected(lab):
     count(lab, active, "parent", 1000)
     wanted = {"segv": "in", "parent": "in", "asleep": "disabled"}
     wait_for("the twin has the probes", lambda: states(backup) == wanted, 60)
-    counter.wait_counts(20)
+    counter.wait_counts(3)
     status = backup.status()
     assert status["verified"] > 0 and status["verify_failed"] == 0, status
     watch = Watch(backup)
     active.kill_qemu()
     status = backup.wait_running()
     assert status["memory_hash"] == status["committed_hash"] != "0" * 16, status
-    counter.wait_counts(20)
+    counter.wait_counts(3)
     assert states(backup) == wanted
     crash(lab, "SEGV webserver 0")
     assert watch.next()["fields"]["comm"] == "webserver"
