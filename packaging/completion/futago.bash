@@ -45,7 +45,7 @@ _futago_options() {
     health) echo "--json --clear --clear-probe --help" ;;
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
     snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
-    probe) echo "--name --filter --severity --on --symbols --wait --disabled --json --help" ;;
+    probe) echo "--name --filter --severity --on --symbols --wait --disabled --vm --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     restore) echo "--name --vm --lazy --keep-connections --identity --identity-hook --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;
     relocate) echo "--to --parallel --protect-to --hold --no-wait --follow --json --help" ;;

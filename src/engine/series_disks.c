@@ -313,7 +313,7 @@ static bool read_run(FutEngine *engine, uint64_t count, GError **error)
     uint64_t offset = fut_key_page(series->disk_cursor) << engine->config.series_chunk_shift;
     uint64_t length =
         MIN(count << engine->config.series_chunk_shift, disk_length(engine, disk) - offset);
-    g_autofree uint8_t *buffer = g_malloc(MAX(RUN_BYTES, chunk_bytes(engine)));
+    g_autofree uint8_t *buffer = g_malloc(MIN(length, MAX(RUN_BYTES, chunk_bytes(engine))));
     bool zero = false;
 
     if (!engine->vmm->ops->disk_read(engine->vmm, disk, offset, &length, buffer, &zero, error)) {

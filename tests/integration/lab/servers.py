@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Users of the Debian guest's Redis and nginx. Each has one connection for its whole life and remembers what it was told."""
+import contextlib
 import random
 import socket
 import threading
@@ -91,12 +92,32 @@ class Writer(User):
         assert redis(self.lines, self.socket, "SET", key, value) == "OK"
         self.kept[key] = value
 
+    def known(self):
+        """What was acknowledged so far: the counter, how many keys (the oldest of `kept`)."""
+        return self.counter, len(self.kept)
 
-def check_kept(client, writers):
-    """Redis holds all that was acknowledged to the writers, which have stopped, and counted nothing twice."""
+
+@contextlib.contextmanager
+def connected(client):
+    """A new connection to Redis: its lines, its socket."""
     with client.ns.inside():
         sock = socket.create_connection((GUEST_IP, REDIS), timeout=20)
     with sock, sock.makefile("rb") as lines:
+        yield lines, sock
+
+
+def check_kept_since(client, writers, known):
+    """Redis is as it was at some time after the writers knew so much; they have stopped."""
+    with connected(client) as (lines, sock):
+        for writer, (counter, keys) in zip(writers, known):
+            assert counter <= int(redis(lines, sock, "GET", f"counter{writer.number}")) <= writer.counter, writer.name()
+            for number, (key, value) in enumerate(writer.kept.items()):
+                assert redis(lines, sock, "GET", key) in ([value] if number < keys else [value, None]), f"{key} of {keys}"
+
+
+def check_kept(client, writers):
+    """Redis holds all that was acknowledged to the writers, which have stopped, and counted nothing twice."""
+    with connected(client) as (lines, sock):
         for writer in writers:
             assert redis(lines, sock, "GET", f"counter{writer.number}") == str(writer.counter), writer.name()
             for key, value in writer.kept.items():
