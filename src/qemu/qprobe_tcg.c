@@ -38,7 +38,8 @@ static struct {
     FutQvmm *qvmm;
     FutQprobe probes[FUT_PROBES_MAX];
     unsigned count;     /* control thread */
-    FutQprobe *changed; /* for the stopped call */
+    FutQprobe *changed; /* for the stopped call: what has come or gone */
+    bool deaf;          /* likewise: no probe is left, QEMU need not ask any more */
 } traced;
 
 void fut_qprobe_tcg_init(FutQvmm *qvmm, qemu_plugin_id_t id)
@@ -179,6 +180,10 @@ static void forget_code(FutQvmm *qvmm)
             qatomic_set(&probe->returns[i].address, 0);
         }
     }
+    if (traced.deaf) {
+        /* QEMU frees what a vCPU that translates just now would go through. */
+        qemu_plugin_register_vcpu_tb_trans_cb(traced.id, NULL);
+    }
 }
 
 static void do_nothing(CPUState *cpu, run_on_cpu_data data)
@@ -186,12 +191,12 @@ static void do_nothing(CPUState *cpu, run_on_cpu_data data)
 }
 
 /* vCPUs take note of it one by one, as work of theirs: when ours is done, so is that. */
-static void ask_about_blocks(bool wanted)
+static void ask_about_blocks(void)
 {
     CPUState *cpu;
     bool taken = fut_qvmm_lock();
 
-    qemu_plugin_register_vcpu_tb_trans_cb(traced.id, wanted ? translated : NULL);
+    qemu_plugin_register_vcpu_tb_trans_cb(traced.id, translated);
     CPU_FOREACH (cpu) {
         run_on_cpu(cpu, do_nothing, RUN_ON_CPU_NULL);
     }
@@ -202,6 +207,7 @@ static bool change(FutQvmm *qvmm, FutQprobe *probe, uint64_t address)
 {
     qatomic_set(&probe->entry.address, address);
     traced.changed = probe;
+    traced.deaf = address == 0 && traced.count == 1;
     return fut_qstop_call(qvmm, forget_code);
 }
 
@@ -210,7 +216,7 @@ bool fut_qprobe_tcg_insert(FutQvmm *qvmm, unsigned number, const FutProbe *from,
     FutQprobe *probe = &traced.probes[number];
 
     if (traced.count == 0) {
-        ask_about_blocks(true);
+        ask_about_blocks();
     }
     probe->entry.physical = from->physical;
     qatomic_set(&probe->has_returns, from->calls != NULL);
@@ -228,8 +234,6 @@ bool fut_qprobe_tcg_remove(FutQvmm *qvmm, unsigned number)
     if (!change(qvmm, &traced.probes[number], 0)) {
         return false;
     }
-    if (--traced.count == 0) {
-        ask_about_blocks(false);
-    }
+    traced.count--;
     return true;
 }
