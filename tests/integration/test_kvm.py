@@ -41,7 +41,7 @@ def judge_trackers(active, variant):
     _, _, asked, at_work, _ = VARIANTS[variant]
     status, said = active.status(), active.process.output()
     assert status["tracker"] in at_work and status["tracker_mismatches"] == 0, status
-    assert status["state"] == "protected" and status["pages_per_checkpoint"] > 40, status
+    assert status["state"] == "protected" and status["pages_per_checkpoint"] > 10, status
     assert "FUT-201" not in said and status["state_sections_stock"] <= 1, said
     assert ("FUT-203" in said) == (asked == "queue" and at_work == ("words",)), said
     assert ("FUT-205" in said) == (status["tracker"] == "all"), said
