@@ -29,13 +29,15 @@ static bool read_physical(void *opaque, uint64_t physical, void *ret, size_t len
     RCU_READ_LOCK_GUARD();
     MemoryRegion *region = address_space_translate(&address_space_memory, physical, &within,
                                                    &available, false, MEMTXATTRS_UNSPECIFIED);
+    if (available < length) {
+        return false;
+    }
     const void *below = fut_qprobe_kvm_below(region, within);
     if (below) {
         memcpy(ret, below, length);
         return true;
     }
-    if (!memory_region_is_ram(region) || memory_region_is_ram_device(region) ||
-        available < length) {
+    if (!memory_region_is_ram(region) || memory_region_is_ram_device(region)) {
         return false;
     }
     memcpy(ret, (uint8_t *)memory_region_get_ram_ptr(region) + within, length);
