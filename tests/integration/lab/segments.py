@@ -2,9 +2,9 @@
 """TCP segments that pass an interface."""
 import socket
 import struct
-import threading
 
-ETH_P_ALL = 3
+from .sniffer import Listener
+
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 
@@ -31,34 +31,19 @@ def parsed(frame):
     return Segment(frame[6:12].hex(":"), (ends[0], ports[0]), (ends[1], ports[1]), frame[tcp + 13] & 0x3f)
 
 
-class Segments:
+class Segments(Listener):
     """All that pass while it is there, in order."""
 
     def __init__(self, ns, interface):
         self.all = []
-        with ns.inside():
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-            self.socket.bind((interface, 0))
-        self.socket.settimeout(0.05)
-        self.ending = False
-        self.thread = threading.Thread(target=self._work, daemon=True)
-        self.thread.start()
+        super().__init__(ns, interface)
 
-    def _work(self):
-        while not self.ending:
-            try:
-                segment = parsed(self.socket.recv(1 << 17))
-            except OSError:  # nothing came
-                continue
-            if segment:
-                self.all.append(segment)
+    def take(self, frame, where):
+        segment = parsed(frame)
+        if segment:
+            self.all.append(segment)
 
     def between(self, client, guest):
         """Those of one connection, as (from the guest, flags)."""
         return [(one.source == guest, one.flags) for one in list(self.all)
                 if {one.source, one.target} == {client, guest}]
-
-    def kill(self):
-        self.ending = True
-        self.thread.join()
-        self.socket.close()
