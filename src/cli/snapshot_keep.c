@@ -109,6 +109,16 @@ static bool parse_policy(const FutSnapshotOptions *options, FutPrunePolicy *ret,
            parse_bytes("min-free", options->min_free, &ret->min_free, error);
 }
 
+static json_t *prune_damages_json(const FutPruneReport *report)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; i < report->damages->len; i++) {
+        json_array_append_new(list, json_string(report->damages->pdata[i]));
+    }
+    return list;
+}
+
 static void print_prune(const FutPruneReport *report, const FutSnapshotOptions *options)
 {
     g_autofree char *before = fut_snapshot_size(report->bytes_before);
@@ -120,12 +130,13 @@ static void print_prune(const FutPruneReport *report, const FutSnapshotOptions *
                                        (json_int_t)g_array_index(report->removed, uint64_t, i)));
     }
     if (options->json) {
-        fut_snapshot_print_json(json_pack("{s:o, s:I, s:I, s:i, s:i, s:b, s:b}", "removed", ids,
-                                          "bytes_before", (json_int_t)report->bytes_before,
+        fut_snapshot_print_json(json_pack("{s:o, s:I, s:I, s:i, s:i, s:b, s:b, s:o}", "removed",
+                                          ids, "bytes_before", (json_int_t)report->bytes_before,
                                           "bytes_after", (json_int_t)report->bytes_after,
                                           "files_before", (int)report->files_before, "files_after",
                                           (int)report->files_after, "readers", report->readers,
-                                          "short_of_room", report->short_of_room));
+                                          "short_of_room", report->short_of_room, "damages",
+                                          prune_damages_json(report)));
         return;
     }
     json_decref(ids);
@@ -140,6 +151,22 @@ static void print_prune(const FutPruneReport *report, const FutSnapshotOptions *
         printf("\n%s in %u files, was %s in %u\n", after, report->files_after, before,
                report->files_before);
     }
+}
+
+/* True: there are none. */
+static bool tell_damages(const FutPruneReport *report, const char *store, GError **error)
+{
+    for (guint i = 0; i < report->damages->len; i++) {
+        fprintf(stderr, "futago: %s\n", (const char *)report->damages->pdata[i]);
+    }
+    if (report->damages->len > 0) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_IO,
+                    "%s is damaged, and what that may have to do with was left as it is: mend it "
+                    "from a copy, or delete the snapshots that futago snapshot verify names, then "
+                    "prune again",
+                    store);
+    }
+    return report->damages->len == 0;
 }
 
 bool fut_snapshot_prune(int argc, char **argv, const FutSnapshotOptions *options, GError **error)
@@ -164,12 +191,12 @@ bool fut_snapshot_prune(int argc, char **argv, const FutSnapshotOptions *options
                 "files until the next prune\n");
     }
     if (report.short_of_room) {
-        fprintf(stderr,
-                "futago: the bound is exceeded by the newest snapshots, which stay: raise it, or "
-                "delete them\n");
+        fprintf(stderr, "futago: the bound is exceeded by what has to stay: raise it, or delete "
+                        "snapshots\n");
     }
+    good = tell_damages(&report, argv[0], error);
     fut_prune_report_done(&report);
-    return true;
+    return good;
 }
 
 /* -- export -- */

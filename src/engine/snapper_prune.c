@@ -20,6 +20,18 @@ static FutPrunePolicy policy_of(const FutSnapper *snapper, const FutSnapOrder *o
     return policy;
 }
 
+/* Each fault once. */
+static void tell_fault(FutSnapper *snapper, const FutSnapOrder *order, const char *what,
+                       const char *fault)
+{
+    if (g_strcmp0(snapper->prune_error, fault) != 0) {
+        g_free(snapper->prune_error);
+        snapper->prune_error = g_strdup(fault);
+        g_autofree char *text = g_strdup_printf("%s %s: %s", order->store, what, fault);
+        fut_service_report(snapper->service, "FUT-245", text);
+    }
+}
+
 static void tell_removed(FutSnapper *snapper, const FutSnapOrder *order,
                          const FutPruneReport *report)
 {
@@ -28,25 +40,18 @@ static void tell_removed(FutSnapper *snapper, const FutSnapOrder *order,
     snapper->removed += report->removed->len;
     snapper->short_of_room = report->short_of_room;
     g_mutex_unlock(&snapper->lock);
-    g_clear_pointer(&snapper->prune_error, g_free);
+    if (report->damages->len > 0) {
+        tell_fault(snapper, order, "is pruned as far as damage lets be known what is needed",
+                   report->damages->pdata[0]);
+    } else {
+        g_clear_pointer(&snapper->prune_error, g_free);
+    }
     if (news) {
         g_autofree char *text = g_strdup_printf(
             "%s exceeds its bounds by what the schedule may not remove (%.0f MB): raise --max-bytes, "
             "make room, or delete snapshots; none are taken while less than %.0f MB are free",
             order->store, (double)report->bytes_after / 1e6, (double)order->min_free / 1e6);
         fut_service_report(snapper->service, "FUT-244", text);
-    }
-}
-
-/* Each fault once. */
-static void tell_failed(FutSnapper *snapper, const FutSnapOrder *order, const GError *error)
-{
-    if (g_strcmp0(snapper->prune_error, error->message) != 0) {
-        g_free(snapper->prune_error);
-        snapper->prune_error = g_strdup(error->message);
-        g_autofree char *text =
-            g_strdup_printf("%s is not kept within its bounds: %s", order->store, error->message);
-        fut_service_report(snapper->service, "FUT-245", text);
     }
 }
 
@@ -64,7 +69,7 @@ void fut_snapper_prune(FutSnapper *snapper, const FutSnapOrder *order)
         tell_removed(snapper, order, &report);
         fut_prune_report_done(&report);
     } else {
-        tell_failed(snapper, order, error);
+        tell_fault(snapper, order, "is not kept within its bounds", error->message);
     }
     uint64_t end_ns = fut_now_ns();
     snapper->prune_due_ns = end_ns + (end_ns - begin_ns) * PRUNE_SHARE;

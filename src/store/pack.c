@@ -307,3 +307,22 @@ bool fut_pack_read_hashes(const FutPack *pack, uint64_t first, size_t count, uin
     int code = pack->fs->ops->read(pack->fs, pack->file, hashes, count * FUT_HASH_SIZE, at);
     return code == 0 || fut_store_fs_fail(pack->fs, "read", pack->name, code, error);
 }
+
+#define CHECKED_AT_ONCE 1024
+
+bool fut_pack_check_hashes(const FutPack *pack, GError **error)
+{
+    g_autofree uint8_t *hashes = g_malloc(CHECKED_AT_ONCE * FUT_HASH_SIZE);
+    XXH3_state_t *state = XXH3_createState();
+    bool good = true;
+
+    XXH3_64bits_reset(state);
+    for (uint64_t at = 0; at < pack->hash_count && good; at += CHECKED_AT_ONCE) {
+        size_t count = MIN(CHECKED_AT_ONCE, pack->hash_count - at);
+        good = fut_pack_read_hashes(pack, at, count, hashes, error);
+        XXH3_64bits_update(state, hashes, count * FUT_HASH_SIZE);
+    }
+    uint64_t is = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return good && (is == pack->hashes_check || fail(pack, "its hashes do not hold", error));
+}

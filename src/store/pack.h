@@ -67,6 +67,8 @@ bool fut_pack_read_frame(const FutPack *pack, size_t entry, ZSTD_DCtx *unpacker,
                          uint8_t records[FUT_GROUP_BYTES], GError **error);
 /* Does its checksum hold? Reads it, the first time. */
 bool fut_pack_frame_holds(FutPack *pack, size_t entry);
+/* Do its hashes hold, all of them? Reads them. FUT_ERR_IO. */
+bool fut_pack_check_hashes(const FutPack *pack, GError **error);
 /* `count` hashes from number `first` on. */
 bool fut_pack_read_hashes(const FutPack *pack, uint64_t first, size_t count, uint8_t *hashes,
                           GError **error);

@@ -40,6 +40,14 @@ static unsigned tier_of(uint64_t bytes)
     return tier;
 }
 
+/* The joined file would stand for all numbers between, too. */
+static bool is_neighbour(const FutMarks *marks, guint pack)
+{
+    uint32_t from = nth(marks, pack - 1)->last, to = nth(marks, pack)->first;
+
+    return to - from <= 1 || !fut_marks_absent(marks, from + 1, to - 1);
+}
+
 /* The longest run from `from` on whose files are of that size or smaller, and fit into one. */
 static guint run_length(const FutMarks *marks, guint from, unsigned tier)
 {
@@ -47,11 +55,12 @@ static guint run_length(const FutMarks *marks, guint from, unsigned tier)
     size_t frames = 0, more;
     guint count = 0;
 
-    for (guint i = from; i < marks->set->packs->len; i++, count++) {
+    for (guint i = from; i < marks->set->packs->len && !marks->spoilt[i]; i++, count++) {
         uint64_t live = fut_join_live_bytes(marks, i, &more);
         bytes += live;
         frames += more;
-        if (tier_of(live) > tier || bytes > JOIN_BYTES_MAX || frames > FUT_PACK_FRAMES_MAX) {
+        if (tier_of(live) > tier || bytes > JOIN_BYTES_MAX || frames > FUT_PACK_FRAMES_MAX ||
+            (i > from && !is_neighbour(marks, i))) {
             break;
         }
     }
@@ -76,7 +85,7 @@ FutJoin fut_join_choose(const FutMarks *marks, guint from, bool tight)
                 return (FutJoin){ i, count };
             }
         }
-        if (is_sparse(marks, i, tight)) {
+        if (!marks->spoilt[i] && is_sparse(marks, i, tight)) {
             return (FutJoin){ i, 1 };
         }
     }
@@ -89,6 +98,7 @@ typedef struct {
     const FutMarks *marks;
     FutPackWriter *writer;
     ZSTD_DCtx *unpacker;
+    bool unread; /* it is a file to be joined that failed, not the new one */
     uint8_t stored[F_SIZE + FUT_GROUP_BYTES];
     uint8_t records[FUT_GROUP_BYTES];
     uint8_t hashes[FUT_GROUP_RECORDS * FUT_HASH_SIZE];
@@ -111,6 +121,18 @@ static void leave_out(Joining *j, uint16_t mask, uint16_t live)
     }
 }
 
+static bool read_frame(Joining *j, const FutPack *pack, size_t at, uint16_t live, GError **error)
+{
+    const FutPackEntry *entry = &pack->entries[at];
+
+    j->unread =
+        !fut_pack_read_hashes(pack, entry->first_hash, fut_mask_count(entry->mask), j->hashes,
+                              error) ||
+        !(live == entry->mask ? fut_pack_read_stored(pack, at, j->stored, error)
+                              : fut_pack_read_frame(pack, at, j->unpacker, j->records, error));
+    return !j->unread;
+}
+
 static bool join_frame(Joining *j, const FutPack *pack, size_t at, uint16_t live, GError **error)
 {
     const FutPackEntry *entry = &pack->entries[at];
@@ -118,30 +140,38 @@ static bool join_frame(Joining *j, const FutPack *pack, size_t at, uint16_t live
     if (live == 0) {
         return true;
     }
-    if (!fut_pack_read_hashes(pack, entry->first_hash, fut_mask_count(entry->mask), j->hashes,
-                              error)) {
+    if (!read_frame(j, pack, at, live, error)) {
         return false;
     }
     if (live == entry->mask) {
-        return fut_pack_read_stored(pack, at, j->stored, error) &&
-               fut_pack_writer_add_stored(j->writer, entry, j->stored, j->hashes, error);
-    }
-    if (!fut_pack_read_frame(pack, at, j->unpacker, j->records, error)) {
-        return false;
+        return fut_pack_writer_add_stored(j->writer, entry, j->stored, j->hashes, error);
     }
     leave_out(j, entry->mask, live);
     return fut_pack_writer_add_records(j->writer, entry->pack, entry->group, live, j->records,
                                        j->hashes, error);
 }
 
-static bool join_packs(Joining *j, FutJoin join, GError **error)
+/* A wrong hash would be written anew, as one that holds. */
+static bool join_pack(Joining *j, guint p, GError **error)
+{
+    const FutPack *pack = nth(j->marks, p);
+
+    j->unread = !fut_pack_check_hashes(pack, error);
+    for (size_t i = 0; i < pack->count && !j->unread; i++) {
+        if (!join_frame(j, pack, i, j->marks->masks[p][i], error)) {
+            return false;
+        }
+    }
+    return !j->unread;
+}
+
+/* *ret_at: the pack at which it ended. */
+static bool join_packs(Joining *j, FutJoin join, guint *ret_at, GError **error)
 {
     for (guint p = join.first; p < join.first + join.count; p++) {
-        const FutPack *pack = nth(j->marks, p);
-        for (size_t i = 0; i < pack->count; i++) {
-            if (!join_frame(j, pack, i, j->marks->masks[p][i], error)) {
-                return false;
-            }
+        *ret_at = p;
+        if (!join_pack(j, p, error)) {
+            return false;
         }
     }
     return true;
@@ -158,37 +188,71 @@ static bool remove_old(FutStore *store, const FutMarks *marks, FutJoin join, GEr
     return code == 0 || fut_store_fs_fail(fs, "join packs in", "", code, error);
 }
 
-bool fut_join_do(FutStore *store, const FutMarks *marks, FutJoin join, uint64_t *ret_written,
-                 GError **error)
+/* Gives the new file its name, and takes the old ones away. Takes the writer over. */
+static bool replace(FutStore *store, const FutMarks *marks, FutJoin join,
+                    FutPackWriter *take_writer, uint64_t *ret_written, GError **error)
+{
+    uint64_t bytes = fut_pack_writer_bytes(take_writer);
+    FutPack *pack = fut_pack_writer_finish(take_writer, &store->identity, error);
+
+    if (!pack) {
+        return false;
+    }
+    fut_pack_unref(pack);
+    *ret_written += bytes;
+    return remove_old(store, marks, join, error);
+}
+
+/* All of the new file but its name. NULL without an error: what is noted in the marks. */
+static FutPackWriter *write_joined(FutStore *store, FutMarks *marks, FutJoin join, GError **error)
 {
     g_autofree Joining *j = g_new0(Joining, 1);
     uint32_t first = nth(marks, join.first)->first;
     uint32_t last = nth(marks, join.first + join.count - 1)->last;
+    g_autoptr(GError) fault = NULL;
+    guint at = join.first;
 
-    g_assert(store->locked);
     j->marks = marks;
     j->writer = fut_pack_writer_new(store->fs, &store->identity, first, last, error);
     if (!j->writer) {
-        return false;
+        return NULL;
     }
     j->unpacker = ZSTD_createDCtx();
-    bool good = join_packs(j, join, error);
+    bool good = join_packs(j, join, &at, &fault);
     ZSTD_freeDCtx(j->unpacker);
-    if (!good) {
-        fut_pack_writer_free(j->writer);
-        return false;
+    if (good) {
+        return j->writer;
+    }
+    fut_pack_writer_free(j->writer);
+    if (j->unread) {
+        fut_marks_spoil(marks, at, fault->message);
+    } else {
+        g_propagate_error(error, g_steal_pointer(&fault));
+    }
+    return NULL;
+}
+
+bool fut_join_do(FutStore *store, FutMarks *marks, FutJoin join, uint64_t *ret_written,
+                 FutJoinEnd *ret_end, GError **error)
+{
+    GError *fault = NULL;
+
+    g_assert(store->locked);
+    FutPackWriter *writer = write_joined(store, marks, join, &fault);
+    if (!writer) {
+        *ret_end = FUT_JOIN_SPOILT;
+        if (fault) {
+            g_propagate_error(error, fault);
+        }
+        return !fault;
     }
     if (store->fs->ops->claim(store->fs) == EAGAIN) {
-        *ret_written = 0;
-        fut_pack_writer_free(j->writer);
+        *ret_end = FUT_JOIN_READERS;
+        fut_pack_writer_free(writer);
         return true;
     }
-    *ret_written = fut_pack_writer_bytes(j->writer);
-    FutPack *pack = fut_pack_writer_finish(j->writer, &store->identity, error);
-    if (pack) {
-        fut_pack_unref(pack);
-    }
-    good = pack && remove_old(store, marks, join, error);
+    *ret_end = FUT_JOIN_DONE;
+    bool good = replace(store, marks, join, writer, ret_written, error);
     store->fs->ops->unclaim(store->fs);
     return good;
 }

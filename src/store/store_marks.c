@@ -27,7 +27,11 @@ static void masks_free(uint16_t **masks)
 
 void fut_marks_init(FutMarks *marks, const FutPackSet *set)
 {
-    *marks = (FutMarks){ .set = set, .masks = masks_new(set) };
+    *marks = (FutMarks){ .set = set,
+                         .masks = masks_new(set),
+                         .spoilt = g_new0(bool, set->packs->len + 1),
+                         .faults = g_ptr_array_new_with_free_func(g_free),
+                         .absent = g_array_new(FALSE, FALSE, sizeof(uint32_t)) };
 }
 
 void fut_marks_done(FutMarks *marks)
@@ -36,6 +40,9 @@ void fut_marks_done(FutMarks *marks)
     for (unsigned level = 0; level < FUT_LEVELS_MAX; level++) {
         g_clear_pointer(&marks->walked[level], masks_free);
     }
+    g_clear_pointer(&marks->spoilt, g_free);
+    g_clear_pointer(&marks->faults, g_ptr_array_unref);
+    g_clear_pointer(&marks->absent, g_array_unref);
 }
 
 /* False: no such record. */
@@ -140,12 +147,69 @@ bool fut_snapshot_visit(const FutSnapshotInfo *info, FutRecordReader *reader, Fu
     return true;
 }
 
+/* -- what cannot be read -- */
+
+static void note_fault(FutMarks *marks, const char *what)
+{
+    if (!g_ptr_array_find_with_equal_func(marks->faults, what, g_str_equal, NULL)) {
+        g_ptr_array_add(marks->faults, g_strdup(what));
+    }
+}
+
+void fut_marks_spoil(FutMarks *marks, guint pack, const char *what)
+{
+    marks->spoilt[pack] = true;
+    note_fault(marks, what);
+}
+
+bool fut_marks_absent(const FutMarks *marks, uint32_t first, uint32_t last)
+{
+    for (guint i = 0; i < marks->absent->len; i++) {
+        uint32_t number = g_array_index(marks->absent, uint32_t, i);
+        if (number >= first && number <= last) {
+            return true;
+        }
+    }
+    return first <= marks->held;
+}
+
+/* Of the file it is said only once what it costs, however many records are missing there. */
+static void note_absent(FutMarks *marks, uint64_t place)
+{
+    uint32_t number = fut_place_pack(place);
+    g_autoptr(GError) fault = NULL;
+
+    for (guint i = 0; i < marks->absent->len; i++) {
+        if (g_array_index(marks->absent, uint32_t, i) == number) {
+            return;
+        }
+    }
+    g_array_append_val(marks->absent, number);
+    fut_pack_set_fail(marks->set, place, &fault);
+    note_fault(marks, fault->message);
+}
+
+/* Units and nodes below a node were stored before it, so their packs' numbers are not higher than its own. */
+static void note_lost_node(FutMarks *marks, uint64_t place)
+{
+    marks->held = MAX(marks->held, fut_place_pack(place));
+}
+
+void fut_marks_hold(FutMarks *marks)
+{
+    for (guint i = 0; i < marks->set->packs->len; i++) {
+        const FutPack *pack = marks->set->packs->pdata[i];
+        for (size_t entry = 0; pack->first <= marks->held && entry < pack->count; entry++) {
+            marks->masks[i][entry] = pack->entries[entry].mask;
+        }
+    }
+}
+
 /* -- marking -- */
 
 typedef struct {
     FutMarks *marks;
     uint64_t bytes;
-    uint64_t missing; /* a place that is nowhere; 0: none */
 } Marking;
 
 static bool mark_one(void *opaque, uint64_t place, unsigned level)
@@ -156,7 +220,10 @@ static bool mark_one(void *opaque, uint64_t place, unsigned level)
     bool was, walked;
 
     if (!fut_marks_set(m->marks, place, level, &was, &walked)) {
-        m->missing = place;
+        note_absent(m->marks, place);
+        if (level > 0) {
+            note_lost_node(m->marks, place);
+        }
         return false;
     }
     if (!was && fut_pack_set_find(m->marks->set, place, &pack, &entry)) {
@@ -166,14 +233,23 @@ static bool mark_one(void *opaque, uint64_t place, unsigned level)
     return !walked;
 }
 
-bool fut_marks_add_snapshot(FutMarks *marks, const FutSnapshotInfo *info, FutRecordReader *reader,
-                            uint64_t *ret_bytes, GError **error)
+static void mark_fault(void *opaque, uint64_t place, const GError *fault)
+{
+    Marking *m = opaque;
+    FutPack *pack;
+    size_t entry;
+
+    if (fut_pack_set_find(m->marks->set, place, &pack, &entry)) {
+        fut_marks_spoil(m->marks, fut_pack_set_index(m->marks->set, pack), fault->message);
+    }
+    note_lost_node(m->marks, place);
+}
+
+uint64_t fut_marks_add_snapshot(FutMarks *marks, const FutSnapshotInfo *info,
+                                FutRecordReader *reader)
 {
     Marking m = { .marks = marks };
 
-    if (!fut_snapshot_visit(info, reader, mark_one, NULL, &m, error)) {
-        return false;
-    }
-    *ret_bytes = m.bytes;
-    return m.missing == 0 || fut_pack_set_fail(marks->set, m.missing, error);
+    fut_snapshot_visit(info, reader, mark_one, mark_fault, &m, NULL);
+    return m.bytes;
 }

@@ -10,6 +10,10 @@ typedef struct {
     const FutPackSet *set;             /* borrowed; must not change */
     uint16_t **masks;                  /* for each pack of the set a mask for each frame */
     uint16_t **walked[FUT_LEVELS_MAX]; /* likewise, as a node of that level; NULL: none */
+    bool *spoilt;      /* for each pack of the set: something that is needed cannot be read there */
+    GPtrArray *faults; /* of char *: what cannot be read or is missing, each once */
+    GArray *absent; /* uint32_t: pack numbers that are needed and in no file that can be opened */
+    uint32_t held;  /* of the nodes that cannot be read the highest pack number; 0: none */
 } FutMarks;
 
 void fut_marks_init(FutMarks *marks, const FutPackSet *set);
@@ -29,9 +33,15 @@ typedef void (*FutVisitFault)(void *opaque, uint64_t place, const GError *fault)
 bool fut_snapshot_visit(const FutSnapshotInfo *info, FutRecordReader *reader, FutVisitor visit,
                         FutVisitFault fault, void *opaque, GError **error);
 
-/* Marks all that a snapshot refers to; what was marked already is not gone through again. *ret_bytes: stored bytes of what was not,
- * by their share of their frames. */
-bool fut_marks_add_snapshot(FutMarks *marks, const FutSnapshotInfo *info, FutRecordReader *reader,
-                            uint64_t *ret_bytes, GError **error);
+/* Marks all that a snapshot refers to; what was marked already is not gone through again. Stored bytes of what was not, by their share of
+ * their frames. What cannot be read is noted in `faults`, `absent` and `held`, and gone past: what only it leads to is not marked. */
+uint64_t fut_marks_add_snapshot(FutMarks *marks, const FutSnapshotInfo *info,
+                                FutRecordReader *reader);
+/* Once all that stays is added: what a node that cannot be read may lead to, which is everything as old as that node or older, is marked. */
+void fut_marks_hold(FutMarks *marks);
+/* Notes a fault of a pack of the set. */
+void fut_marks_spoil(FutMarks *marks, guint pack, const char *what);
+/* Is something needed in, or perhaps in, the packs `first` to `last`, which no file has? */
+bool fut_marks_absent(const FutMarks *marks, uint32_t first, uint32_t last);
 
 #endif

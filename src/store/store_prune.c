@@ -18,6 +18,8 @@ typedef struct {
     FutPruneReport *report;
     GPtrArray *all; /* snapshots, oldest first */
     bool *stays;
+    bool *
+        spare; /* the newest whole ones, if the newest are not: they stay whatever the bounds say */
     uint64_t bound; /* bytes of all files */
     FutPackSet set;
 } Prune;
@@ -25,6 +27,7 @@ typedef struct {
 void fut_prune_report_done(FutPruneReport *report)
 {
     g_clear_pointer(&report->removed, g_array_unref);
+    g_clear_pointer(&report->damages, g_ptr_array_unref);
 }
 
 static bool goes_on(const Prune *p, uint64_t done, uint64_t all)
@@ -79,52 +82,93 @@ static bool byte_bound(const Prune *p, uint64_t *ret, GError **error)
 /* Stays whatever the bounds say. */
 static bool has_to_stay(const Prune *p, guint i)
 {
-    return fut_prune_is_newest(p->all, i) || !fut_prune_may_go(p->all->pdata[i], p->policy);
+    return fut_prune_is_newest(p->all, i) || p->spare[i] ||
+           !fut_prune_may_go(p->all->pdata[i], p->policy);
+}
+
+/* As far as its nodes tell. */
+static bool is_whole(const Prune *p, guint i, FutRecordReader *reader)
+{
+    FutMarks marks;
+
+    fut_marks_init(&marks, &p->set);
+    fut_marks_add_snapshot(&marks, p->all->pdata[i], reader);
+    bool whole = marks.faults->len == 0;
+    fut_marks_done(&marks);
+    return whole;
+}
+
+/* Snapshot i is its VM's newest: if it is damaged, the newest whole one is found. Marked as spare, too, if it stays anyway. */
+static void spare_whole(Prune *p, guint i, FutRecordReader *reader)
+{
+    const char *vm = ((const FutSnapshotInfo *)p->all->pdata[i])->vm;
+
+    for (guint at = i + 1; at-- > 0;) {
+        const FutSnapshotInfo *info = p->all->pdata[at];
+        if (strcmp(info->vm, vm) == 0 && is_whole(p, at, reader)) {
+            p->spare[at] = true;
+            return;
+        }
+    }
+}
+
+/* Marks what has to stay; bytes. */
+static uint64_t mark_needed(Prune *p, FutMarks *marks, FutRecordReader *reader)
+{
+    uint64_t sum = 0;
+
+    for (guint i = p->all->len; i-- > 0;) {
+        sum += has_to_stay(p, i) ? fut_marks_add_snapshot(marks, p->all->pdata[i], reader) : 0;
+    }
+    for (guint i = p->all->len; marks->faults->len > 0 && i-- > 0;) {
+        if (fut_prune_is_newest(p->all, i)) {
+            spare_whole(p, i, reader);
+        }
+    }
+    for (guint i = p->all->len; i-- > 0;) {
+        sum += p->spare[i] ? fut_marks_add_snapshot(marks, p->all->pdata[i], reader) : 0;
+    }
+    return sum;
 }
 
 /* First what has to stay; then, from the newest to the oldest, what fits of what the policy lets stay. All that stays is marked. */
 static bool choose(Prune *p, FutMarks *marks, GError **error)
 {
+    if (!byte_bound(p, &p->bound, error)) {
+        return false;
+    }
     FutRecordReader *reader = fut_record_reader_new(&p->set);
-    uint64_t sum = 0, more;
-    bool good = byte_bound(p, &p->bound, error);
+    uint64_t sum = mark_needed(p, marks, reader);
 
     fut_prune_thin(p->all, p->policy, p->stays);
-    for (guint i = p->all->len; good && i-- > 0;) {
-        if (has_to_stay(p, i)) {
-            good = fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
-            sum += more;
-        }
-    }
     p->report->short_of_room = sum > p->bound;
-    for (guint i = p->all->len; good && i-- > 0;) {
+    for (guint i = p->all->len; i-- > 0;) {
         if (has_to_stay(p, i) || !p->stays[i]) {
+            p->stays[i] = has_to_stay(p, i);
             continue;
         }
         if (sum <= p->bound) {
-            good = fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
-            sum += more;
+            sum += fut_marks_add_snapshot(marks, p->all->pdata[i], reader);
         }
         /* The one that goes beyond the bound does not fit; its marks stay until the next prune. */
         p->stays[i] = sum <= p->bound;
     }
     fut_record_reader_free(reader);
-    return good;
+    return true;
 }
 
-/* What stays, and only that, is marked. */
-static bool mark_what_stays(Prune *p, FutMarks *marks, GError **error)
+/* What stays is marked, and what may be needed for it; only that. */
+static void mark_what_stays(Prune *p, FutMarks *marks)
 {
     FutRecordReader *reader = fut_record_reader_new(&p->set);
-    uint64_t more;
-    bool good = true;
 
-    for (guint i = 0; i < p->all->len && good; i++) {
-        good =
-            !p->stays[i] || fut_marks_add_snapshot(marks, p->all->pdata[i], reader, &more, error);
+    for (guint i = 0; i < p->all->len; i++) {
+        if (p->stays[i]) {
+            fut_marks_add_snapshot(marks, p->all->pdata[i], reader);
+        }
     }
+    fut_marks_hold(marks);
     fut_record_reader_free(reader);
-    return good;
 }
 
 static bool remove_snapshots(Prune *p, bool dry_run, GError **error)
@@ -169,10 +213,10 @@ static bool remove_unneeded(Prune *p, const FutMarks *marks, GError **error)
             return fut_store_fs_fail(fs, "remove", pack->name, code, error);
         }
     }
-    /* All that is needed was found without these. */
     for (guint i = 0; i < p->set.broken->len; i++) {
         const FutBrokenPack *broken = p->set.broken->pdata[i];
-        int code = fs->ops->remove(fs, broken->name);
+        bool needed = fut_marks_absent(marks, broken->first, broken->last);
+        int code = needed ? 0 : fs->ops->remove(fs, broken->name);
         if (code) {
             return fut_store_fs_fail(fs, "remove", broken->name, code, error);
         }
@@ -194,23 +238,23 @@ static bool has_room_for(const Prune *p, const FutMarks *marks, FutJoin join)
 }
 
 /* What is joined keeps its place among the others; the rest is looked at from behind it. */
-static bool join_small(Prune *p, const FutMarks *marks, GError **error)
+static bool join_small(Prune *p, FutMarks *marks, GError **error)
 {
     bool tight = bytes_of(&p->set) > p->bound;
     FutJoin join = fut_join_choose(marks, 0, tight);
 
     while (join.count > 0) {
-        uint64_t written = 0;
-        bool room = has_room_for(p, marks, join);
-        if (room && !fut_join_do(p->store, marks, join, &written, error)) {
+        FutJoinEnd end = FUT_JOIN_DONE;
+        if (has_room_for(p, marks, join) &&
+            !fut_join_do(p->store, marks, join, &p->report->written, &end, error)) {
             return false;
         }
-        p->report->readers = room && written == 0;
+        p->report->readers = end == FUT_JOIN_READERS;
         if (p->report->readers) {
             return true;
         }
-        p->report->written += written;
-        guint next = join.first + join.count;
+        /* Without the one that is damaged there may be something to do from the same place on. */
+        guint next = end == FUT_JOIN_SPOILT ? join.first : join.first + join.count;
         if (!goes_on(p, next, marks->set->packs->len)) {
             return true;
         }
@@ -228,16 +272,18 @@ static bool look_again(Prune *p, FutMarks *marks, GError **error)
         return false;
     }
     fut_marks_init(marks, &p->set);
-    return mark_what_stays(p, marks, error);
+    mark_what_stays(p, marks);
+    return true;
 }
 
-static void count_after(Prune *p)
+static void count_after(Prune *p, const FutMarks *marks)
 {
     FutPackSet set;
 
     if (fut_store_packs(p->store, &set, NULL)) {
         p->report->bytes_after = bytes_of(&set);
         p->report->files_after = set.packs->len;
+        p->report->short_of_room |= marks->held > 0 && p->report->bytes_after > p->bound;
         fut_pack_set_done(&set);
     }
 }
@@ -249,6 +295,7 @@ static bool prune_locked(Prune *p, FutMarks *marks, bool dry_run, GError **error
     }
     fut_marks_init(marks, &p->set);
     p->stays = g_new0(bool, p->all->len + 1);
+    p->spare = g_new0(bool, p->all->len + 1);
     p->report->bytes_before = p->report->bytes_after = bytes_of(&p->set);
     p->report->files_before = p->report->files_after = p->set.packs->len;
     if (!choose(p, marks, error) || !remove_snapshots(p, dry_run, error)) {
@@ -267,7 +314,7 @@ static bool prune_locked(Prune *p, FutMarks *marks, bool dry_run, GError **error
     if (!good || !look_again(p, marks, error) || !join_small(p, marks, error)) {
         return false;
     }
-    count_after(p);
+    count_after(p, marks);
     return true;
 }
 
@@ -290,9 +337,11 @@ bool fut_store_prune(FutStore *store, const FutPrunePolicy *policy, bool dry_run
     }
     bool good = prune_locked(&p, &marks, dry_run, error);
     fut_store_unlock(store);
+    report.damages = g_steal_pointer(&marks.faults);
     fut_marks_done(&marks);
     fut_pack_set_done(&p.set);
     g_free(p.stays);
+    g_free(p.spare);
     g_clear_pointer(&p.all, g_ptr_array_unref);
     if (good) {
         *ret = report;

@@ -14,13 +14,16 @@ typedef struct {
     bool
         readers; /* somebody reads so many of the files that all of them stay until the next prune */
     bool short_of_room; /* a bound is exceeded though only what has to stay is left */
+    GPtrArray *
+        damages; /* of char *, each one line: what of that which stays cannot be read or is missing, as far as it was come upon */
 } FutPruneReport;
 
 /* May be NULL; called now and then with what is done and what there is to do. False: stop here (nothing is lost by that). */
 typedef bool (*FutStoreProgress)(void *opaque, uint64_t done, uint64_t all);
 
-/* Takes the store's lock. `write_max`: bytes that joining may write in this call, 0 any. FUT_ERR_IO names a file that is damaged, because of which
- * it cannot be said what is needed; nothing is removed then. */
+/* Takes the store's lock. `write_max`: bytes that joining may write in this call, 0 any. What is damaged is named in the report, stays as it is, and so does all
+ * that it may lead to; if the newest snapshot of a VM is hit, the newest that is not stays, too. FUT_ERR_IO: a manifest cannot be read, so that it cannot be said at all what
+ * is needed; nothing is removed then. */
 bool fut_store_prune(FutStore *store, const FutPrunePolicy *policy, bool dry_run,
                      uint64_t write_max, FutStoreProgress progress, void *opaque,
                      FutPruneReport *ret, GError **error);

@@ -98,7 +98,7 @@ def test_prune_and_delete(store):
     assert pruned["removed"] == [] and pruned["bytes_after"] <= pruned["bytes_before"] and not pruned["short_of_room"], pruned
     assert snapshots.memory(store, 3) == before[3] and as_json("verify", store)["good"]
     out, err = snapshot("prune", store, "--max-bytes", 1)
-    assert out.startswith("removed 0 snapshots") and "which stay: raise it, or delete them" in err
+    assert out.startswith("removed 0 snapshots") and "by what has to stay: raise it, or delete snapshots" in err
 
 
 @pytest.mark.parametrize("args, status, culprits", [
@@ -202,6 +202,21 @@ def test_damage_is_found(store, tmp_path, name):
         assert report["unread"] == (1 if name.endswith(".snap") else 0), (what, report)
     (store / name).write_bytes(intact)
     assert as_json("verify", store)["good"]
+
+
+def test_prune_goes_past_damage(store):
+    """Two are damaged by the file of the newer one, which stays as it is until it is mended; beside it what is whole stays."""
+    intact = (store / FILES[-1]).read_bytes()
+    (store / FILES[-1]).write_bytes(bytes([intact[0] ^ 1]) + intact[1:])
+    pruned = as_json("prune", store, "--keep", 1, status=1)
+    assert pruned["removed"] == [1] and pruned["damages"] == [f"{store}/{FILES[-1]} is damaged: its header does not hold"], pruned
+    out, err = snapshot("prune", store, "--keep", 1, status=1)
+    assert out.startswith("removed 0 snapshots\n") and ids(store) == [2, 3]
+    assert err.splitlines() == [f"futago: {pruned['damages'][0]}", f"futago: {store} is damaged, and what that may have to do with was left as it is: "
+                                "mend it from a copy, or delete the snapshots that futago snapshot verify names, then prune again"]
+    (store / FILES[-1]).write_bytes(intact)
+    assert as_json("verify", store)["good"] and as_json("prune", store, "--keep", 1)["removed"] == [2]
+    assert as_json("verify", store)["good"] and ids(store) == [3]
 
 
 def test_missing_files(store):

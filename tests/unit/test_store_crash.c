@@ -225,6 +225,72 @@ static void check(World *w)
     fut_verify_report_done(&report);
 }
 
+/* -- damage -- */
+
+static bool can_be_read(World *w, const FutSnapshotInfo *info)
+{
+    g_autoptr(FutSnapshot) snapshot = fut_snapshot_open(w->store, info->id, NULL);
+    Compare compare = { &w->models[info->id], 0 };
+    size_t length = 0;
+
+    if (!snapshot || !fut_snapshot_each(snapshot, 0, 0, UNITS, compare_unit, &compare, NULL)) {
+        return false;
+    }
+    g_autofree uint8_t *state = fut_snapshot_state(snapshot, &length, NULL);
+    return state != NULL;
+}
+
+static void find_readable(World *w, bool *ret)
+{
+    g_autoptr(GPtrArray) all = fut_store_list(w->store, NULL, NULL);
+
+    memset(ret, 0, IDS_MAX * sizeof(bool));
+    for (guint i = 0; i < all->len; i++) {
+        const FutSnapshotInfo *info = all->pdata[i];
+        ret[info->id] = can_be_read(w, info);
+    }
+}
+
+/* Any pack that is there; NULL: none is. */
+static SimFile *any_pack(World *w)
+{
+    GHashTableIter iter;
+    gpointer name, file;
+    SimFile *found = NULL;
+    int seen = 0;
+
+    g_hash_table_iter_init(&iter, w->fs.now);
+    while (g_hash_table_iter_next(&iter, &name, &file)) {
+        if (g_str_has_suffix(name, ".pack") && g_rand_int_range(w->rand, 0, ++seen) == 0) {
+            found = w->fs.files->pdata[GPOINTER_TO_INT(file) - 1];
+        }
+    }
+    return found;
+}
+
+/* A bit flips in some file, and only then it is pruned: what could be read and stays can be read; when it is mended nothing is missing. */
+static void flip_and_prune(World *w)
+{
+    SimFile *pack = any_pack(w);
+    bool before[IDS_MAX], after[IDS_MAX];
+
+    if (!pack) {
+        return;
+    }
+    guint at = (guint)g_rand_int_range(w->rand, 0, (gint32)pack->now->len);
+    guint8 bit = (guint8)(1 << g_rand_int_range(w->rand, 0, 8));
+    pack->now->data[at] ^= bit;
+    pack->durable->data[at] ^= bit;
+    find_readable(w, before);
+    prune(w);
+    find_readable(w, after);
+    for (unsigned i = 0; i < IDS_MAX; i++) {
+        g_assert_cmpint(after[i], ==, before[i] && w->models[i].standing == THERE);
+    }
+    pack->now->data[at] ^= bit;
+    pack->durable->data[at] ^= bit;
+}
+
 static void open_store(World *w)
 {
     w->store = fut_store_open_fs(&w->fs.fs, FUT_STORE_CREATE, NULL);
@@ -253,6 +319,8 @@ static void one_life(World *w)
     }
     w->store = fut_store_open_fs(&w->fs.fs, FUT_STORE_CREATE, NULL);
     g_assert_nonnull(w->store);
+    check(w);
+    flip_and_prune(w);
     check(w);
     g_clear_pointer(&w->store, fut_store_close);
 }

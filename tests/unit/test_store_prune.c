@@ -210,6 +210,203 @@ static void test_page_like_a_node(World *w, gconstpointer data)
     store_world_expect_whole(w);
 }
 
+/* -- damage -- */
+
+#define SERIES 12u /* snapshots */
+
+/* Every file as it is. */
+typedef struct {
+    GPtrArray *names;
+    Content *is;
+} Backup;
+
+static Backup backup_take(World *w)
+{
+    Backup backup = { .names = fixture_files(w->folder, "") };
+
+    backup.is = g_new0(Content, backup.names->len);
+    for (guint i = 0; i < backup.names->len; i++) {
+        backup.is[i] = fixture_load(w->folder, backup.names->pdata[i]);
+    }
+    return backup;
+}
+
+static void backup_restore(World *w, const Backup *backup)
+{
+    g_autoptr(GPtrArray) now = fixture_files(w->folder, "");
+
+    for (guint i = 0; i < now->len; i++) {
+        fixture_remove(w->folder, now->pdata[i]);
+    }
+    for (guint i = 0; i < backup->names->len; i++) {
+        fixture_save(w->folder, backup->names->pdata[i], backup->is[i].bytes, backup->is[i].length);
+    }
+    store_world_reopen(w);
+}
+
+static void backup_done(Backup *backup)
+{
+    for (guint i = 0; i < backup->names->len; i++) {
+        g_free(backup->is[i].bytes);
+    }
+    g_free(backup->is);
+    g_ptr_array_unref(backup->names);
+}
+
+/* Which of the snapshots can be read; what can be has its content. */
+static unsigned read_series(World *w, Image *const *images)
+{
+    g_autoptr(GPtrArray) all = fut_store_list(w->store, NULL, NULL);
+    g_autofree Image *is = g_new(Image, 1);
+    unsigned good = 0;
+
+    for (guint i = 0; i < all->len; i++) {
+        const FutSnapshotInfo *info = all->pdata[i];
+        if (image_read(w->store, info->id, is, NULL)) {
+            g_assert_cmpint(memcmp(is, images[info->id], sizeof(*is)), ==, 0);
+            good |= 1u << info->id;
+        }
+    }
+    return good;
+}
+
+static unsigned ids_of(World *w)
+{
+    g_autoptr(GPtrArray) all = fut_store_list(w->store, NULL, NULL);
+    unsigned ids = 0;
+
+    for (guint i = 0; i < all->len; i++) {
+        ids |= 1u << ((const FutSnapshotInfo *)all->pdata[i])->id;
+    }
+    return ids;
+}
+
+/* Prunes what has one damage, `content` in the place of a file (NULL: it is gone). What could be read of what stays can be read after, and
+ * once the file is as it was all of it can. How much was told. */
+static guint prune_damaged(World *w, Image *const *images, const Backup *backup, guint file,
+                           const Content *content)
+{
+    const char *name = backup->names->pdata[file];
+    FutPrunePolicy policy = { .keep = 4 };
+
+    if (content) {
+        fixture_save(w->folder, name, content->bytes, content->length);
+    } else {
+        fixture_remove(w->folder, name);
+    }
+    store_world_reopen(w);
+    unsigned readable = read_series(w, images);
+    FutPruneReport report = store_world_prune(w, policy);
+    unsigned stays = ids_of(w);
+    g_assert_cmpuint(readable & stays, ==, read_series(w, images));
+    for (guint i = 0; i < report.damages->len; i++) {
+        const char *pack = content ? name : "the file of pack 0000";
+        g_assert_nonnull(strstr(report.damages->pdata[i], pack));
+    }
+    g_assert_cmpuint(report.removed->len, >=, SERIES - 5);
+    guint told = report.damages->len;
+    fut_prune_report_done(&report);
+    g_autoptr(GPtrArray) now = fixture_files(w->folder, ".pack");
+    if (!content || g_ptr_array_find_with_equal_func(now, name, g_str_equal, NULL)) {
+        Content was = fixture_load(w->folder, content ? name : "store");
+        if (!content ||
+            (was.length == content->length && memcmp(was.bytes, content->bytes, was.length) == 0)) {
+            fixture_save(w->folder, name, backup->is[file].bytes, backup->is[file].length);
+        }
+        g_free(was.bytes);
+    }
+    store_world_reopen(w);
+    g_assert_cmpuint(read_series(w, images), ==, stays);
+    store_world_expect_whole(w);
+    return told;
+}
+
+static Image **take_series(World *w)
+{
+    Image **images = g_new0(Image *, SERIES + 1);
+
+    for (unsigned n = 0; n < SERIES; n++) {
+        store_world_next(w, n, (n + 1) * HOUR_US);
+        images[w->last] = g_memdup2(w->image, sizeof(Image));
+        if (n == SERIES * 3 / 4) {
+            FutPruneReport report = store_world_prune(w, (FutPrunePolicy){ 0 });
+            g_assert_cmpuint(report.files_after, <, report.files_before);
+            fut_prune_report_done(&report);
+        }
+    }
+    return images;
+}
+
+static void free_series(Image **images)
+{
+    for (unsigned i = 0; i <= SERIES; i++) {
+        g_free(images[i]);
+    }
+    g_free(images);
+}
+
+/* A flipped bit in the header, in frames of units and of nodes, in the index, the hashes and the end of files old, young and joined; a file cut short; one gone. */
+static void test_damage(World *w, gconstpointer data)
+{
+    Image **images = take_series(w);
+    Backup backup = backup_take(w);
+    guint told = 0;
+
+    for (guint file = 0; file < backup.names->len; file++) {
+        if (!g_str_has_suffix(backup.names->pdata[file], ".pack")) {
+            continue;
+        }
+        Content is = { g_memdup2(backup.is[file].bytes, backup.is[file].length),
+                       backup.is[file].length };
+        for (unsigned i = 0; i < 14; i++) {
+            gsize at = i >= 12 ? is.length - 20 - 50 * (i - 12) : is.length / 12 * i + 5;
+            is.bytes[at] ^= 1 << i % 8;
+            told += prune_damaged(w, images, &backup, file, &is);
+            is.bytes[at] ^= 1 << i % 8;
+            backup_restore(w, &backup);
+        }
+        is.length /= 2;
+        prune_damaged(w, images, &backup, file, &is);
+        backup_restore(w, &backup);
+        prune_damaged(w, images, &backup, file, NULL);
+        backup_restore(w, &backup);
+        g_free(is.bytes);
+    }
+    g_assert_cmpuint(told, >, 10);
+    backup_done(&backup);
+    free_series(images);
+}
+
+/* The newest is damaged: the newest whole one stays beside it, however few are to be kept. */
+static void test_whole_stays(World *w, gconstpointer data)
+{
+    Image **images = take_series(w);
+    g_autoptr(GPtrArray) packs = fixture_files(w->folder, ".pack");
+
+    fixture_flip(w->folder, packs->pdata[packs->len - 1], 20, 1);
+    FutPruneReport report = store_world_prune(w, (FutPrunePolicy){ .keep = 1, .max_bytes = 1 });
+    g_assert_cmpuint(report.damages->len, ==, 1);
+    g_assert_nonnull(strstr(report.damages->pdata[0], packs->pdata[packs->len - 1]));
+    g_assert_true(report.short_of_room);
+    fut_prune_report_done(&report);
+    g_assert_cmphex(ids_of(w), ==, 3u << (SERIES - 1));
+    g_assert_cmphex(read_series(w, images), ==, 1u << (SERIES - 1));
+    /* Nobody who looks only is told something else. */
+    report = (FutPruneReport){ 0 };
+    FutPrunePolicy policy = { .keep = 1 };
+    g_assert_true(fut_store_prune(w->store, &policy, true, 0, NULL, NULL, &report, NULL));
+    g_assert_cmpuint(report.damages->len, ==, 1);
+    g_assert_cmpuint(report.removed->len, ==, 0);
+    fut_prune_report_done(&report);
+    /* Once the damaged one is deleted nothing is left of it. */
+    g_assert_true(fut_store_delete(w->store, SERIES, NULL));
+    report = store_world_prune(w, policy);
+    g_assert_cmpuint(report.damages->len, ==, 0);
+    fut_prune_report_done(&report);
+    store_world_expect_whole(w);
+    free_series(images);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -218,6 +415,8 @@ int main(int argc, char **argv)
     g_test_add("/store-prune/max-bytes", World, NULL, set_up, test_max_bytes, tear_down);
     g_test_add("/store-prune/diff", World, NULL, set_up, test_diff, tear_down);
     g_test_add("/store-prune/export", World, NULL, set_up, test_export, tear_down);
+    g_test_add("/store-prune/damage", World, NULL, set_up, test_damage, tear_down);
+    g_test_add("/store-prune/whole-stays", World, NULL, set_up, test_whole_stays, tear_down);
     g_test_add("/store-prune/page-like-a-node", World, NULL, set_up, test_page_like_a_node,
                tear_down);
     return g_test_run();
