@@ -6,8 +6,11 @@
  * can follow without a detour through another thread (NTT 2007 cut at the event itself, too). While
  * nothing is held QEMU's own way is the better one: there the main loop sends while the guest goes on.
  *
- * The way in: the memory region the guest writes its kick to gets operations that call QEMU's and
- * then look whether a transmission was scheduled. Only layouts of QEMU's headers are relied on.
+ * The way in: the memory region the guest writes its kick to gets operations that call QEMU's. To
+ * schedule a bottom half would wake the main loop, which finds nothing, and takes the processor and
+ * the BQL from the vCPU meanwhile. So a queue that is kicked is marked as waiting before: then
+ * QEMU's handler does the rest and schedules nothing, as it does for a second kick. What was
+ * scheduled all the same is looked for afterwards. Only layouts of QEMU's headers are relied on.
  * Where the kick does not come through a memory region (KVM with ioeventfd), nothing changes.
  */
 #include "qvmm.h"
@@ -16,22 +19,89 @@
 #include "hw/virtio/virtio-mmio.h"
 #include "hw/virtio/virtio-net.h"
 #include "hw/virtio/virtio-pci.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_mmio.h"
+#include "standard-headers/linux/virtio_net.h"
+#include "standard-headers/linux/virtio_pci.h"
+
+/* Bytes from one queue's place to the next in virtio-pci's notification region. */
+#define PCI_NOTIFY_STEP 4u
+#define PCI_NOTIFY_STEP_PAGE 0x1000u
+
+/* -- which queue -- */
+
+/* A write to a region: the number of the queue it kicks, or -1. */
+typedef int (*KickQueue)(const VirtIOPCIProxy *proxy, hwaddr address, uint64_t data);
+
+static int mmio_queue(const VirtIOPCIProxy *proxy, hwaddr address, uint64_t data)
+{
+    return address == VIRTIO_MMIO_QUEUE_NOTIFY && data < VIRTIO_QUEUE_MAX ? (int)data : -1;
+}
+
+static int legacy_queue(const VirtIOPCIProxy *proxy, hwaddr address, uint64_t data)
+{
+    return address == VIRTIO_PCI_QUEUE_NOTIFY && data < VIRTIO_QUEUE_MAX ? (int)data : -1;
+}
+
+static int modern_queue(const VirtIOPCIProxy *proxy, hwaddr address, uint64_t data)
+{
+    bool paged = proxy->flags & VIRTIO_PCI_FLAG_PAGE_PER_VQ;
+    hwaddr queue = address / (paged ? PCI_NOTIFY_STEP_PAGE : PCI_NOTIFY_STEP);
+
+    return queue < VIRTIO_QUEUE_MAX ? (int)queue : -1;
+}
+
+static int modern_pio_queue(const VirtIOPCIProxy *proxy, hwaddr address, uint64_t data)
+{
+    return data < VIRTIO_QUEUE_MAX ? (int)data : -1;
+}
+
+/* -- sending -- */
 
 /* One wrapped region; lives as long as QEMU does. */
 typedef struct {
     MemoryRegionOps ops;
     const MemoryRegionOps *inner_ops;
     void *inner;
+    KickQueue queue;
+    const VirtIOPCIProxy *proxy; /* NULL: virtio-mmio */
     VirtIONet *net;
     FutQvmm *qvmm;
 } Kick;
 
-static void send_now(const Kick *kick)
+static bool at_once(const Kick *kick)
 {
-    VirtIONet *net = kick->net;
     FutEngine *engine = kick->qvmm->vmm.engine;
 
-    if (!engine || !fut_engine_send_at_kick(engine)) {
+    return engine && fut_engine_send_at_kick(engine);
+}
+
+/* The transmit queue that this write kicks, if QEMU would schedule its bottom half now and no more. */
+static VirtIONetQueue *before(const Kick *kick, hwaddr address, uint64_t data)
+{
+    VirtIONet *net = kick->net;
+    const VirtIODevice *device = &net->parent_obj;
+    int number = kick->queue(kick->proxy, address, data);
+
+    /* receive and transmit queues in turn, then the control queue */
+    if (number < 0 || number % 2 == 0 || number / 2 >= net->max_queue_pairs) {
+        return NULL;
+    }
+    VirtIONetQueue *queue = &net->vqs[number / 2];
+    if (!queue->tx_bh || queue->tx_waiting || !(net->status & VIRTIO_NET_S_LINK_UP) ||
+        !device->vm_running || device->broken || !(device->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
+        !at_once(kick)) {
+        return NULL;
+    }
+    queue->tx_waiting = 1;
+    return queue;
+}
+
+static void send_scheduled(const Kick *kick)
+{
+    VirtIONet *net = kick->net;
+
+    if (!at_once(kick)) {
         return;
     }
     for (int i = 0; i < net->max_queue_pairs; i++) {
@@ -42,6 +112,18 @@ static void send_now(const Kick *kick)
         }
     }
 }
+
+static void after(const Kick *kick, VirtIONetQueue *queue)
+{
+    if (queue) {
+        virtio_queue_set_notification(queue->tx_vq, 0);
+        aio_bh_call(queue->tx_bh);
+    } else {
+        send_scheduled(kick);
+    }
+}
+
+/* -- the region -- */
 
 static uint64_t kick_read(void *opaque, hwaddr address, unsigned size)
 {
@@ -61,22 +143,25 @@ static MemTxResult kick_read_attrs(void *opaque, hwaddr address, uint64_t *data,
 static void kick_write(void *opaque, hwaddr address, uint64_t data, unsigned size)
 {
     Kick *kick = opaque;
+    VirtIONetQueue *queue = before(kick, address, data);
 
     kick->inner_ops->write(kick->inner, address, data, size);
-    send_now(kick);
+    after(kick, queue);
 }
 
 static MemTxResult kick_write_attrs(void *opaque, hwaddr address, uint64_t data, unsigned size,
                                     MemTxAttrs attrs)
 {
     Kick *kick = opaque;
+    VirtIONetQueue *queue = before(kick, address, data);
     MemTxResult result = kick->inner_ops->write_with_attrs(kick->inner, address, data, size, attrs);
 
-    send_now(kick);
+    after(kick, queue);
     return result;
 }
 
-static void wrap(MemoryRegion *region, VirtIONet *net, FutQvmm *qvmm)
+static void wrap(MemoryRegion *region, KickQueue queue, const VirtIOPCIProxy *proxy, VirtIONet *net,
+                 FutQvmm *qvmm)
 {
     if (!region->ops || !(region->ops->write || region->ops->write_with_attrs)) {
         return; /* this device does not use that region */
@@ -85,6 +170,8 @@ static void wrap(MemoryRegion *region, VirtIONet *net, FutQvmm *qvmm)
     kick->ops = *region->ops;
     kick->inner_ops = region->ops;
     kick->inner = region->opaque;
+    kick->queue = queue;
+    kick->proxy = proxy;
     kick->net = net;
     kick->qvmm = qvmm;
     kick->ops.read = kick->ops.read ? kick_read : NULL;
@@ -105,12 +192,12 @@ static int wrap_transport(Object *object, void *opaque)
     Object *transport = bus ? OBJECT(bus->parent) : NULL;
 
     if (object_dynamic_cast(transport, TYPE_VIRTIO_MMIO)) {
-        wrap(&VIRTIO_MMIO(transport)->iomem, net, opaque);
+        wrap(&VIRTIO_MMIO(transport)->iomem, mmio_queue, NULL, net, opaque);
     } else if (object_dynamic_cast(transport, TYPE_VIRTIO_PCI)) {
         VirtIOPCIProxy *proxy = VIRTIO_PCI(transport);
-        wrap(&proxy->bar, net, opaque);
-        wrap(&proxy->notify.mr, net, opaque);
-        wrap(&proxy->notify_pio.mr, net, opaque);
+        wrap(&proxy->bar, legacy_queue, proxy, net, opaque);
+        wrap(&proxy->notify.mr, modern_queue, proxy, net, opaque);
+        wrap(&proxy->notify_pio.mr, modern_pio_queue, proxy, net, opaque);
     }
     return 0;
 }
