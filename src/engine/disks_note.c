@@ -212,7 +212,7 @@ static void note_void(FutEngine *engine)
     fut_disks_note_all(engine, FUT_ROLE_BACKUP, 0, 0);
     g_mutex_lock(&engine->lock);
     engine->disks.void_due = false;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
 }
 

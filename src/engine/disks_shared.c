@@ -296,7 +296,7 @@ static void stored(FutEngine *engine, unsigned count)
     engine->act_wanted |= shared->let_go;
     bool wake = shared->let_go;
     bool copy = engine->disks.copy_waits && fut_disk_queue_empty(&shared->writes);
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
     if (tell) {
         fut_disks_send(engine, &head, NULL);
@@ -321,7 +321,7 @@ static void not_stored(FutEngine *engine, const GError *error)
     bool tell = !shared->failing && !engine->exiting;
     shared->storing = false;
     shared->failing = true;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
     if (tell) {
         g_autofree char *text = g_strdup_printf(
@@ -330,8 +330,7 @@ static void not_stored(FutEngine *engine, const GError *error)
         engine->host->report(engine->opaque, "FUT-195", text);
     }
     g_mutex_lock(&engine->lock);
-    while (!engine->exiting && fut_engine_now(engine) < end_ns &&
-           engine->host->wait(engine->opaque, &engine->changed, &engine->lock)) {
+    while (!engine->exiting && fut_engine_now(engine) < end_ns && fut_engine_host_wait(engine)) {
     }
     g_mutex_unlock(&engine->lock);
 }
@@ -368,7 +367,7 @@ void fut_shared_yield(FutEngine *engine)
     g_mutex_lock(&engine->lock);
     bool yield = !shared->yielded;
     shared->yielded = true;
-    while (shared->storing && engine->host->wait(engine->opaque, &engine->changed, &engine->lock)) {
+    while (shared->storing && fut_engine_host_wait(engine)) {
     }
     g_mutex_unlock(&engine->lock);
     if (yield) {

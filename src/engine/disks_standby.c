@@ -55,7 +55,7 @@ static void wait_for_room(FutEngine *engine, uint64_t max_bytes)
     while (!disks->failed &&
            (disks->queue.ready.bytes > max_bytes || disks->void_due ||
             (max_bytes == 0 && disks->writing)) &&
-           engine->host->wait(engine->opaque, &engine->changed, &engine->lock)) {
+           fut_engine_host_wait(engine)) {
         g_mutex_unlock(&engine->lock);
         fut_standby_sign_of_life(engine, &last_ns);
         g_mutex_lock(&engine->lock);
@@ -213,7 +213,7 @@ static void image_failed(FutEngine *engine, GError *take_error)
     disks->image = disks->mark = 0;
     disks->writing = false;
     fut_disk_queue_clear(&disks->queue);
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     bool exiting = engine->exiting;
     g_mutex_unlock(&engine->lock);
     fut_disks_note_all(engine, FUT_ROLE_BACKUP, 0, 0);
@@ -261,7 +261,7 @@ bool fut_engine_disk_step(FutEngine *engine)
     uint64_t first = disks->queue.taken;
     FutDiskRecord *records = fut_disk_queue_take(&disks->queue, engine->config.disk_batch_bytes);
     disks->writing = records != NULL;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
     if (!records) {
         return fut_shared_step(engine) || fut_disks_note_step(engine);
@@ -296,7 +296,7 @@ bool fut_disks_settle(FutEngine *engine, GError **error)
     fut_disk_queue_discard(&disks->queue);
     bool ok = true, late = engine->fault == FUT_FAULT_DISK_LATE;
     while (ok && !late && !disks->failed && (disks->queue.ready.first || disks->writing)) {
-        ok = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+        ok = fut_engine_host_wait(engine);
     }
     disks->image = disks->mark = 0; /* the guest writes to it from now on */
     ok = ok && !disks->failed;

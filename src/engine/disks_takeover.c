@@ -42,9 +42,8 @@ void fut_shared_keep(FutEngine *engine, const FutDiskHead *head, const uint8_t *
 static bool wait_a_moment(FutEngine *engine, bool handed)
 {
     g_mutex_lock(&engine->lock);
-    bool on = !engine->exiting &&
-              (handed ? fut_engine_act_wait(engine)
-                      : engine->host->wait(engine->opaque, &engine->changed, &engine->lock));
+    bool on =
+        !engine->exiting && (handed ? fut_engine_act_wait(engine) : fut_engine_host_wait(engine));
     g_mutex_unlock(&engine->lock);
     return on;
 }

@@ -110,6 +110,31 @@ void fut_engine_free(FutEngine *engine)
     g_free(engine);
 }
 
+/* -- waiting for each other -- */
+
+/* A broadcast is a system call, waited for or not, and this is on the way of each checkpoint. */
+void fut_engine_changed(FutEngine *engine)
+{
+    if (engine->waiting > 0) {
+        g_cond_broadcast(&engine->changed);
+    }
+}
+
+void fut_engine_wait(FutEngine *engine)
+{
+    engine->waiting++;
+    g_cond_wait(&engine->changed, &engine->lock);
+    engine->waiting--;
+}
+
+bool fut_engine_host_wait(FutEngine *engine)
+{
+    engine->waiting++;
+    bool on = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    engine->waiting--;
+    return on;
+}
+
 /* -- carrying out actions -- */
 
 static void act_send(FutEngine *engine, const FutAction *action)
@@ -216,7 +241,7 @@ void fut_engine_act(FutEngine *engine)
         return;
     }
     while (engine->actor) {
-        g_cond_wait(&engine->changed, &engine->lock);
+        fut_engine_wait(engine);
     }
     engine->actor = g_thread_self();
     while (next_action(engine, &action, &text)) {
@@ -226,7 +251,7 @@ void fut_engine_act(FutEngine *engine)
         g_mutex_lock(&engine->lock);
     }
     engine->actor = NULL;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
 }
 
@@ -234,10 +259,10 @@ bool fut_engine_act_wait(FutEngine *engine)
 {
     g_assert(engine->actor == g_thread_self());
     engine->actor = NULL;
-    g_cond_broadcast(&engine->changed);
-    bool on = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    fut_engine_changed(engine);
+    bool on = fut_engine_host_wait(engine);
     while (engine->actor) {
-        g_cond_wait(&engine->changed, &engine->lock);
+        fut_engine_wait(engine);
     }
     engine->actor = g_thread_self();
     return on;
@@ -481,7 +506,7 @@ void fut_engine_exiting(FutEngine *engine)
     FutPairStatus status;
     g_mutex_lock(&engine->lock);
     engine->exiting = true;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     fut_pair_status(engine->pair, &status);
     g_mutex_unlock(&engine->lock);
     fut_series_cancel(engine, "the VM ends");

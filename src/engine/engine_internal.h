@@ -84,8 +84,9 @@ struct FutEngine {
     void *opaque;
 
     GMutex lock;
-    GCond changed;  /* acting or cutting ended */
-    GThread *actor; /* carries out actions now; NULL = nobody */
+    GCond changed;    /* acting or cutting ended */
+    unsigned waiting; /* for that */
+    GThread *actor;   /* carries out actions now; NULL = nobody */
     bool
         cutting; /* between fut_engine_cut() and fut_engine_cut_done(), a checkpoint is being captured or sent */
     FutAside aside;
@@ -131,6 +132,15 @@ static inline uint64_t fut_engine_now(const FutEngine *engine)
 {
     return engine->host->now_ns(engine->opaque);
 }
+
+/* Engine lock held. Whoever waits looks again; if nobody does, this costs nothing. */
+void fut_engine_changed(FutEngine *engine);
+
+/* Engine lock held, given up meanwhile: until the next change, or for no reason. */
+void fut_engine_wait(FutEngine *engine);
+
+/* The same as the host waits: not for ever. What it says. */
+bool fut_engine_host_wait(FutEngine *engine);
 
 /* Carries out the pair machine's actions until none is left. No lock held, no big lock. Waits when another thread is at it. */
 void fut_engine_act(FutEngine *engine);

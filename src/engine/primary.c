@@ -69,7 +69,7 @@ void fut_primary_stop_copy(FutEngine *engine)
 
     g_mutex_lock(&engine->lock);
     while (engine->cutting || engine->aside == FUT_ASIDE_SENDING) {
-        g_cond_wait(&engine->changed, &engine->lock);
+        fut_engine_wait(engine);
     }
     engine->aside = FUT_ASIDE_NONE; /* its link is gone */
     g_mutex_unlock(&engine->lock);
@@ -198,7 +198,7 @@ static void collect_for_copy(FutEngine *engine)
     engine->copy.collect_wanted = false;
     engine->copy.collected = true;
     engine->cutting = false;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
     engine->host->copy(engine->opaque, true);
 }
@@ -227,7 +227,7 @@ bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
 static void forget_cut(FutEngine *engine)
 {
     engine->cutting = false;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
 }
 
 /* Guest stopped: the epoch's outputs go along, as many as there is room for. */
@@ -344,7 +344,7 @@ void fut_primary_send_aside(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     engine->aside = FUT_ASIDE_NONE;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     /* the acknowledgement may have been quicker, and nobody cut for what came since */
     bool want = fut_primary_want_cut(engine, false, now_ns);
     g_mutex_unlock(&engine->lock);
@@ -373,7 +373,7 @@ void fut_engine_cut_done(FutEngine *engine)
     stats->pages += engine->capture.stats.pages - engine->capture.stats.unchanged;
     engine->cutting = false;
     engine->aside = aside ? FUT_ASIDE_WAITING : FUT_ASIDE_NONE;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
     if (aside) {
         engine->host->copy(engine->opaque, true);

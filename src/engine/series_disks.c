@@ -195,7 +195,7 @@ static uint8_t *read_range(FutEngine *engine, unsigned disk, const FutDiskWrite 
 static void wait_a_moment(FutEngine *engine)
 {
     g_mutex_lock(&engine->lock);
-    bool on = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    bool on = fut_engine_host_wait(engine);
     g_mutex_unlock(&engine->lock);
     if (!on) {
         fut_series_cancel(engine, "this process ends");

@@ -82,7 +82,7 @@ static bool save_streams(FutEngine *engine, const struct iovec *streams, size_t 
 /* Lock held: lets others have it for a moment. The primary hears of us meanwhile. False: this process is at its end. */
 static bool wait_a_moment(FutEngine *engine, uint64_t *last_ns)
 {
-    bool on = engine->host->wait(engine->opaque, &engine->changed, &engine->lock);
+    bool on = fut_engine_host_wait(engine);
 
     g_mutex_unlock(&engine->lock);
     fut_standby_sign_of_life(engine, last_ns);
@@ -130,7 +130,7 @@ void fut_series_image_leave(FutEngine *engine)
     g_mutex_lock(&engine->lock);
     bool wanted = engine->series.image_wanted;
     engine->series.image_busy = false;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
     if (wanted && engine->host->series) {
         engine->host->series(engine->opaque);
@@ -166,7 +166,7 @@ void fut_series_image_over(FutEngine *engine, const char *why)
     g_mutex_unlock(&series->lock);
     fut_series_cancel(engine, why);
     g_mutex_lock(&engine->lock);
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
 }
 
@@ -189,7 +189,7 @@ void fut_series_image_unwanted(FutEngine *engine)
 {
     g_mutex_lock(&engine->lock);
     engine->series.image_wanted = false;
-    g_cond_broadcast(&engine->changed);
+    fut_engine_changed(engine);
     g_mutex_unlock(&engine->lock);
 }
 
