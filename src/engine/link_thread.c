@@ -45,10 +45,31 @@ static const void *one_piece(FutService *service, const struct iovec *iov, int c
     return service->gather.data;
 }
 
+/* One message, and what the peer needs to wake up. Send lock held. */
+static bool send_message(FutService *service, uint16_t type, uint16_t flags, const void *body,
+                         size_t length, size_t *ret_pending, GError **error)
+{
+    static const uint8_t nothing[FUT_WIRE_WAKE_BYTES];
+    uint8_t head[FUT_FRAME_HEADER_SIZE], padding[FUT_FRAME_HEADER_SIZE];
+    size_t all = sizeof(head) + length;
+    struct iovec out[4] = { { head, sizeof(head) }, { (void *)body, length } };
+    int count = length > 0 ? 2 : 1;
+
+    fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body,
+                            (uint32_t)length);
+    if (service->pads && type != FUT_MSG_INBOUND && all < FUT_WIRE_WAKE_BYTES) {
+        size_t rest = FUT_WIRE_WAKE_BYTES - MIN(all + sizeof(padding), FUT_WIRE_WAKE_BYTES - 1);
+        fut_frame_header_encode(padding, FUT_MSG_PADDING, 0, service->session, service->sequence++,
+                                nothing, (uint32_t)rest);
+        out[count++] = (struct iovec){ padding, sizeof(padding) };
+        out[count++] = (struct iovec){ (void *)nothing, rest };
+    }
+    return fut_link_send(service->link, out, count, ret_pending, error);
+}
+
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,
                         int count)
 {
-    uint8_t head[FUT_FRAME_HEADER_SIZE];
     size_t length, pending = 0;
     struct iovec packed;
     if (fut_link_pack(service, type, flags, iov, count, &packed)) {
@@ -63,13 +84,11 @@ bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, cons
         return false;
     }
     const void *body = one_piece(service, iov, count, &length);
-    fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body,
-                            (uint32_t)length);
-    struct iovec out[2] = { { head, sizeof(head) }, { (void *)body, length } };
     g_autoptr(GError) error = NULL;
-    bool sent = fut_link_send(service->link, out, length > 0 ? 2 : 1, &pending, &error);
+    bool sent = send_message(service, type, flags, body, length, &pending, &error);
     if (!sent && !service->unsendable) {
-        service->unsendable = g_strdup(error->message); /* the link thread ends it */
+        /* the link thread ends it */
+        g_atomic_pointer_set(&service->unsendable, g_strdup(error->message));
     }
     g_mutex_unlock(&service->send_lock);
     if (pending > 0 || !sent) {
@@ -80,8 +99,15 @@ bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, cons
 
 void fut_link_host_session(FutService *service, uint32_t session)
 {
+    FutEngineStatus status;
+    fut_engine_status(service->engine, &status);
     g_mutex_lock(&service->send_lock);
-    service->session = session;
+    g_atomic_int_set((gint *)&service->session, (gint)session);
+    service->pads = status.role == FUT_ROLE_PRIMARY;
+    service->sleeps = service->link && !service->pads;
+    if (service->sleeps) {
+        fut_link_set_wake(service->link, FUT_WIRE_WAKE_BYTES);
+    }
     g_mutex_unlock(&service->send_lock);
 }
 
@@ -93,19 +119,22 @@ static FutLink *current_link(FutService *service)
     return link;
 }
 
+/*
+ * The link thread looks at link, session and fault without the send lock. Who sends holds that lock in the system call that wakes the
+ * peer; on a busy host the peer may take its processor there, and the answer would wait until it gets it back.
+ */
 static uint32_t current_session(FutService *service)
 {
-    g_mutex_lock(&service->send_lock);
-    uint32_t session = service->session;
-    g_mutex_unlock(&service->send_lock);
-    return session;
+    return (uint32_t)g_atomic_int_get((gint *)&service->session);
 }
 
 void fut_link_host_close(FutService *service, const char *why)
 {
     g_mutex_lock(&service->send_lock);
-    FutLink *link = g_steal_pointer(&service->link);
-    g_clear_pointer(&service->unsendable, g_free);
+    FutLink *link = service->link;
+    g_atomic_pointer_set(&service->link, NULL);
+    g_autofree char *fault = service->unsendable;
+    g_atomic_pointer_set(&service->unsendable, NULL);
     g_mutex_unlock(&service->send_lock);
     if (link) {
         fut_link_flush(link, NULL);
@@ -135,6 +164,7 @@ typedef struct {
     FutLink *link; /* owned reference; the one being read */
     FutFrameReader *reader;
     FutBuf unpacked; /* the message that came PACKED */
+    bool lying;      /* what is read may be old: it is no sign of life */
 } Reading;
 
 static void reading_end(Reading *reading)
@@ -144,27 +174,24 @@ static void reading_end(Reading *reading)
     fut_buf_done(&reading->unpacked);
 }
 
+static bool still_current(FutService *service, const Reading *reading)
+{
+    /* ours is referenced: no other has its address */
+    return g_atomic_pointer_get(&service->link) == reading->link;
+}
+
 /* The engine may have closed the link or put another in its place. */
 static void reading_follow(FutService *service, Reading *reading)
 {
-    FutLink *link = current_link(service);
-    if (link == reading->link) {
-        g_clear_pointer(&link, fut_link_unref);
+    if (still_current(service, reading)) {
         return;
     }
+    FutLink *link = current_link(service);
     reading_end(reading);
     if (link) {
         reading->link = link;
         reading->reader = fut_frame_reader_new(fut_wire_cap);
     }
-}
-
-static bool still_current(FutService *service, const Reading *reading)
-{
-    g_mutex_lock(&service->send_lock);
-    bool current = service->link == reading->link;
-    g_mutex_unlock(&service->send_lock);
-    return current;
 }
 
 static void link_ended(FutService *service, Reading *reading, const char *why, bool peers_fault)
@@ -209,7 +236,9 @@ static bool read_frames(FutService *service, Reading *reading)
             got = -1;
             break;
         }
-        fut_engine_frame(service->engine, &frame, fut_now_ns());
+        if (frame.type != FUT_MSG_PADDING || session == 0) {
+            fut_engine_frame(service->engine, &frame, fut_now_ns());
+        }
         if (!still_current(service, reading)) {
             return false;
         }
@@ -238,7 +267,9 @@ static void read_link(FutService *service, Reading *reading)
         if (got == 0) {
             return;
         }
-        fut_engine_alive(service->engine, fut_now_ns());
+        if (!reading->lying) {
+            fut_engine_alive(service->engine, fut_now_ns());
+        }
         fut_frame_reader_filled(reading->reader, (size_t)got);
         if (!read_frames(service, reading)) {
             return;
@@ -246,6 +277,19 @@ static void read_link(FutService *service, Reading *reading)
         if ((size_t)got < room) {
             return;
         }
+    }
+}
+
+/* Time passes, and poll told of nothing: inbound packets may lie there, which the twin may need now. */
+static void read_lying(FutService *service, Reading *reading)
+{
+    g_mutex_lock(&service->send_lock);
+    bool sleeps = service->sleeps && service->link == reading->link;
+    g_mutex_unlock(&service->send_lock);
+    if (sleeps) {
+        reading->lying = true;
+        read_link(service, reading);
+        reading->lying = false;
     }
 }
 
@@ -260,9 +304,15 @@ static void link_unsendable(FutService *service, Reading *reading, const char *w
 
 static void end_unsendable(FutService *service, Reading *reading)
 {
+    if (!g_atomic_pointer_get(&service->unsendable)) {
+        return;
+    }
     g_mutex_lock(&service->send_lock);
     bool current = reading->link && service->link == reading->link;
-    g_autofree char *why = current ? g_steal_pointer(&service->unsendable) : NULL;
+    g_autofree char *why = current ? service->unsendable : NULL;
+    if (current) {
+        g_atomic_pointer_set(&service->unsendable, NULL);
+    }
     g_mutex_unlock(&service->send_lock);
     if (why) {
         link_unsendable(service, reading, why);
@@ -354,10 +404,14 @@ void *fut_link_thread(void *opaque)
          * that were left in the socket. That something waits there is told even before: whether it
          * counts as life is for the pair machine to say. */
         uint64_t now_ns = fut_now_ns();
-        if (reading.link && (fds[2].revents & POLLIN)) {
+        bool told = fds[FD_LINK].revents & POLLIN;
+        if (reading.link && told) {
             fut_engine_alive(service->engine, now_ns);
         }
         if (now_ns >= fut_engine_deadline(service->engine)) {
+            if (reading.link && !told) {
+                read_lying(service, &reading);
+            }
             fut_engine_tick(service->engine, now_ns);
             close_listener_when_done(service);
         }

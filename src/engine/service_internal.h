@@ -79,6 +79,7 @@ struct FutService {
     uint32_t session;
     uint64_t sequence;
     FutBuf gather;
+    bool pads, sleeps; /* the peer, or this end, sleeps until FUT_WIRE_WAKE_BYTES wait for it */
     FutPackChoice pack_choice;
     uint64_t pack_spared; /* bytes that compression kept off the links */
     int link_wake_fd;

@@ -12,8 +12,8 @@
 #include "fut_buf.h"
 
 /* 3 has PROBES; a pair of which one host does not know them is refused. */
-#define FUT_WIRE_VERSION_MIN 3
-#define FUT_WIRE_VERSION 3
+#define FUT_WIRE_VERSION_MIN 4
+#define FUT_WIRE_VERSION 4
 #define FUT_WIRE_NAME_MAX 63  /* VM and node names */
 #define FUT_WIRE_TEXT_MAX 511 /* reasons */
 #define FUT_WIRE_MACHINE_LINES_MAX 4096
@@ -23,6 +23,9 @@
 #define FUT_WIRE_HELLO_MAX (1u << 20)  /* whole HELLO, all machine lines */
 #define FUT_WIRE_PACKET_MAX (128u << 10)
 #define FUT_WIRE_PROBES_MAX (512u << 10)
+/* A backup sleeps until so much waits to be read: inbound packets, which matter only if the primary dies, are not to wake it. A
+ * primary fills up whatever else is shorter, frame and all, with PADDING. */
+#define FUT_WIRE_WAKE_BYTES 512u
 /* Key of the machine line that says which arbiter a host asks. */
 #define FUT_WIRE_ARBITER_KEY "arbiter"
 
@@ -51,6 +54,7 @@ typedef enum {
     FUT_MSG_HEARTBEAT = 32, /* empty */
     FUT_MSG_BYE = 33,       /* text: why this end closes; FutByeCode in the frame's flags */
     FUT_MSG_PACKED = 34,    /* another message, compressed (wire_packed.h) */
+    FUT_MSG_PADDING = 35,   /* nothing, of any length: for whoever reads the stream, not the pair */
 } FutMsgType;
 
 typedef enum {
