@@ -10,6 +10,10 @@
 
 /* Of program text level 1 leaves 40 % and this 44 %, in 5/6 of the time. */
 #define ZSTD_LEVEL (-1)
+/* The disk begins with so much at a time while more is made, and only of so much: a small pack is durable sooner by it, and a large one
+ * would fill the disk's queue, for which who writes then waits. */
+#define EARLY_BYTES (1u << 20)
+#define EARLY_MAX (32u << 20)
 
 struct FutPackWriter {
     FutStoreFs *fs;
@@ -18,6 +22,7 @@ struct FutPackWriter {
     uint32_t first, last;
     uint8_t header[P_SIZE];
     uint64_t at;     /* where the file ends */
+    uint64_t early;  /* up to there the disk has begun */
     uint32_t number; /* of the next record */
     GArray *entries; /* FutPackEntry */
     FutBuf hashes;
@@ -28,6 +33,18 @@ struct FutPackWriter {
     uint8_t stored[F_SIZE + ZSTD_COMPRESSBOUND(FUT_GROUP_BYTES)];
 };
 
+/* Whole pieces alone: what is written to again would go to the disk twice. */
+static void begin_sync(FutPackWriter *writer)
+{
+    const FutStoreFsOps *ops = writer->fs->ops;
+    uint64_t end = MIN(writer->at, EARLY_MAX) / EARLY_BYTES * EARLY_BYTES;
+
+    if (ops->begin_sync && end > writer->early) {
+        ops->begin_sync(writer->fs, writer->file, writer->early, end - writer->early);
+        writer->early = end;
+    }
+}
+
 static bool put(FutPackWriter *writer, const void *bytes, size_t length, GError **error)
 {
     int code = writer->fs->ops->write(writer->fs, writer->file, bytes, length, writer->at);
@@ -36,6 +53,7 @@ static bool put(FutPackWriter *writer, const void *bytes, size_t length, GError 
         return fut_store_fs_fail(writer->fs, "write", writer->name, code, error);
     }
     writer->at += length;
+    begin_sync(writer);
     return true;
 }
 

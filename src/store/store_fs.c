@@ -311,6 +311,16 @@ static int real_write(FutStoreFs *fs, int file, const void *data, size_t length,
     return code;
 }
 
+static void real_begin_sync(FutStoreFs *fs, int file, uint64_t offset, uint64_t length)
+{
+    int fd;
+
+    if (use_file(fs, file, &fd) == 0) {
+        sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+        leave_file(fs, file);
+    }
+}
+
 static int real_sync(FutStoreFs *fs, int file)
 {
     int fd;
@@ -451,6 +461,7 @@ static const FutStoreFsOps real_ops = {
     .size = real_size,
     .read = real_read,
     .write = real_write,
+    .begin_sync = real_begin_sync,
     .sync = real_sync,
     .sync_folder = real_sync_folder,
     .rename = real_rename,
