@@ -39,6 +39,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .disk_mark_ms = 5000,
         .series_chunk_shift = FUT_SERIES_CHUNK_SHIFT,
         .series_side_max_bytes = 64u << 20,
+        .series_copy_max_pages = FUT_SERIES_COPY_MAX,
+        .series_early_max_pages = FUT_SERIES_EARLY_MAX,
     };
 }
 

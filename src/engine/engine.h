@@ -59,6 +59,9 @@ typedef struct {
     unsigned series_chunk_shift; /* snapshots: a disk is followed in pieces of 1 << this bytes */
     uint64_t
         series_side_max_bytes; /* snapshots: copied aside for the guest's writes and not stored yet */
+    uint32_t
+        series_copy_max_pages; /* snapshots: copied during the stop at most; more are protected */
+    uint32_t series_early_max_pages; /* snapshots: copied before it at most, while the guest runs */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
     bool moving; /* backup: of a VM that moves here with its disks, see fut_engine_move() */
     const FutIdentities *identities; /* borrowed; NULL: the guest's addresses are the network's */
@@ -97,6 +100,8 @@ typedef struct {
     /* From its return on who writes there waits until fut_series_fault() was called for the page, or guarding ended for it. Series lock
      * held or not. */
     bool (*guard)(void *opaque, uint8_t *at, size_t length, bool on);
+    /* What this thread, which makes the steps, does now can wait for whatever else wants a processor; or not any more. Optional. */
+    void (*background)(void *opaque, bool on);
     /* Sets the bits of pages that may hold anything but zeroes. Optional. */
     void (*resident)(void *opaque, const uint8_t *at, uint64_t pages, uint64_t *bits);
 } FutEngineHost;

@@ -53,11 +53,13 @@ static void drop_pages(FutSeries *series)
 /* Of the device state; it grows if that is longer. */
 #define STATE_ROOM (256u << 10)
 
-static void fill_spares(FutSeries *series)
+static void fill_spares(FutEngine *engine)
 {
+    FutSeries *series = &engine->series;
+
     for (;;) {
         g_mutex_lock(&series->lock);
-        bool enough = series->spares >= FUT_SERIES_COPY_MAX;
+        bool enough = series->spares >= engine->config.series_copy_max_pages;
         g_mutex_unlock(&series->lock);
         if (enough) {
             return;
@@ -107,6 +109,7 @@ void fut_series_done(FutEngine *engine)
     drop_spares(series);
     fut_series_disks_drop(series);
     free_maps(series);
+    fut_series_early_done(engine);
     fut_pagemap_done(&series->spill);
     g_byte_array_unref(series->state);
     g_free(series->flows);
@@ -145,12 +148,16 @@ static bool start_tracking(FutEngine *engine, bool image, GError **error)
     const FutDiskInfo *disks = ops->disks ? ops->disks(engine->vmm, &series->disks) : NULL;
 
     make_maps(series, ops->memory(engine->vmm), disks, engine->config.series_chunk_shift);
+    fut_series_early_init(engine);
     if (!image && !ops->dirty_start(engine->vmm, FUT_FOR_SNAPSHOTS, error)) {
         free_maps(series);
+        fut_series_early_done(engine);
         return false;
     }
     if (!image && ops->state_prepare) {
+        fut_series_background(engine, true);
         ops->state_prepare(engine->vmm);
+        fut_series_background(engine, false);
     }
     touch_state(series);
     series->guard = !image && engine->host->guard_open &&
@@ -256,7 +263,7 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
         !may_go_unguarded(engine, order->full || !series->based, error)) {
         return false;
     }
-    fill_spares(series);
+    fill_spares(engine);
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&series->lock);
     if (!order->full && !series->based) {
@@ -270,6 +277,7 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     series->asked_ns = series->cut_asked_ns = series->nudged_ns = now_ns;
     series->cursor = series->disk_cursor = 0;
     series->rounds = 0;
+    series->guarded = false;
     series->stalled_ns = 0;
     series->cut = (FutSeriesCut){ 0 };
     series->settled = false;
@@ -311,6 +319,7 @@ void fut_series_end(FutEngine *engine)
     /* A cut that runs has seen that nothing is followed, or ends before the lock is ours. */
     g_mutex_lock(&series->lock);
     free_maps(series);
+    fut_series_early_done(engine);
     drop_spares(series);
     g_mutex_unlock(&series->lock);
 }
@@ -492,9 +501,16 @@ void fut_series_pair_follows(FutEngine *engine, bool follows)
     g_mutex_unlock(&series->lock);
 }
 
-/* Lock held. What was written belongs to the snapshot, and is to be protected. */
-static void take_round(FutSeries *series)
+/* Lock held. What was written belongs to the snapshot, and is to be copied or protected. */
+static void take_round(FutEngine *engine)
 {
+    FutSeries *series = &engine->series;
+    uint64_t count = fut_pagemap_count(&series->written);
+
+    fut_series_early_cut(series);
+    series->early.on = fut_series_early_fits(engine, count);
+    series->early.round = series->early.on ? count : 0;
+    series->guarded |= !series->early.on;
     fut_pagemap_merge(&series->todo, &series->written);
     fut_pagemap_merge(&series->set, &series->written);
     fut_pagemap_clear(&series->written);
@@ -503,16 +519,22 @@ static void take_round(FutSeries *series)
 }
 
 /* Lock held: is this cut the last one? */
-static bool is_instant(FutSeries *series)
+static bool is_instant(const FutEngine *engine)
 {
-    if (!series->guard) {
+    const FutSeries *series = &engine->series;
+    uint64_t count = fut_pagemap_count(&series->written);
+    bool first = series->phase == FUT_SERIES_ARMING;
+
+    if (first && series->order.full) {
+        return !series->guard;
+    }
+    if (count <= engine->config.series_copy_max_pages || series->rounds >= ROUNDS_MAX) {
         return true;
     }
-    uint64_t count = fut_pagemap_count(&series->written);
-    if (series->phase == FUT_SERIES_ARMING) {
-        return !series->order.full && count <= FUT_SERIES_COPY_MAX;
+    if (fut_series_early_fits(engine, count)) {
+        return false;
     }
-    return count <= ROUND_PAGES || series->rounds >= ROUNDS_MAX;
+    return !series->guard || (!first && count <= ROUND_PAGES);
 }
 
 /* Lock held. */
@@ -555,16 +577,20 @@ static bool keep_written(FutEngine *engine, GError **error)
 {
     FutSeries *series = &engine->series;
     uint64_t count = fut_pagemap_count(&series->written);
-    bool copy = !series->guard || count <= FUT_SERIES_COPY_MAX;
+    bool copy = !series->guard || count <= engine->config.series_copy_max_pages;
 
+    fut_series_early_cut(series);
+    fut_pagemap_merge(&series->taken, &series->early.good);
     fut_pagemap_merge(&series->set, &series->written);
+    series->guarded |= !copy;
     if (copy) {
         copy_written(engine);
     } else if (!protect(engine, &series->written, error)) {
         return false;
     }
     series->cut.pages = fut_pagemap_count(&series->set);
-    series->cut.guarded = series->cut.pages - (copy ? count : 0);
+    series->cut.early = fut_pagemap_count(&series->early.good);
+    series->cut.guarded = series->cut.pages - fut_pagemap_count(&series->taken);
     fut_pagemap_clear(&series->written);
     return true;
 }
@@ -620,9 +646,9 @@ void fut_series_cut(FutEngine *engine, uint64_t begin_ns)
     collect(engine);
     g_mutex_lock(&series->lock);
     bool wanted = series->phase == FUT_SERIES_ARMING || series->phase == FUT_SERIES_CUTTING;
-    bool instant = wanted && is_instant(series);
+    bool instant = wanted && is_instant(engine);
     if (wanted && !instant) {
-        take_round(series);
+        take_round(engine);
     }
     g_mutex_unlock(&series->lock);
     if (instant) {

@@ -6,7 +6,8 @@
  * 1. arming: a short cut learns which pages were written since the snapshot before (the first one takes all that are not untouched);
  *    are these few, then it is the cut of 3. already;
  * 2. guarding: these pages are protected against writing while the guest runs, which takes longer the more they are. Who writes one of
- *    them is let through at once, and the page counts as written again;
+ *    them is let through at once, and the page counts as written again. Or, if they are not that many, they are copied (series_early.c):
+ *    nobody is kept waiting then, and a page that is written again is copied again;
  * 3. the cut: device state; pages written during 2 are copied if they are few, else protected, too. So the stop depends neither on the
  *    size of memory nor on how much was written since the snapshot before;
  * 4. copying, while the guest runs: who writes a protected page waits until it was copied aside. Disks likewise, in chunks: before the guest's
@@ -30,8 +31,9 @@
 #include "pagemap.h"
 #include "vmm.h"
 
-/* Pages copied during the stop at most; more are protected. */
+/* What the engine's configuration says if nothing else is. */
 #define FUT_SERIES_COPY_MAX 256
+#define FUT_SERIES_EARLY_MAX 8192 /* 32 MiB, that stay taken while snapshots are followed */
 /* A disk's content is followed in pieces of 1 << this. */
 #define FUT_SERIES_CHUNK_SHIFT 16
 
@@ -43,8 +45,9 @@ typedef struct {
     uint64_t memory_hash;
     uint64_t stop_ns; /* the guest was stopped for it, both stops together */
     uint64_t longest_stop_ns;
-    uint64_t took_ns; /* from the request until all was handed over */
+    uint64_t took_ns; /* from the request until all was handed over, to be made durable */
     uint64_t pages;   /* handed over */
+    uint64_t early;   /* of these, copied before the cut while the guest ran */
     uint64_t guarded; /* of these, under protection while the guest ran on */
     uint64_t faults;  /* the guest's writes that met the protection */
     uint64_t disk_bytes;
@@ -82,6 +85,16 @@ typedef enum {
 typedef struct FutSeriesPage FutSeriesPage;
 typedef struct FutSeriesPiece FutSeriesPiece;
 
+/* Pages copied before the cut; thread of the steps, or the lock where it is said. */
+typedef struct {
+    bool on;         /* the round under way copies, and protects nothing; lock */
+    FutPageMap good; /* copied, and not written since; lock, but for who copies */
+    uint8_t *data;   /* room for the configured number of pages; NULL: there is none */
+    uint64_t *keys;  /* whose they are */
+    uint64_t count, handed;
+    uint64_t round; /* pages of the last round; lock */
+} FutSeriesEarly;
+
 typedef struct {
     GMutex lock;
     int tracking; /* what is written is followed; written with the lock held, looked at without */
@@ -111,8 +124,10 @@ typedef struct {
         spare; /* for what is copied during a stop: a fault of memory new to us would lengthen it */
     unsigned spares;
     uint64_t side_bytes;
-    uint64_t stalled_ns;   /* since when somebody waits because that is too much; 0: nobody */
-    unsigned rounds;       /* of protecting, before the cut */
+    uint64_t stalled_ns; /* since when somebody waits because that is too much; 0: nobody */
+    unsigned rounds;     /* of protecting or copying, before the cut */
+    FutSeriesEarly early;
+    bool guarded;          /* something of the snapshot under way was protected */
     uint64_t cut_begin_ns; /* cut thread; 0: that cut is not ours */
     bool settled;          /* how long the guest was stopped is known */
     uint64_t cursor;       /* thread of the steps */

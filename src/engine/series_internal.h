@@ -29,10 +29,28 @@ struct FutSeriesPiece {
 void fut_series_give_up(FutEngine *engine, GError *take_error);
 /* Lock held: is there room to copy something aside? Gives up when there was none for too long. */
 bool fut_series_has_room(FutEngine *engine, uint64_t now_ns);
+/* Thread of the steps, no lock: nobody waits for what follows (on), or somebody may again. */
+void fut_series_background(FutEngine *engine, bool on);
 /* Lock held: keeps a page of the set as it is. */
 void fut_series_copy_aside(FutEngine *engine, uint64_t key);
 /* Adds all pages that may hold other than zeroes. */
 void fut_series_add_resident(FutEngine *engine, FutPageMap *map);
+/* One thread, no lock. False: copies go on being made in the stop alone. */
+void fut_series_early_init(FutEngine *engine);
+void fut_series_early_done(FutEngine *engine);
+/* Lock held: can that many written pages be copied, rather than protected, in the next round? */
+bool fut_series_early_fits(const FutEngine *engine, uint64_t count);
+/* Lock held, at a cut: what was written since the copies were made is not good any more. */
+void fut_series_early_cut(FutSeries *series);
+/* Thread of the steps, no lock: copies what is to be done. */
+void fut_series_early_copy(FutEngine *engine);
+/* Thread of the steps: hands over some of what is good. *ret_any: there was some. */
+bool fut_series_early_hand(FutEngine *engine, bool *ret_any, GError **error);
+/* Lock held: of the snapshot that is over. */
+void fut_series_early_forget(FutSeries *series);
+/* To the order's sink. */
+bool fut_series_hand_pages(FutEngine *engine, uint64_t key, const uint8_t *data, uint64_t count,
+                           GError **error);
 /* A backup's way to the instant: ARMING, GUARDING, CUTTING. */
 FutStep fut_series_image_step(FutEngine *engine);
 /* Nobody waits for the instant any more. */

@@ -55,8 +55,7 @@ void fut_series_add_resident(FutEngine *engine, FutPageMap *map)
     }
 }
 
-/* `set` and `todo` are this thread's in this phase; faults look at `written` alone. */
-static FutStep guard_pages(FutEngine *engine)
+static bool guard_todo(FutEngine *engine)
 {
     FutSeries *series = &engine->series;
     uint64_t key = 0, pages;
@@ -69,8 +68,21 @@ static FutStep guard_pages(FutEngine *engine)
                                  pages << FUT_PAGE_SHIFT, true)) {
             fut_series_cancel(engine,
                               "guest memory cannot be protected against writing (userfaultfd)");
-            return FUT_STEP_MORE;
+            return false;
         }
+    }
+    return true;
+}
+
+/* `set`, `todo` and the early copies are this thread's in this phase; faults look at `written` alone. */
+static FutStep take_round(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    if (series->early.on) {
+        fut_series_early_copy(engine);
+    } else if (!guard_todo(engine)) {
+        return FUT_STEP_MORE;
     }
     series->cut_asked_ns = fut_engine_now(engine);
     g_mutex_lock(&series->lock);
@@ -87,8 +99,31 @@ static FutStep guard_pages(FutEngine *engine)
 
 /* -- handing over pages -- */
 
-static bool hand_pages(FutEngine *engine, uint64_t key, const uint8_t *data, uint64_t count,
-                       GError **error)
+void fut_series_background(FutEngine *engine, bool on)
+{
+    if (engine->host->background) {
+        engine->host->background(engine->opaque, on);
+    }
+}
+
+/* The guest goes first, unless it will have to wait for this one soon. */
+static void begin_handing(FutEngine *engine)
+{
+    FutSeries *series = &engine->series;
+
+    g_mutex_lock(&series->lock);
+    bool hurry = series->side_bytes > engine->config.series_side_max_bytes / 4;
+    g_mutex_unlock(&series->lock);
+    fut_series_background(engine, !hurry);
+}
+
+static void end_handing(FutEngine *engine)
+{
+    fut_series_background(engine, false);
+}
+
+bool fut_series_hand_pages(FutEngine *engine, uint64_t key, const uint8_t *data, uint64_t count,
+                           GError **error)
 {
     const FutSeriesOrder *order = &engine->series.order;
 
@@ -103,7 +138,7 @@ static bool hand_aside(FutEngine *engine, FutSeriesPage *take_pages, GError **er
     while (take_pages) {
         FutSeriesPage *page = take_pages;
         take_pages = page->next;
-        ok = ok && hand_pages(engine, page->key, page->data, 1, error);
+        ok = ok && fut_series_hand_pages(engine, page->key, page->data, 1, error);
         g_free(page);
     }
     return ok;
@@ -152,22 +187,23 @@ static bool hand_group(FutEngine *engine, uint64_t first, const FutPageMap *have
     uint64_t at = 0, pages;
 
     for (; fut_pagemap_next(have, &at, &pages, UINT64_MAX); at += pages) {
-        if (!hand_pages(engine, first + at, engine->series.bounce + at * FUT_PAGE_SIZE, pages,
-                        error)) {
+        if (!fut_series_hand_pages(engine, first + at, engine->series.bounce + at * FUT_PAGE_SIZE,
+                                   pages, error)) {
             return false;
         }
     }
     return true;
 }
 
-/* The next group of pages of which one is in the set. False: there is none, or an error. */
-static bool copy_some(FutEngine *engine, GError **error)
+/* The next group of pages of which one is in the set. */
+static bool copy_some(FutEngine *engine, bool *ret_any, GError **error)
 {
     FutSeries *series = &engine->series;
     uint64_t pages;
 
-    if (!fut_pagemap_next(&series->set, &series->cursor, &pages, 1)) {
-        return false;
+    *ret_any = fut_pagemap_next(&series->set, &series->cursor, &pages, 1);
+    if (!*ret_any) {
+        return true;
     }
     unsigned block = fut_key_block(series->cursor);
     uint64_t page = fut_key_page(series->cursor) / FUT_SERIES_GROUP * FUT_SERIES_GROUP;
@@ -177,12 +213,14 @@ static bool copy_some(FutEngine *engine, GError **error)
 
     fut_pagemap_add_block(&have, FUT_SERIES_GROUP);
     copy_group(engine, first, count, &have);
-    if (series->guard) {
+    if (series->guarded) {
         engine->host->guard(engine->opaque, fut_memory_page(memory_of(engine), first),
                             count << FUT_PAGE_SHIFT, false);
     }
     series->cursor = first + count;
+    begin_handing(engine);
     bool ok = hand_group(engine, first, &have, error);
+    end_handing(engine);
     fut_pagemap_done(&have);
     return ok;
 }
@@ -195,6 +233,7 @@ static void forget_set(FutSeries *series)
     fut_pagemap_clear(&series->set);
     fut_pagemap_clear(&series->todo);
     fut_pagemap_clear(&series->taken);
+    fut_series_early_forget(series);
     fut_series_disks_drop(series);
     series->phase = FUT_SERIES_IDLE;
 }
@@ -217,7 +256,9 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     fut_flow_list_encode(&flows, series->flows, series->flow_count);
     cut.flows = flows.data;
     cut.flows_length = flows.len;
+    begin_handing(engine);
     bool good = series->order.ops->commit(series->order.sink, &cut, error);
+    end_handing(engine);
     fut_buf_done(&flows);
     if (!good) {
         return FUT_STEP_FAILED;
@@ -244,7 +285,7 @@ static FutStep give_up(FutEngine *engine, GError **error)
     g_mutex_lock(&series->lock);
     fut_pagemap_merge(&series->set, &series->todo);
     g_mutex_unlock(&series->lock);
-    for (; series->guard && fut_pagemap_next(&series->set, &key, &pages, PROTECT_PAGES);
+    for (; series->guarded && fut_pagemap_next(&series->set, &key, &pages, PROTECT_PAGES);
          key += pages) {
         engine->host->guard(engine->opaque, fut_memory_page(memory_of(engine), key),
                             pages << FUT_PAGE_SHIFT, false);
@@ -265,25 +306,46 @@ static FutStep give_up(FutEngine *engine, GError **error)
 
 /* -- steps -- */
 
+/* Some of what is in hand, if there is any: what was copied before who writes could go on, or before the cut. */
+static bool hand_some(FutEngine *engine, bool *ret_any, GError **error)
+{
+    FutSeriesPage *aside = take_aside(&engine->series);
+    bool good = true;
+
+    *ret_any = aside != NULL;
+    begin_handing(engine);
+    if (aside) {
+        good = hand_aside(engine, aside, error);
+    } else {
+        good = fut_series_disks_hand(engine, ret_any, error);
+    }
+    end_handing(engine);
+    return good;
+}
+
+static bool hand_early(FutEngine *engine, bool *ret_any, GError **error)
+{
+    begin_handing(engine);
+    bool good = fut_series_early_hand(engine, ret_any, error);
+    end_handing(engine);
+    return good;
+}
+
+/* What somebody waits for first: protected pages before those that nobody will wait for. */
 static FutStep copy_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
 {
-    FutSeries *series = &engine->series;
-    FutSeriesPage *aside = take_aside(series);
+    GError *failure = NULL;
     bool over = false, any = false;
 
-    if (aside) {
-        return hand_aside(engine, aside, error) ? FUT_STEP_MORE : FUT_STEP_FAILED;
-    }
-    if (!fut_series_disks_hand(engine, &any, error) || any) {
-        return any ? FUT_STEP_MORE : FUT_STEP_FAILED;
-    }
-    GError *failure = NULL;
-    if (copy_some(engine, &failure)) {
-        return FUT_STEP_MORE;
-    }
-    if (failure) {
+    bool good = hand_some(engine, &any, &failure);
+    good = good && (any || copy_some(engine, &any, &failure));
+    good = good && (any || hand_early(engine, &any, &failure));
+    if (!good) {
         g_propagate_error(error, failure);
         return FUT_STEP_FAILED;
+    }
+    if (any) {
+        return FUT_STEP_MORE;
     }
     FutStep step = fut_series_disks_step(engine, &over, error);
     return over ? commit(engine, ret, error) : step;
@@ -300,7 +362,7 @@ FutStep fut_series_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
     case FUT_SERIES_CUTTING:
         return series->image ? fut_series_image_step(engine) : wait_for_cut(engine);
     case FUT_SERIES_GUARDING:
-        return series->image ? fut_series_image_step(engine) : guard_pages(engine);
+        return series->image ? fut_series_image_step(engine) : take_round(engine);
     case FUT_SERIES_COPYING:
         step = copy_step(engine, ret, &failure);
         break;

@@ -114,6 +114,11 @@ static void host_guard_close(void *opaque)
     fut_snapper_guard_close(((FutService *)opaque)->snapper);
 }
 
+static void host_background(void *opaque, bool on)
+{
+    fut_snapper_background(((FutService *)opaque)->snapper, on);
+}
+
 static bool host_guard(void *opaque, uint8_t *at, size_t length, bool on)
 {
     return fut_snapper_guard(((FutService *)opaque)->snapper, at, length, on);
@@ -147,6 +152,7 @@ static const FutEngineHost service_host = {
     .guard_open = host_guard_open,
     .guard_close = host_guard_close,
     .guard = host_guard,
+    .background = host_background,
     .resident = host_resident,
     .probes = host_probes,
 };

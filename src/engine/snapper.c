@@ -70,6 +70,11 @@ void fut_snapper_guard_close(FutSnapper *snapper)
     snapper->guard = NULL;
 }
 
+void fut_snapper_background(FutSnapper *snapper, bool on)
+{
+    fut_background_set(&snapper->background, on);
+}
+
 bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on)
 {
     return fut_guard_set(snapper->guard, at, length, on);
@@ -151,6 +156,7 @@ static bool take_once(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOut
     outcome->id = snapper->parent = info->id;
     outcome->parent = info->parent;
     outcome->stored = info->stored;
+    outcome->total_ns = fut_now_ns() - order->asked_ns;
     return true;
 }
 
@@ -197,7 +203,7 @@ static void tell_done(FutService *service, const FutSnapOrder *order, const FutS
                         "%.1f MB stored; %s, %.0f ms in all",
                         outcome->id, order->store, of, order->reason,
                         (double)cut->pages * FUT_PAGE_SIZE / 1e6, (double)cut->disk_bytes / 1e6,
-                        (double)outcome->stored / 1e6, cost, (double)cut->took_ns / 1e6);
+                        (double)outcome->stored / 1e6, cost, (double)outcome->total_ns / 1e6);
     fut_service_report(service, "FUT-240", text);
 }
 
@@ -318,6 +324,7 @@ static bool next_order(FutSnapper *snapper, FutSnapOrder *ret, uint64_t *ret_num
     } else if (due) {
         *ret = (FutSnapOrder){ .store = g_strdup(snapper->auto_store),
                                .reason = g_strdup(FUT_SNAPPER_BY_SCHEDULE),
+                               .asked_ns = now_ns,
                                .min_free = snapper->bounds.min_free,
                                .bounds = snapper->bounds,
                                .automatic = true };
@@ -358,6 +365,7 @@ void *fut_snapper_thread(void *opaque)
 {
     FutSnapper *snapper = ((FutService *)opaque)->snapper;
 
+    fut_background_init(&snapper->background);
     g_mutex_lock(&snapper->lock);
     for (;;) {
         FutSnapOrder order = { 0 };

@@ -24,6 +24,7 @@ void *fut_snapper_thread(void *service);
 void fut_snapper_poke(FutSnapper *snapper);
 bool fut_snapper_guard_open(FutSnapper *snapper, const FutMemory *memory);
 void fut_snapper_guard_close(FutSnapper *snapper);
+void fut_snapper_background(FutSnapper *snapper, bool on);
 bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on);
 
 /* -- verbs; control thread -- */

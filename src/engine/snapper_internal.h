@@ -3,6 +3,7 @@
 #ifndef FUT_SNAPPER_INTERNAL_H
 #define FUT_SNAPPER_INTERNAL_H
 
+#include "background.h"
 #include "fut_error.h"
 #include "guard.h"
 #include "snap_policy.h"
@@ -18,6 +19,7 @@
 typedef struct {
     char *store, *reason; /* owned */
     bool full, hash;
+    uint64_t asked_ns;
     uint64_t min_free;
     bool automatic;        /* the store is pruned after it */
     FutPrunePolicy bounds; /* of the schedule; without names */
@@ -28,6 +30,7 @@ typedef struct {
     char *error;     /* owned; NULL: it is there */
     FutErr code;
     uint64_t id, parent, stored;
+    uint64_t total_ns; /* from the order until it was durable */
     FutSeriesCut cut;
 } FutSnapOutcome;
 
@@ -59,6 +62,7 @@ struct FutSnapper {
     bool short_of_room;    /* the bounds cannot be kept */
 
     /* the snapper's thread */
+    FutBackground background;
     FutSnapStore *store;
     char *store_path; /* owned */
     uint64_t parent;  /* the newest of this series in it; 0: none */

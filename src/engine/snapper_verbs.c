@@ -53,6 +53,7 @@ static FutSnapOrder order_of(const char *store, const json_t *args)
         .store = g_strdup(store),
         .reason = reason && g_utf8_validate(reason, -1, NULL) ? g_strndup(reason, REASON_MAX)
                                                               : g_strdup("by hand"),
+        .asked_ns = fut_now_ns(),
         .full = json_is_true(json_object_get(args, "full")),
         .hash = json_is_true(json_object_get(args, "hash")),
         .min_free = json_is_integer(min_free) && json_integer_value(min_free) >= 0
@@ -310,9 +311,10 @@ static json_t *last_json(const FutSnapOutcome *last)
                   (json_int_t)last->number, "id", (json_int_t)last->id, "parent",
                   (json_int_t)last->parent, "stop_ms", (double)cut->stop_ns / 1e6,
                   "longest_stop_ms", (double)cut->longest_stop_ns / 1e6, "total_ms",
-                  (double)cut->took_ns / 1e6, "pages", (json_int_t)cut->pages, "guarded_pages",
+                  (double)last->total_ns / 1e6, "pages", (json_int_t)cut->pages, "guarded_pages",
                   (json_int_t)cut->guarded, "faults", (json_int_t)cut->faults, "disk_bytes",
                   (json_int_t)cut->disk_bytes, "stored_bytes", (json_int_t)last->stored);
+    json_object_set_new(result, "early_pages", json_integer((json_int_t)cut->early));
     json_object_set_new(result, "time", json_real((double)cut->time_us / 1e6));
     if (cut->epoch) {
         json_object_set_new(result, "epoch", json_integer((json_int_t)cut->epoch));

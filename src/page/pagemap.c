@@ -118,6 +118,17 @@ void fut_pagemap_merge(FutPageMap *map, const FutPageMap *from)
     }
 }
 
+void fut_pagemap_subtract(FutPageMap *map, const FutPageMap *from)
+{
+    g_assert(map->count == from->count);
+    for (unsigned i = 0; i < map->count; i++) {
+        g_assert(map->block[i].pages == from->block[i].pages);
+        for (size_t word = 0; word < words_of(map, i); word++) {
+            map->block[i].bits[word] &= ~from->block[i].bits[word];
+        }
+    }
+}
+
 /* The first page at or after `page` whose bit is not `flip`; the block's number of pages if there is none. */
 static uint64_t find(const FutPageMap *map, unsigned block, uint64_t page, uint64_t flip)
 {

@@ -45,6 +45,8 @@ bool fut_pagemap_count_part(const FutPageMap *map, unsigned block, uint64_t *pag
                             uint64_t *count);
 /* Adds what is in `from`, which has the same blocks. */
 void fut_pagemap_merge(FutPageMap *map, const FutPageMap *from);
+/* Takes out what is in `from`, likewise. */
+void fut_pagemap_subtract(FutPageMap *map, const FutPageMap *from);
 /* The first run of set pages at or after *key, within one block, at most `most` pages long. False: none. */
 bool fut_pagemap_next(const FutPageMap *map, uint64_t *key, uint64_t *ret_pages, uint64_t most);
 

@@ -40,6 +40,7 @@ def test_series_is_the_memory_of_each_cut(lab, machine):
     counter.wait_counts(10)
     check_series(store, taken)
     assert taken[0]["guarded_pages"] > 1000, taken[0]
+    assert any(last["early_pages"] > 0 for last in taken[1:]), taken
     assert all(last["pages"] < taken[0]["pages"] for last in taken[1:]), taken
 
 

@@ -245,6 +245,8 @@ SimHost *sim_active(Sim *sim);
 
 /* -- sim_series.c -- */
 
+/* How many pages are copied when. */
+void sim_series_config(const SimHost *host, FutEngineConfig *config);
 void sim_series_init(SimHost *host);
 void sim_series_done(SimHost *host);
 void sim_series_remember(SimVm *vm, const FutStateImage *state);
@@ -289,7 +291,8 @@ typedef struct {
         faults[SIM_FAULT_KINDS];
     uint64_t aside; /* checkpoints that the copy thread sent */
     uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits, disk_kept,
-        note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults, image_snapshots;
+        note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults, snapshot_early,
+        image_snapshots;
 } SimCount;
 
 typedef enum {

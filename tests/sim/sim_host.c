@@ -53,6 +53,7 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     config.log_max_bytes = profile->log_max_bytes;
     config.disk_chunk_shift = config.series_chunk_shift = SIM_CHUNK_SHIFT;
     config.series_side_max_bytes = profile->pages * 1500ull;
+    sim_series_config(host, &config);
     if (profile->disks > 0) {
         config.disk_unacked_max_bytes = profile->disk_unacked_max_bytes;
         config.disk_queue_max_bytes = profile->disk_queue_max_bytes;

@@ -10,6 +10,21 @@
 #define NEXT_DELAY_MAX_NS (8 * FUT_NS_PER_MS)
 #define WAIT_NS (10 * FUT_NS_PER_MS)
 
+static uint64_t seed_of(const SimHost *host, uint64_t what)
+{
+    return sim_mix(host->sim->series_seed + what + host->life * SIM_HOSTS + host->index);
+}
+
+void sim_series_config(const SimHost *host, FutEngineConfig *config)
+{
+    SimRandom random = { seed_of(host, 1u << 20) };
+    unsigned pages = host->sim->profile.pages;
+
+    config->series_copy_max_pages = (uint32_t)sim_below(&random, pages);
+    config->series_early_max_pages =
+        sim_chance(&random, 30) ? 0 : (uint32_t)sim_between(&random, 1, 2 * pages);
+}
+
 void sim_series_init(SimHost *host)
 {
     SimSeries *series = &host->series;
@@ -20,7 +35,7 @@ void sim_series_init(SimHost *host)
     }
     size_t size = (size_t)profile->pages * FUT_PAGE_SIZE;
     *series = (SimSeries){ .on = true };
-    series->random.state = sim_mix(host->sim->series_seed + host->life * SIM_HOSTS + host->index);
+    series->random.state = seed_of(host, 0);
     series->no_guard = sim_chance(&series->random, 15);
     series->draft = g_malloc0(size);
     series->base = g_malloc0(size);
@@ -150,6 +165,7 @@ static bool sink_commit(void *sink, const FutSeriesCut *cut, GError **error)
     host->sim->count->snapshots++;
     host->sim->count->image_snapshots += cut->epoch > 0;
     host->sim->count->snapshot_faults += cut->faults;
+    host->sim->count->snapshot_early += cut->early;
     return true;
 }
 

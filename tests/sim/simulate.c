@@ -96,9 +96,10 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
             count->disk_copied, count->disk_writes, count->disk_flushes, count->disk_takeovers,
             count->disk_waits, count->disk_kept, count->note_syncs, count->note_chunks);
     g_print(" snapshots: %" PRIu64 " as the guest was, %" PRIu64 " given up, %" PRIu64
-            " writes met their protection, %" PRIu64 " of a backup's image\n ",
+            " writes met their protection, %" PRIu64 " pages copied before the cut, %" PRIu64
+            " of a backup's image\n ",
             count->snapshots, count->snapshots_failed, count->snapshot_faults,
-            count->image_snapshots);
+            count->snapshot_early, count->image_snapshots);
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         g_print(" %s %" PRIu64 ";", sim_fault_kinds[i].name, count->faults[i]);
     }
@@ -122,7 +123,7 @@ static bool telling(const SimCount *count)
     }
     if (options.series) {
         all = all && count->snapshots && count->snapshots_failed && count->snapshot_faults &&
-              count->image_snapshots;
+              count->snapshot_early && count->image_snapshots;
     }
     for (unsigned i = 0; i < SIM_FAULT_KINDS; i++) {
         all = all && (count->faults[i] > 0 || (options.no_disks && i >= SIM_FAULT_DISKS));

@@ -92,6 +92,10 @@ static void test_random(void)
     }
     fut_pagemap_merge(&other, &map);
     g_assert_cmpuint(fut_pagemap_count(&other), ==, fut_pagemap_count(&map));
+    fut_pagemap_add_run(&other, fut_key(1, 0), 1);
+    fut_pagemap_subtract(&other, &map);
+    g_assert_cmpuint(fut_pagemap_count(&other), ==, 1);
+    g_assert_true(fut_pagemap_has(&other, fut_key(1, 0)));
     fut_pagemap_done(&map);
     fut_pagemap_done(&other);
 }
