@@ -47,7 +47,7 @@ _futago_options() {
     snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
     probe) echo "--name --filter --severity --on --symbols --wait --disabled --vm --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
-    restore) echo "--name --vm --lazy --keep-connections --identity --identity-hook --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;
+    restore) echo "--name --vm --lazy --keep-connections --keep-clock --identity --identity-hook --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;
     relocate) echo "--to --parallel --protect-to --hold --no-wait --follow --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac

@@ -364,6 +364,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     }
     add_value(plugin, "restore_hook", start->restore_hook);
     add_value(plugin, "restore_check", start->restore_check ? "on" : NULL);
+    add_value(plugin, "restore_clock", start->restore_keep_clock ? "off" : NULL);
     add_value(plugin, "insecure", start->insecure ? "on" : NULL);
     return g_string_free(plugin, FALSE);
 }

@@ -9,7 +9,7 @@
 
 typedef struct {
     FutStart start;
-    gboolean trust, force, lazy, check_hash, keep_connections;
+    gboolean trust, force, lazy, check_hash, keep_connections, keep_clock;
     char *vm, *hook;
     char **identities;
 } Options;
@@ -112,6 +112,7 @@ static bool restore(Options *options, const char *word, GError **error)
     start->restore_force = options->force;
     start->restore_lazy = options->lazy;
     start->restore_check = options->check_hash;
+    start->restore_keep_clock = options->keep_clock;
     set_clone(options, start);
     start->restore_connections = options->keep_connections ? "keep" : NULL;
     if (!module || !fut_control_name_check(start->name, error)) {
@@ -158,6 +159,8 @@ static bool run(int argc, char **argv, GError **error)
           "Run the guest at once, its memory comes while it runs", NULL },
         { "keep-connections", 0, 0, G_OPTION_ARG_NONE, &o.keep_connections,
           "Leave its TCP connections as they are, also those that cannot go on", NULL },
+        { "keep-clock", 0, 0, G_OPTION_ARG_NONE, &o.keep_clock,
+          "Leave its wall clock as it is, behind by the snapshot's age", NULL },
         { "identity", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.identities,
           "A clone: the addresses by which the network knows a NIC", "NIC=MAC|auto[,OLD=NEW…]" },
         { "identity-hook", 0, 0, G_OPTION_ARG_FILENAME, &o.hook,

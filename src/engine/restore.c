@@ -361,6 +361,7 @@ static bool start_guest(FutRestore *restore, const uint8_t *state, size_t length
     if (!vmm->ops->run(vmm, error)) {
         return false;
     }
+    restore->times.run_us = (uint64_t)g_get_real_time();
     vmm->ops->announce(vmm);
     return true;
 }
@@ -388,8 +389,7 @@ bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
     restore->times.disks_ns = disks_ns - start_ns;
     restore->times.memory_ns = memory_ns - disks_ns;
     restore->times.total_ns = fut_now_ns() - start_ns;
-    restore->times.age_us =
-        (uint64_t)g_get_real_time() - fut_snapshot_info(restore->snapshot)->time_us;
+    restore->times.time_us = fut_snapshot_info(restore->snapshot)->time_us;
     *ret = restore->times;
     return true;
 }

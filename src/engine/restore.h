@@ -12,7 +12,8 @@ typedef struct FutRestore FutRestore;
 
 typedef struct {
     uint64_t id;
-    uint64_t age_us;       /* of the snapshot when the guest began to run */
+    uint64_t time_us;      /* of the cut */
+    uint64_t run_us;       /* when the guest began to run, likewise since 1970 */
     uint64_t memory_ns;    /* to fill memory; lazily: to make it ready for that */
     uint64_t disks_ns;     /* to fill disks */
     uint64_t pages;        /* that were filled */

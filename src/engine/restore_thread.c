@@ -6,6 +6,7 @@
 
 #include "fut_clock.h"
 #include "fut_error.h"
+#include "restore_clock.h"
 #include "run_program.h"
 #include "service_internal.h"
 
@@ -24,7 +25,8 @@ static char *tell(const FutRestoreTimes *times)
     return g_strdup_printf("the guest runs from snapshot %" G_GUINT64_FORMAT
                            ", %.1f s old: after %.0f ms (%s%s, %.0f ms for %" G_GUINT64_FORMAT
                            " MiB of disks)",
-                           times->id, (double)times->age_us / G_USEC_PER_SEC,
+                           times->id,
+                           (double)((int64_t)(times->run_us - times->time_us)) / G_USEC_PER_SEC,
                            (double)times->total_ns / (double)FUT_NS_PER_MS, memory,
                            times->checked ? ", which has the hash of the cut" : "",
                            (double)times->disks_ns / (double)FUT_NS_PER_MS,
@@ -186,10 +188,15 @@ void *fut_restore_thread(void *opaque)
     text = tell(&times);
     fut_service_report(service, "FUT-220", text);
     tell_fault(service, &times);
+    if (!times.lazy) {
+        forget(
+            service); /* what the clock takes is written as a device would, and noticed by whoever has to know */
+    }
+    fut_restore_clock(service, &times);
     begin_clone(service);
     if (times.lazy) {
         follow(service, restore);
+        forget(service);
     }
-    forget(service);
     return NULL;
 }

@@ -36,6 +36,7 @@ typedef struct {
     bool restore_force;        /* over what its disks have */
     bool restore_lazy;         /* memory comes while the guest runs */
     bool restore_check;        /* memory is compared with its hash first */
+    bool restore_clock;        /* the guest's wall clock is set */
     FutConnections restore_connections;
     FutIdentities identities; /* of a clone */
     char *restore_hook;       /* owned: program that is run with it; NULL: none */

@@ -218,6 +218,7 @@ static const OptionRule rules[] = {
     { "restore_identity", set_identity, 0, 0, 0, "NIC=MAC[,OLD=NEW...]" },
     { "restore_hook", set_text, FIELD(restore_hook), 0, 0, "PROGRAM" },
     { "restore_check", set_flag, FIELD(restore_check), 0, 0, "on|off" },
+    { "restore_clock", set_flag, FIELD(restore_clock), 0, 0, "on|off" },
     { "force_generation", set_flag, FIELD(force_generation), 0, 0, "on|off" },
     { "insecure", set_flag, FIELD(insecure), 0, 0, "on|off" },
     { "moving", set_flag, FIELD(engine.moving), 0, 0, "on|off" },
@@ -337,6 +338,7 @@ FutOptions *fut_options_parse(int argc, char **argv, GError **error)
     g_autoptr(FutOptions) options = g_new0(FutOptions, 1);
     bool role_given = false;
     fut_engine_config_defaults(&options->engine);
+    options->restore_clock = true;
     options->compress = FUT_COMPRESS_AUTO;
     options->shared = g_ptr_array_new_with_free_func(g_free);
     for (int i = 0; i < argc; i++) {

@@ -84,6 +84,10 @@ typedef enum {
     FUT_TRACKER_ALL /* cannot be asked for: nothing is known, every page is compared */
 } FutTracker;
 
+#define FUT_GUEST_WRITES_MAX 32
+/* Returns how many there are. */
+typedef unsigned (*FutGuestMake)(void *opaque, FutGuestWrite writes[FUT_GUEST_WRITES_MAX]);
+
 /* What becomes of a guest that has panicked. */
 typedef enum {
     FUT_PANIC_VMM,     /* what the VMM was told */
@@ -199,6 +203,9 @@ typedef struct {
     bool (*probe_insert)(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error);
     /* From its return on no vCPU is in fut_watch_hit() or fut_watch_returned() with that number. False: the VMM ends, and that cannot be said. */
     bool (*probe_remove)(FutVmm *vmm, unsigned number);
+    /* One call at a time, any thread without the big lock. Calls `make` once, with the big lock, while no vCPU executes; what it puts into `writes` (as many as it
+     * says) is written before one executes again. False: the VMM ends; `make` was not called, or is being called, and `opaque` must stay. */
+    bool (*guest_write)(FutVmm *vmm, FutGuestMake make, void *opaque);
 } FutVmmOps;
 
 /* Implementations put this first into their own structure. */

@@ -23,6 +23,13 @@ typedef struct {
     bool five_levels; /* CR4.LA57 */
 } FutGuestMemory;
 
+/* Bytes that are to be written to it; they do not cross a page. */
+typedef struct {
+    uint64_t physical;
+    uint32_t length; /* up to 8 */
+    uint8_t bytes[8];
+} FutGuestWrite;
+
 /* False: not mapped. */
 bool fut_guest_translate(const FutGuestMemory *memory, uint64_t address, uint64_t *ret_physical);
 /* All of it or nothing useful: false if any byte is not there. */

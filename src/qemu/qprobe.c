@@ -113,3 +113,23 @@ bool fut_qprobe_remove(FutVmm *vmm, unsigned number)
     return kvm_enabled() ? fut_qprobe_kvm_remove(qvmm, number)
                          : fut_qprobe_tcg_remove(qvmm, number);
 }
+
+/* No vCPU executes; BQL held. */
+static void write_all(FutQvmm *qvmm)
+{
+    FutGuestWrite writes[FUT_GUEST_WRITES_MAX];
+    unsigned count = qvmm->patch.make(qvmm->patch.opaque, writes);
+
+    for (unsigned i = 0; i < count; i++) {
+        address_space_write(&address_space_memory, writes[i].physical, MEMTXATTRS_UNSPECIFIED,
+                            writes[i].bytes, writes[i].length);
+    }
+}
+
+bool fut_qprobe_write(FutVmm *vmm, FutGuestMake make, void *opaque)
+{
+    FutQvmm *qvmm = container_of(vmm, FutQvmm, vmm);
+
+    qvmm->patch = (FutQpatch){ make, opaque };
+    return fut_qstop_call(qvmm, write_all);
+}

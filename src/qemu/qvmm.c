@@ -41,6 +41,7 @@ static const FutVmmOps qvmm_ops = {
     .guest_look = fut_qprobe_look,
     .probe_insert = fut_qprobe_insert,
     .probe_remove = fut_qprobe_remove,
+    .guest_write = fut_qprobe_write,
 };
 
 FutQvmm *fut_qvmm_new(bool standby)

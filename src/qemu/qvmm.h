@@ -102,6 +102,12 @@ typedef struct {
     uint64_t since_ns;      /* BQL: when a transfer was first seen told and not started; 0 = none */
 } FutQide;
 
+/* What is to be written to the guest's memory; one at a time. */
+typedef struct {
+    FutGuestMake make;
+    void *opaque;
+} FutQpatch;
+
 struct FutQvmm {
     FutVmm vmm;
     FutMemory memory;
@@ -118,6 +124,7 @@ struct FutQvmm {
     bool standby;      /* BQL: not to run before run() */
     FutRate restarts;  /* BQL: of a guest that panicked */
     uint32_t boots;    /* atomic: how often the machine was reset */
+    FutQpatch patch;
 };
 
 /* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
@@ -271,6 +278,7 @@ void fut_qprobe_init(FutQvmm *qvmm, qemu_plugin_id_t id);
 bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error);
 bool fut_qprobe_insert(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error);
 bool fut_qprobe_remove(FutVmm *vmm, unsigned number);
+bool fut_qprobe_write(FutVmm *vmm, FutGuestMake make, void *opaque);
 
 /* -- qlife.c -- */
 void fut_qlife_init(FutQvmm *qvmm);
