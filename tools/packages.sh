@@ -6,7 +6,7 @@ PACKAGES=(
     gcc libc6-dev meson ninja-build pkg-config            # compiling
     libglib2.0-dev libjansson-dev libxxhash-dev           # libraries
     libgnutls28-dev                                       # TLS of the link between the hosts
-    libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too
+    libcurl4-gnutls-dev                                   # the flavour that QEMU has loaded, too; loaded when an etcd is asked
     libbpf-dev libelf-dev                                 # read the types of a guest's kernel, and a file of its symbols
     liblz4-dev libzstd-dev                                # what is sent over slow links is compressed
     liburing-dev                                          # is inside QEMU's own structures

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Addresses of etcd, and requests to it by libcurl. QEMU may have loaded libcurl as well: Debian's
- * GnuTLS flavour, which is ours too. */
+/* Addresses of etcd, and requests to it by libcurl. */
 #include "etcd_call.h"
 
-#include <curl/curl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "address.h"
+#include "curl_load.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 
@@ -29,11 +28,11 @@ static char *url_part(CURLU *url, CURLUPart part)
 {
     char *text = NULL;
 
-    if (curl_url_get(url, part, &text, 0) != CURLUE_OK) {
+    if (fut_curl()->url_get(url, part, &text, 0) != CURLUE_OK) {
         return NULL;
     }
     char *copy = g_strdup(text);
-    curl_free(text);
+    fut_curl()->free(text);
     return copy;
 }
 
@@ -92,14 +91,14 @@ static bool take_url(FutEtcd *etcd, CURLU *url, const char *text, GError **error
 
 static bool add_url(FutEtcd *etcd, const char *text, GError **error)
 {
-    CURLU *url = curl_url();
-    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+    CURLU *url = fut_curl()->url();
+    CURLUcode code = fut_curl()->url_set(url, CURLUPART_URL, text, 0);
     bool ok = code == CURLUE_OK && take_url(etcd, url, text, error);
 
     if (code != CURLUE_OK) {
         set_bad(text, "use http://HOST:PORT or https://HOST:PORT", error);
     }
-    curl_url_cleanup(url);
+    fut_curl()->url_cleanup(url);
     return ok;
 }
 
@@ -178,19 +177,13 @@ static bool check_login(const FutEtcd *etcd, GError **error)
     return true;
 }
 
-static void *init_curl(void *unused)
-{
-    return GINT_TO_POINTER(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-}
-
 bool fut_etcd_init(FutEtcd *etcd, const char *where, GError **error)
 {
-    static GOnce once = G_ONCE_INIT;
     g_auto(GStrv) parts = g_strsplit(where, ",", -1);
     bool ok = true;
 
-    if (!g_once(&once, init_curl, NULL)) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_IO, "arbiter etcd: libcurl does not start");
+    if (!fut_curl_load(error)) {
+        g_prefix_error(error, "arbiter etcd: ");
         return false;
     }
     *etcd = (FutEtcd){ .servers = g_ptr_array_new_with_free_func(g_free) };
@@ -234,19 +227,19 @@ static size_t collect(char *bytes, size_t size, size_t count, void *opaque)
 
 static void set_options(CURL *curl, const FutEtcd *etcd, long wait_ms, char *reason)
 {
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L); /* the signals of the process are QEMU's */
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever the environment says */
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, MIN(wait_ms, CONNECT_MS));
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, wait_ms);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
+    fut_curl()->easy_setopt(curl, CURLOPT_NOSIGNAL, 1L); /* the signals of the process are QEMU's */
+    fut_curl()->easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    fut_curl()->easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever the environment says */
+    fut_curl()->easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, MIN(wait_ms, CONNECT_MS));
+    fut_curl()->easy_setopt(curl, CURLOPT_TIMEOUT_MS, wait_ms);
+    fut_curl()->easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
+    fut_curl()->easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
     if (etcd->cacert) {
-        curl_easy_setopt(curl, CURLOPT_CAINFO, etcd->cacert);
+        fut_curl()->easy_setopt(curl, CURLOPT_CAINFO, etcd->cacert);
     }
     if (etcd->cert) {
-        curl_easy_setopt(curl, CURLOPT_SSLCERT, etcd->cert);
-        curl_easy_setopt(curl, CURLOPT_SSLKEY, etcd->key);
+        fut_curl()->easy_setopt(curl, CURLOPT_SSLCERT, etcd->cert);
+        fut_curl()->easy_setopt(curl, CURLOPT_SSLKEY, etcd->key);
     }
 }
 
@@ -274,7 +267,7 @@ static bool check_status(CURL *curl, Exchange *exchange, const json_t *object, c
     long status = 0;
     const char *said = json_string_value(json_object_get(object, "error"));
 
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    fut_curl()->easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (status == 200 && json_is_object(json_object_get(object, "header"))) {
         return true;
     }
@@ -300,7 +293,7 @@ static json_t *take_answer(CURL *curl, CURLcode code, Exchange *exchange, const 
     if (code != CURLE_OK) {
         g_set_error(error, FUT_ERROR,
                     code == CURLE_OPERATION_TIMEDOUT ? FUT_ERR_TIMEOUT : FUT_ERR_IO, "%s: %s",
-                    exchange->server, *reason ? reason : curl_easy_strerror(code));
+                    exchange->server, *reason ? reason : fut_curl()->easy_strerror(code));
         return NULL;
     }
     json_t *object = json_loadb(answer->str, answer->len, JSON_REJECT_DUPLICATES, NULL);
@@ -313,11 +306,11 @@ static json_t *take_answer(CURL *curl, CURLcode code, Exchange *exchange, const 
 
 static struct curl_slist *headers_of(const Exchange *exchange)
 {
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *headers = fut_curl()->slist_append(NULL, "Content-Type: application/json");
     g_autofree char *login =
         exchange->token ? g_strdup_printf("Authorization: %s", exchange->token) : NULL;
 
-    return login ? curl_slist_append(headers, login) : headers;
+    return login ? fut_curl()->slist_append(headers, login) : headers;
 }
 
 static json_t *post(CURL *curl, Exchange *exchange, uint64_t left_ms, GError **error)
@@ -328,13 +321,13 @@ static json_t *post(CURL *curl, Exchange *exchange, uint64_t left_ms, GError **e
     struct curl_slist *headers = headers_of(exchange);
 
     set_options(curl, exchange->etcd, (long)MIN(left_ms, REQUEST_MS), reason);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, exchange->body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-    CURLcode code = curl_easy_perform(curl);
+    fut_curl()->easy_setopt(curl, CURLOPT_URL, url);
+    fut_curl()->easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    fut_curl()->easy_setopt(curl, CURLOPT_POSTFIELDS, exchange->body);
+    fut_curl()->easy_setopt(curl, CURLOPT_WRITEDATA, answer);
+    CURLcode code = fut_curl()->easy_perform(curl);
     json_t *object = take_answer(curl, code, exchange, reason, answer, error);
-    curl_slist_free_all(headers);
+    fut_curl()->slist_free_all(headers);
     return object;
 }
 
@@ -347,10 +340,10 @@ static json_t *exchange_once(Exchange *exchange, GError **error)
         g_set_error(error, FUT_ERROR, FUT_ERR_TIMEOUT, "%s: no time left to ask", exchange->server);
         return NULL;
     }
-    CURL *curl = curl_easy_init();
+    CURL *curl = fut_curl()->easy_init();
     g_assert(curl);
     json_t *answer = post(curl, exchange, (exchange->deadline_ns - now_ns) / FUT_NS_PER_MS, error);
-    curl_easy_cleanup(curl);
+    fut_curl()->easy_cleanup(curl);
     return answer;
 }
 

@@ -37,6 +37,9 @@ GPtrArray *fut_start_command(const FutStart *start, const char *module);
  * FUT_ERR_ARG or FUT_ERR_IO when it is not there. Caller frees. */
 char *fut_start_module(GError **error);
 
+/* What is to be in QEMU's GLIBC_TUNABLES, where `own` (NULL: nothing) is: a value that is there already stays. Caller frees. */
+char *fut_start_tunables(const char *own);
+
 /* Replaces this process by QEMU, or prints its arguments. */
 bool fut_start_execute(FutStart *start, const char *module, GError **error);
 /* The whole command. On success QEMU has replaced this process, unless --print was given. */

@@ -161,6 +161,26 @@ static void test_module(void)
     g_unsetenv("FUTAGO_MODULE");
 }
 
+static void test_tunables(void)
+{
+    static const struct {
+        const char *own, *all;
+    } cases[] = {
+        { NULL, "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=33554432" },
+        { "", "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=33554432" },
+        { "glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0:glibc.malloc.top_pad=33554432" },
+        { "glibc.malloc.top_pad=0:glibc.malloc.hugetlb=2",
+          "glibc.malloc.top_pad=0:glibc.malloc.hugetlb=2" },
+        { "glibc.malloc.check=1",
+          "glibc.malloc.check=1:glibc.malloc.hugetlb=1:glibc.malloc.top_pad=33554432" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *all = fut_start_tunables(cases[i].own);
+        g_assert_cmpstr(all, ==, cases[i].all);
+    }
+}
+
 static void test_nearest(void)
 {
     static const char *const names[] = { "run", "standby", "status", "stop" };
@@ -206,6 +226,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/start/bad-words", test_bad_words);
     g_test_add_func("/cli/start/command", test_command);
     g_test_add_func("/cli/start/module", test_module);
+    g_test_add_func("/cli/start/tunables", test_tunables);
     g_test_add_func("/cli/words/nearest", test_nearest);
     g_test_add_func("/cli/words/vm", test_vm);
     return g_test_run();
