@@ -107,9 +107,10 @@ def port(lab):
 
 # Programs read this clock without asking the kernel.
 READABLE = Machine(kind="q35", memory_mb=192, vcpus=2, append="tsc=reliable clocksource=tsc")
+NEWER = Machine(memory_mb=192, vcpus=2, debian13=True)  # Linux 6.12
 
 
-@pytest.mark.parametrize("machine, options", ((ONE, ()), (READABLE, ("--lazy",))), ids=("microvm", "q35-lazy"))
+@pytest.mark.parametrize("machine, options", ((ONE, ()), (READABLE, ("--lazy",)), (NEWER, ())), ids=("microvm", "q35-lazy", "newer"))
 def test_place_and_time(lab, machine, options):
     """Hours later, on another host. Switches that know the guest at its old place hear of the new one before anybody speaks to it; the guest's wall clock is as right as
     it was, timers that go by it come due, and no other clock has jumped."""
