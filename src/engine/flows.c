@@ -82,7 +82,50 @@ bool fut_engine_flow(FutEngine *engine, uint32_t nic, bool out, size_t head,
     return stop;
 }
 
-/* -- a backup -- */
+/* -- a pair -- */
+
+void fut_flows_share(FutEngine *engine)
+{
+    g_autofree FutFlow *list = g_new(FutFlow, FUT_FLOWS_MAX);
+    unsigned count = fut_flows_list(&engine->flows, list);
+    FutBuf body = { 0 };
+
+    fut_flow_list_encode(&body, list, count);
+    g_assert(body.len <= FUT_WIRE_FLOWS_MAX);
+    struct iovec iov = { body.data, body.len };
+    engine->host->send(engine->opaque, FUT_MSG_FLOWS, 0, &iov, 1);
+    fut_buf_done(&body);
+}
+
+bool fut_flows_check(const FutFrame *frame, GError **error)
+{
+    g_autofree FutFlow *list = g_new(FutFlow, FUT_FLOWS_MAX);
+    unsigned count;
+
+    return fut_flow_list_decode(frame->body, frame->length, list, &count, error);
+}
+
+/* Lock held. The one used last is the first of the list. */
+static void add_all(FutFlows *flows, const FutFlow *list, unsigned count)
+{
+    for (unsigned i = count; i-- > 0;) {
+        fut_flow_table_add(flows->table, &list[i]);
+    }
+}
+
+void fut_flows_keep(FutEngine *engine, const FutFrame *frame)
+{
+    FutFlows *flows = &engine->flows;
+    g_autofree FutFlow *list = g_new(FutFlow, FUT_FLOWS_MAX);
+    unsigned count = 0;
+
+    g_assert(fut_flow_list_decode(frame->body, frame->length, list, &count, NULL));
+    g_mutex_lock(&flows->lock);
+    fut_flow_table_free(flows->table);
+    flows->table = fut_flow_table_new();
+    add_all(flows, list, count);
+    g_mutex_unlock(&flows->lock);
+}
 
 /* What stands before the frame the guest's driver has chosen, which a backup's devices do not know yet: the frame is where it can be read. */
 void fut_flows_learn(FutEngine *engine, uint32_t nic, bool out, const uint8_t *packet,
@@ -136,9 +179,7 @@ bool fut_flows_begin(FutEngine *engine, GBytes *bytes, FutConnections what, GErr
         return false;
     }
     g_mutex_lock(&flows->lock);
-    for (unsigned i = count; i-- > 0;) {
-        fut_flow_table_add(flows->table, &list[i]);
-    }
+    add_all(flows, list, count);
     if (count > 0 && what != FUT_CONNECTIONS_KEEP) {
         flows->check =
             fut_flow_check_new(list, count, what == FUT_CONNECTIONS_END, fut_engine_now(engine));

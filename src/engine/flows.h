@@ -5,6 +5,7 @@
 #define FUT_FLOWS_H
 
 #include "flow_check.h"
+#include "frame.h"
 #include "vmm.h"
 
 /* After a restore. */
@@ -31,6 +32,12 @@ unsigned fut_flows_list(FutFlows *flows, FutFlow ret[FUT_FLOWS_MAX]);
 void fut_flows_learn(FutEngine *engine, uint32_t nic, bool out, const uint8_t *packet,
                      size_t length);
 void fut_flows_learn_outputs(FutEngine *engine, const uint8_t *records, size_t length);
+
+/* Primary, when the first epoch of a session begins: the backup gets the list of them. The thread that carries out actions. */
+void fut_flows_share(FutEngine *engine);
+/* Backup: such a list, checked and then taken in place of what was known. */
+bool fut_flows_check(const FutFrame *frame, GError **error);
+void fut_flows_keep(FutEngine *engine, const FutFrame *frame);
 
 /* Before the guest runs from a snapshot with these connections (as it has them; NULL: it knows of none). From then on none of their
  * segments passes until fut_flows_work() has judged it. Error: there is nothing to go by, and nothing is done. */

@@ -389,6 +389,7 @@ void fut_primary_hold(FutEngine *engine)
     engine->cut_pending = engine->shared.count == 0;
     g_mutex_unlock(&engine->lock);
     fut_engine_status_reset(engine);
+    fut_flows_share(engine);
     if (fut_shared_hold(engine)) {
         engine->vmm->ops->cut_request(engine->vmm);
     }

@@ -125,6 +125,8 @@ bool fut_standby_check(FutEngine *engine, const FutFrame *frame, GError **error)
         return fut_disks_check(engine, frame, error);
     case FUT_MSG_PROBES:
         return fut_probes_check(frame, error);
+    case FUT_MSG_FLOWS:
+        return fut_flows_check(frame, error);
     case FUT_MSG_INBOUND:
         return fut_inbound_decode(frame->body, frame->length, &inbound, error);
     default:
@@ -205,6 +207,9 @@ void fut_standby_keep(FutEngine *engine, const FutFrame *frame)
         break;
     case FUT_MSG_PROBES:
         fut_probes_keep(engine, frame);
+        break;
+    case FUT_MSG_FLOWS:
+        fut_flows_keep(engine, frame);
         break;
     case FUT_MSG_DISK:
         fut_disks_keep(engine, frame);

@@ -480,8 +480,8 @@ static void taking_taken(FutPair *pair, const FutPairInput *in)
     fut_pair_report(pair, FUT_REPORT_TAKEN, NULL, NULL, pair->generation);
 }
 
-/* The driver keeps them, and has checked them. They may come amid a hand-over. */
-static void take_probes(FutPair *pair, const FutPairInput *in)
+/* The driver keeps it, and has checked it. Probes may come amid a hand-over. */
+static void take_beside(FutPair *pair, const FutPairInput *in)
 {
 }
 
@@ -496,7 +496,8 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_EPOCH_PART] = take_part,
         [EV_CHECKPOINT] = take_checkpoint,
         [EV_INBOUND] = take_inbound,
-        [EV_PROBES] = take_probes,
+        [EV_PROBES] = take_beside,
+        [EV_FLOWS] = take_beside,
         [EV_DISK] = take_disk,
         [EV_DISK_BASE] = take_disk_base,
         [EV_IMAGE_BAD] = image_bad,
@@ -506,7 +507,7 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_EPOCH_PART] = take_part,
         [EV_CHECKPOINT] = take_checkpoint,
         [EV_INBOUND] = take_inbound,
-        [EV_PROBES] = take_probes,
+        [EV_PROBES] = take_beside,
         [EV_DISK] = take_disk,
         [EV_IMAGE_BAD] = image_bad,
         [EV_LOST] = standby_lost,
@@ -517,13 +518,13 @@ const FutPairRules fut_backup_rules[FUT_STATE_COUNT] = {
         [EV_LINK_UP] = await_hello,
         [EV_HELLO] = take_hello,
         [EV_INBOUND] = take_inbound,
-        [EV_PROBES] = take_probes,
+        [EV_PROBES] = take_beside,
         [EV_ANSWER] = claiming_answer,
         [EV_TIMER] = fut_pair_ask_again,
     },
     [FUT_STATE_TAKING] = {
         [EV_INBOUND] = take_inbound,
-        [EV_PROBES] = take_probes,
+        [EV_PROBES] = take_beside,
         [EV_TAKEN] = taking_taken,
     },
 };

@@ -44,6 +44,7 @@ typedef enum {
     EV_DISK,
     EV_DISK_BASE,
     EV_PROBES,
+    EV_FLOWS,
     EV_WELCOME,
     EV_BARRIER_DONE,
     EV_ACK,

@@ -243,6 +243,7 @@ static FutPairEvent event_of(uint16_t type)
         { FUT_MSG_DISK, EV_DISK },
         { FUT_MSG_DISK_BASE, EV_DISK_BASE },
         { FUT_MSG_PROBES, EV_PROBES },
+        { FUT_MSG_FLOWS, EV_FLOWS },
         { FUT_MSG_WELCOME, EV_WELCOME },
         { FUT_MSG_BARRIER_DONE, EV_BARRIER_DONE },
         { FUT_MSG_ACK, EV_ACK },

@@ -22,6 +22,7 @@ static const struct {
     { FUT_MSG_DISK, false, FUT_DISK_HEAD_SIZE + FUT_WIRE_DISK_MAX, "DISK" },
     { FUT_MSG_DISK_BASE, false, FUT_DISK_BASE_SIZE, "DISK_BASE" },
     { FUT_MSG_PROBES, false, FUT_WIRE_PROBES_MAX, "PROBES" },
+    { FUT_MSG_FLOWS, false, FUT_WIRE_FLOWS_MAX, "FLOWS" },
     { FUT_MSG_WELCOME, false, 24 + 2 + FUT_WIRE_NAME_MAX, "WELCOME" },
     { FUT_MSG_BARRIER_DONE, true, 1, "BARRIER_DONE" },
     { FUT_MSG_ACK, false, 8, "ACK" },

@@ -11,9 +11,9 @@
 #include "frame.h"
 #include "fut_buf.h"
 
-/* 3 has PROBES; a pair of which one host does not know them is refused. */
-#define FUT_WIRE_VERSION_MIN 4
-#define FUT_WIRE_VERSION 4
+/* 3 has PROBES, 5 FLOWS; a pair of which one host does not know them is refused. */
+#define FUT_WIRE_VERSION_MIN 5
+#define FUT_WIRE_VERSION 5
 #define FUT_WIRE_NAME_MAX 63  /* VM and node names */
 #define FUT_WIRE_TEXT_MAX 511 /* reasons */
 #define FUT_WIRE_MACHINE_LINES_MAX 4096
@@ -23,6 +23,7 @@
 #define FUT_WIRE_HELLO_MAX (1u << 20)  /* whole HELLO, all machine lines */
 #define FUT_WIRE_PACKET_MAX (128u << 10)
 #define FUT_WIRE_PROBES_MAX (512u << 10)
+#define FUT_WIRE_FLOWS_MAX (64u << 10)
 /* A backup sleeps until so much waits to be read: inbound packets, which matter only if the primary dies, are not to wake it. A
  * primary fills up whatever else is shorter, frame and all, with PADDING. */
 #define FUT_WIRE_WAKE_BYTES 512u
@@ -42,6 +43,8 @@ typedef enum {
     FUT_MSG_DISK_BASE = 8,
     /* all probes of the guest's kernel, in place of those before (probe_definition.h) */
     FUT_MSG_PROBES = 9,
+    /* the guest's connections when the first epoch begins (flow_list.h): of what passes from then on, the backup hears */
+    FUT_MSG_FLOWS = 10,
     /* backup -> primary */
     /* FutWelcome: last message in session 0; both use its session from here on */
     FUT_MSG_WELCOME = 16,

@@ -7,7 +7,7 @@ from lab import snapshots as stores
 from lab.machine import GUEST_IP1, Machine
 from lab.restored import Count, RestoredVm
 from lab.segments import ACK, RST, SYN, Segments
-from lab.vm import pair, primary
+from lab.vm import address, primary, standby
 
 ONE = Machine(memory_mb=192)
 TWO = Machine(kind="q35", memory_mb=192, nics=2, vcpus=2)
@@ -117,11 +117,15 @@ def test_silent_client(lab):
 
 
 def test_pair(lab, wire):
-    """Of a protected VM; and of its twin after it took over, which knows the connections, also one that was not used since."""
+    """Of a protected VM; and of its twin after it took over, which knows the connections, also one that was not used since before the protection began."""
     store = folder(lab)
-    vm, twin = pair(lab, ONE)
-    first, second, third = Count(lab.client), Count(lab.client), Count(lab.client)
-    for one in (first, second, third):
+    twin, vm = standby(lab.hosts[1], ONE), primary(lab.hosts[0], ONE)
+    third = Count(lab.client)
+    third.count(3)
+    vm.protect(address(lab.hosts[1]))
+    vm.wait_protected()
+    first, second = Count(lab.client), Count(lab.client)
+    for one in (first, second):
         one.count(3)
     stores.take(vm, store)
     second.count(3)

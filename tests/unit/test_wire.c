@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Golden bytes of each message body of protocol version 4, and what decoders refuse. The bytes are
+/* Golden bytes of each message body of protocol version 5, and what decoders refuse. The bytes are
  * a contract with released versions: a change here needs a new protocol version. */
 #include "byteorder.h"
 #include "fut_error.h"
@@ -9,7 +9,7 @@ static char *lines_one[] = { "machine=microvm", "ram.pc=1024", NULL };
 
 /* clang-format off */
 static const uint8_t golden_hello[] = {
-    4, 0, 4, 0,  0, 0, 0, 0,                        /* versions, features */
+    5, 0, 5, 0,  0, 0, 0, 0,                        /* versions, features */
     0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* nonce */
     7, 0, 0, 0, 0, 0, 0, 0,                         /* generation */
     50, 0, 0, 0,  0xf4, 1, 0, 0,                    /* heartbeat, timeout */
@@ -22,7 +22,7 @@ static const uint8_t golden_hello[] = {
 };
 
 static const uint8_t golden_welcome[] = {
-    4, 0,  0, 0,  0xef, 0xbe, 0xad, 0xde,           /* version, reserved, session */
+    5, 0,  0, 0,  0xef, 0xbe, 0xad, 0xde,           /* version, reserved, session */
     7, 0, 0, 0, 0, 0, 0, 0,                         /* generation */
     0, 0, 0, 0, 0, 0, 0, 0,                         /* reserved */
     5, 0, 'h', 'o', 's', 't', 'b',
@@ -45,8 +45,8 @@ static const uint8_t golden_inbound[FUT_INBOUND_SIZE] = {
 static FutHello hello_one(void)
 {
     return (FutHello){
-        .version_min = 4,
-        .version_max = 4,
+        .version_min = 5,
+        .version_max = 5,
         .nonce = 0x1122334455667788,
         .generation = 7,
         .heartbeat_ms = 50,
@@ -67,8 +67,8 @@ static void test_hello(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(FutHello) back = fut_hello_decode(out.data, out.len, &error);
     g_assert_no_error(error);
-    g_assert_cmpuint(back->version_min, ==, 4);
-    g_assert_cmpuint(back->version_max, ==, 4);
+    g_assert_cmpuint(back->version_min, ==, 5);
+    g_assert_cmpuint(back->version_max, ==, 5);
     g_assert_cmpuint(back->nonce, ==, hello.nonce);
     g_assert_cmpuint(back->generation, ==, 7);
     g_assert_cmpuint(back->heartbeat_ms, ==, 50);
@@ -123,13 +123,13 @@ static void test_hello_bad(void)
 /* The version comes first: of another version's body nothing else is understood. */
 static void test_hello_versions(void)
 {
-    uint8_t newer[] = { 5, 0, 6, 0 }, older[] = { 2, 0, 2, 0 };
+    uint8_t newer[] = { 6, 0, 7, 0 }, older[] = { 2, 0, 2, 0 };
     uint8_t wider[sizeof(golden_hello)];
 
-    check_bad_hello(newer, sizeof(newer), FUT_ERR_MISMATCH, "versions 5 to 6, the other 4 to 4");
-    check_bad_hello(older, sizeof(older), FUT_ERR_MISMATCH, "versions 2 to 2, the other 4 to 4");
+    check_bad_hello(newer, sizeof(newer), FUT_ERR_MISMATCH, "versions 6 to 7, the other 5 to 5");
+    check_bad_hello(older, sizeof(older), FUT_ERR_MISMATCH, "versions 2 to 2, the other 5 to 5");
     memcpy(wider, golden_hello, sizeof(wider));
-    wider[2] = 9; /* speaks 4 to 9 and has features to offer */
+    wider[2] = 9; /* speaks 5 to 9 and has features to offer */
     wider[4] = 0xff;
     g_autoptr(FutHello) hello = fut_hello_decode(wider, sizeof(wider), NULL);
     g_assert_nonnull(hello);
@@ -160,14 +160,14 @@ static void test_hello_largest(void)
 static void test_welcome(void)
 {
     FutWelcome welcome = {
-        .version = 4, .session = 0xdeadbeef, .generation = 7, .node = (char *)"hostb"
+        .version = 5, .session = 0xdeadbeef, .generation = 7, .node = (char *)"hostb"
     };
     FutBuf out = { 0 };
 
     fut_welcome_encode(&out, &welcome);
     g_assert_cmpmem(out.data, out.len, golden_welcome, sizeof(golden_welcome));
     g_autoptr(FutWelcome) back = fut_welcome_decode(out.data, out.len, NULL);
-    g_assert_cmpuint(back->version, ==, 4);
+    g_assert_cmpuint(back->version, ==, 5);
     g_assert_cmpuint(back->session, ==, 0xdeadbeef);
     g_assert_cmpuint(back->generation, ==, 7);
     g_assert_cmpstr(back->node, ==, "hostb");
@@ -311,6 +311,7 @@ static void test_types(void)
         { 7, (1 << 20) + 40, false, "DISK" },
         { 8, 24, false, "DISK_BASE" },
         { 9, 512 << 10, false, "PROBES" },
+        { 10, 64 << 10, false, "FLOWS" },
         { 16, 89, false, "WELCOME" },
         { 17, 1, true, "BARRIER_DONE" },
         { 18, 8, false, "ACK" },
