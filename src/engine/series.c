@@ -216,6 +216,17 @@ static const char *image_fault(const FutEngine *engine, const FutPairStatus *sta
     return NULL;
 }
 
+bool fut_series_possible(const FutEngine *engine, GError **error)
+{
+    if (engine->shared.count > 0) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+                            "a disk is shared by both hosts, and what is held back for it is not "
+                            "in its image: snapshots need disks of each host's own");
+        return false;
+    }
+    return true;
+}
+
 /* *ret_image: it would be of a backup's image. */
 static bool may_begin(FutEngine *engine, bool *ret_image, GError **error)
 {
@@ -224,14 +235,11 @@ static bool may_begin(FutEngine *engine, bool *ret_image, GError **error)
 
     g_mutex_lock(&engine->lock);
     fut_pair_status(engine->pair, &status);
-    bool shared = engine->shared.count > 0, exiting = engine->exiting;
+    bool exiting = engine->exiting;
     g_mutex_unlock(&engine->lock);
     *ret_image = status.role == FUT_ROLE_BACKUP;
     if (status.state == FUT_STATE_FENCED || exiting) {
         fault = "this VM ends here: take the snapshot where it runs";
-    } else if (shared) {
-        fault = "a disk is shared by both hosts, and what is held back for it is not in its image: "
-                "snapshots need disks of each host's own";
     } else if (engine->series.phase != FUT_SERIES_IDLE) {
         fault = "a snapshot is being taken: wait until it is done";
     } else if (*ret_image) {

@@ -146,6 +146,8 @@ typedef struct {
 } FutSeries;
 
 /* -- commands and steps; one thread without a lock -- */
+/* Can there ever be one of this VM? Any thread. FUT_ERR_UNSUPPORTED: a disk is shared by both hosts. */
+bool fut_series_possible(const FutEngine *engine, GError **error);
 /* Begins a snapshot. FUT_ERR_STATE, FUT_ERR_UNSUPPORTED say why not; FUT_ERR_MISMATCH: it has to be a full one. The order's sink lives until a step says DONE or FAILED. */
 bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **error);
 /* The next can be the difference to the one before. */

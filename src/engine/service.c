@@ -361,6 +361,13 @@ static bool open_restore(FutService *service, char **machine, FutRestore **ret, 
 {
     const FutOptions *options = service->options;
 
+    if (options->restore && options->shared->len > 0) {
+        g_set_error_literal(
+            error, FUT_ERROR, FUT_ERR_ARG,
+            "restore and shared_disk exclude each other: the other host's guest may "
+            "be using the disk; give the restored VM disks of its own");
+        return false;
+    }
     if (options->restore) {
         *ret =
             fut_restore_new(service->vmm, machine, options->restore, options->restore_force, error);

@@ -81,7 +81,8 @@ json_t *fut_snapper_create(FutSnapper *snapper, json_t *args, GError **error)
 {
     uint64_t number = 0;
 
-    if (!fut_restore_over(snapper->service, error)) {
+    if (!fut_series_possible(snapper->service->engine, error) ||
+        !fut_restore_over(snapper->service, error)) {
         return NULL;
     }
     g_mutex_lock(&snapper->lock);
@@ -112,7 +113,8 @@ bool fut_snapper_take(FutSnapper *snapper, const json_t *args, unsigned limit_s,
     gint64 limit_us = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
     FutSnapWaiter waiter = { 0 };
 
-    if (!fut_restore_over(snapper->service, error)) {
+    if (!fut_series_possible(snapper->service->engine, error) ||
+        !fut_restore_over(snapper->service, error)) {
         return false;
     }
     g_mutex_lock(&snapper->lock);
@@ -251,7 +253,8 @@ json_t *fut_snapper_auto(FutSnapper *snapper, json_t *args, GError **error)
     FutSnapPolicy policy;
     FutPrunePolicy bounds;
 
-    if (!fut_restore_over(snapper->service, error) || !read_policy(args, &policy, error) ||
+    if (!fut_series_possible(snapper->service->engine, error) ||
+        !fut_restore_over(snapper->service, error) || !read_policy(args, &policy, error) ||
         !read_bounds(args, &bounds, error) || !may_follow(snapper, &policy, error)) {
         return NULL;
     }

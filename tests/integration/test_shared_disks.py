@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One image that both hosts reach: it never holds what the twin has not seen, and the twin lacks nothing that anybody was told of."""
+import os
 import random
+import shlex
 import signal
 import time
 
@@ -233,6 +235,17 @@ def pattern(offset, length, seed):
     return b"".join(words)
 
 
+def expect_no_snapshots(lab, *vms):
+    """What is held back is in no image: neither at the primary nor at the backup, neither once nor by schedule; and nothing is left of the try."""
+    store = os.path.join(lab.folder, "store")
+    for vm in vms:
+        for words in (("create",), ("auto", "--min", "5s", "--max", "60s")):
+            done = vm.host.futago("snapshot", words[0], "vm", "--store", store, *words[1:], check=False)
+            assert done.returncode == 1 and "a disk is shared by both hosts" in done.stderr, done
+        assert "schedule" not in vm.host.futago("snapshot", "status", "vm").stdout
+    assert not os.path.exists(store)
+
+
 def test_orderly_end(lab):
     """What the guest wrote last is on the image when its QEMU has ended, and the backup stands down."""
     machine = Machine(disks=(SharedDisk(),))
@@ -240,6 +253,7 @@ def test_orderly_end(lab):
     user = DiskUser(lab.client)
     for number in range(64):
         user.write("vda", number * 65536, 65536, number)
+    expect_no_snapshots(lab, active, backup)
     active.host.futago("stop", "vm")
     assert active.process.wait(30) == 0, active.process.output()
     assert "FUT-194" not in active.process.output()
@@ -265,6 +279,11 @@ def test_refused(lab):
         name = "other" if "other" in said else "disk0"
         done = lab.hosts[0].futago("run", "--name", "vm", "--shared-disk", name, "--", *plain, *args, check=False)
         assert done.returncode != 0 and said in done.stderr, done
+    done = lab.hosts[0].futago("run", "--name", "vm", "--shared-disk", "disk0", "--print", "--", *plain, "-blockdev", file, *device)
+    words = shlex.split(done.stdout)
+    plugin = words[words.index("-plugin") + 1] + f",restore={lab.folder}/store@1"
+    done = lab.hosts[0].run([*plain, "-blockdev", file, *device, "-plugin", plugin])
+    assert done.returncode != 0 and "restore and shared_disk exclude each other" in done.stderr, done
     machine = Machine(disks=(disk,))
     active = primary(lab.hosts[0], machine, options=SHARED + ("--retry-ms", "200"))
     active.call("protect", to=address(lab.hosts[1]))
