@@ -15,6 +15,8 @@
 
 /* What comes at once when one page is wanted: a frame of the store has as many, and they were neighbours when it was written. */
 #define GROUP_PAGES 16u
+/* What comes at once when a page is wanted that is zeroes. */
+#define ZERO_PAGES 64u
 /* Between two looks for somebody who waits; whole groups. */
 #define STEP_PAGES 64u
 #define AGAIN_MS 200
@@ -27,6 +29,7 @@
 struct FutLazy {
     FutSnapshot *snapshot;
     const FutMemory *memory;
+    FutHotPages *hot; /* NULL: none, or none left */
     const FutLazyHost *host;
     void *opaque;
     int fd;
@@ -36,9 +39,11 @@ struct FutLazy {
     /* the thread's own */
     unsigned area[FUT_BLOCKS_MAX];  /* number in the snapshot, by block */
     uint64_t *done[FUT_BLOCKS_MAX]; /* a bit a group: its pages are there, or zeroes */
+    uint16_t *here[FUT_BLOCKS_MAX]; /* of a group that is not: a bit for each page that is */
     uint64_t total, gone;           /* pages */
-    uint64_t told_ns;               /* when trouble was, 0: never */
-    unsigned block;                 /* the background's place */
+    unsigned came_hot;
+    uint64_t told_ns; /* when trouble was, 0: never */
+    unsigned block;   /* the background's place */
     uint64_t page;
     unsigned pivot_block; /* where somebody waited last */
     uint64_t pivot;       /* group */
@@ -124,22 +129,23 @@ static bool put_runs(const FutLazy *lazy, unsigned block, uint64_t page, uint64_
     return true;
 }
 
-/* The rest of a page's group. Not that page again: it may have been given back since. */
+/* The rest of a page's group. Not that page again, nor what was there before: it may have been given back since. */
 static bool put_neighbours(FutLazy *lazy, unsigned block, uint64_t wanted, GError **error)
 {
-    uint64_t first = wanted - wanted % GROUP_PAGES, stored = 0, one = 1ull << (wanted - first);
+    uint64_t first = wanted - wanted % GROUP_PAGES, stored = 0;
+    uint64_t here = lazy->here[block][wanted / GROUP_PAGES] | 1ull << (wanted - first);
     uint64_t count = MIN(GROUP_PAGES, pages_of(lazy, block) - first);
 
     for (uint64_t i = 0; i < count; i++) {
         bool zero = true;
-        if (first + i != wanted && !fut_snapshot_read(lazy->snapshot, lazy->area[block], first + i,
-                                                      lazy->data[i], &zero, error)) {
+        if (!(here >> i & 1) && !fut_snapshot_read(lazy->snapshot, lazy->area[block], first + i,
+                                                   lazy->data[i], &zero, error)) {
             return false;
         }
         stored |= (uint64_t)!zero << i;
     }
     if (!put_runs(lazy, block, first, count, stored, true, lazy->data[0], error) ||
-        !put_runs(lazy, block, first, count, stored | one, false, NULL, error)) {
+        !put_runs(lazy, block, first, count, stored | here, false, NULL, error)) {
         return false;
     }
     set_done(lazy, block, wanted / GROUP_PAGES);
@@ -174,11 +180,31 @@ static void tell(FutLazy *lazy, const GError *error, bool ends)
 
 /* -- who waits -- */
 
-/* A page of a group that is done was zeroes, or was given back since (a balloon): zeroes either way. */
+/* A page that was put is there, or was given back since (a balloon). One of a group that is done may have been zeroes. */
+static bool is_put(const FutLazy *lazy, unsigned block, uint64_t page)
+{
+    uint64_t group = page / GROUP_PAGES;
+
+    return is_done(lazy, block, group) || lazy->here[block][group] >> (page % GROUP_PAGES) & 1;
+}
+
+/* Zeroes, and all that follow up to the next page that is there: who takes one page that was free mostly takes the next one soon. */
+static bool put_zeroes(const FutLazy *lazy, unsigned block, uint64_t page, GError **error)
+{
+    uint64_t end = page + 1, limit = MIN(page + ZERO_PAGES, pages_of(lazy, block));
+    uint64_t at = (uintptr_t)lazy->memory->block[block].base + (page << FUT_PAGE_SHIFT);
+
+    while (end < limit && is_done(lazy, block, end / GROUP_PAGES)) {
+        end++;
+    }
+    return try_put(lazy, at, (end - page) << FUT_PAGE_SHIFT, NULL) > 0 ||
+           put_pages(lazy, block, page, 1, NULL, error);
+}
+
 static bool answer(FutLazy *lazy, unsigned block, uint64_t page, GError **error)
 {
-    return is_done(lazy, block, page / GROUP_PAGES) ? put_pages(lazy, block, page, 1, NULL, error)
-                                                    : put_group(lazy, block, page, error);
+    return is_put(lazy, block, page) ? put_zeroes(lazy, block, page, error)
+                                     : put_group(lazy, block, page, error);
 }
 
 static void provide(FutLazy *lazy, unsigned block, uint64_t page)
@@ -233,6 +259,56 @@ static void serve(FutLazy *lazy)
     }
 }
 
+/* -- what the guest used last -- */
+
+/* Pages of a group, with their contents one after the other. */
+static bool put_some(FutLazy *lazy, const FutHotGroup *group, uint16_t zero, const uint8_t *data,
+                     GError **error)
+{
+    unsigned mask = group->mask;
+
+    for (unsigned i = 0, end; i < GROUP_PAGES; i = end) {
+        end = i + 1;
+        if (!(mask >> i & 1)) {
+            continue;
+        }
+        while (end < GROUP_PAGES && mask >> end & 1 && (zero >> end & 1) == (zero >> i & 1)) {
+            end++;
+        }
+        if (!put_pages(lazy, group->block, group->group * GROUP_PAGES + i, end - i,
+                       zero >> i & 1 ? NULL : data, error)) {
+            return false;
+        }
+        data += (size_t)(end - i) << FUT_PAGE_SHIFT;
+    }
+    return true;
+}
+
+/* *ret_some false: there is nothing just now. */
+static bool put_hot(FutLazy *lazy, bool *ret_some, GError **error)
+{
+    FutHotGroup group;
+    uint16_t zero;
+    const uint8_t *data;
+
+    G_STATIC_ASSERT(FUT_HOT_GROUP == GROUP_PAGES);
+    FutHotNext next =
+        lazy->hot ? fut_hot_pages_next(lazy->hot, &group, &zero, &data) : FUT_HOT_OVER;
+    *ret_some = next == FUT_HOT_READY;
+    if (next == FUT_HOT_OVER) {
+        lazy->hot = NULL;
+    }
+    if (!*ret_some || is_done(lazy, group.block, group.group)) {
+        return true;
+    }
+    if (!put_some(lazy, &group, zero, data, error)) {
+        return false;
+    }
+    lazy->here[group.block][group.group] |= group.mask;
+    lazy->came_hot += (unsigned)__builtin_popcount(group.mask);
+    return true;
+}
+
 /* -- the rest, meanwhile -- */
 
 static bool keep_page(void *opaque, uint64_t unit, const uint8_t *data, GError **error)
@@ -254,9 +330,9 @@ static bool fetch(FutLazy *lazy, unsigned block, uint64_t first, uint64_t count,
         return false;
     }
     for (uint64_t i = 0; i < count; i += GROUP_PAGES) {
-        if (is_done(lazy, block, (first + i) / GROUP_PAGES)) {
-            lazy->stored &= ~(((1ull << GROUP_PAGES) - 1) << i);
-        }
+        uint64_t group = (first + i) / GROUP_PAGES;
+        uint64_t here = is_done(lazy, block, group) ? UINT16_MAX : lazy->here[block][group];
+        lazy->stored &= ~(here << i);
     }
     if (!put_runs(lazy, block, first, count, lazy->stored, true, lazy->data[0], error)) {
         return false;
@@ -319,7 +395,8 @@ static bool step(FutLazy *lazy, GError **error)
 {
     bool some;
 
-    return fetch_near(lazy, &some, error) && (some || fetch_next(lazy, error));
+    return put_hot(lazy, &some, error) && (some || fetch_near(lazy, &some, error)) &&
+           (some || fetch_next(lazy, error));
 }
 
 /* What could not be read near the pivot must not keep the rest from coming. */
@@ -410,16 +487,19 @@ static void prepare(FutLazy *lazy)
     g_assert(block == lazy->memory->count);
     for (block = 0; block < lazy->memory->count; block++) {
         lazy->done[block] = g_new0(uint64_t, pages_of(lazy, block) / GROUP_PAGES / 64 + 1);
+        lazy->here[block] = g_new0(uint16_t, pages_of(lazy, block) / GROUP_PAGES + 1);
         lazy->total += pages_of(lazy, block);
     }
 }
 
-FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, const FutLazyHost *host,
-                      void *opaque, GError **error)
+FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
+                      const FutLazyHost *host, void *opaque, GError **error)
 {
     g_autoptr(FutLazy) lazy = g_new0(FutLazy, 1);
 
-    *lazy = (FutLazy){ .snapshot = snapshot, .memory = memory, .host = host, .opaque = opaque };
+    *lazy = (FutLazy){
+        .snapshot = snapshot, .memory = memory, .hot = hot, .host = host, .opaque = opaque
+    };
     lazy->distance = 2 * NEAR_GROUPS + 1;
     prepare(lazy);
     lazy->fd = fut_userfault_open(0);
@@ -444,6 +524,11 @@ unsigned fut_lazy_faults(const FutLazy *lazy)
     return (unsigned)g_atomic_int_get(&lazy->faults);
 }
 
+unsigned fut_lazy_hot(const FutLazy *lazy)
+{
+    return lazy->came_hot;
+}
+
 void fut_lazy_wait(FutLazy *lazy)
 {
     g_thread_join(g_steal_pointer(&lazy->thread));
@@ -460,6 +545,7 @@ void fut_lazy_free(FutLazy *lazy)
     }
     for (unsigned i = 0; i < lazy->memory->count; i++) {
         g_free(lazy->done[i]);
+        g_free(lazy->here[i]);
     }
     if (lazy->fd >= 0) {
         close(lazy->fd);

@@ -4,6 +4,7 @@
 #ifndef FUT_LAZY_H
 #define FUT_LAZY_H
 
+#include "hot_pages.h"
 #include "pageset.h"
 #include "store.h"
 
@@ -19,13 +20,15 @@ typedef struct {
     uint64_t patience_ns; /* so long is tried before lost() */
 } FutLazyHost;
 
-/* Empties `memory`, whose content from now on is the snapshot's: areas of memory in its order. All three are borrowed until it is freed, the
- * snapshot belongs to this alone. FUT_ERR_UNSUPPORTED: not with this kernel, these rights, this kind of memory (its content may be lost). */
-FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, const FutLazyHost *host,
-                      void *opaque, GError **error);
+/* Empties `memory`, whose content from now on is the snapshot's: areas of memory in its order. `hot` (NULL: none) are pages of it that come before all
+ * others that nobody waits for. All are borrowed until it is freed, the snapshot and the hot pages belong to this alone. FUT_ERR_UNSUPPORTED: not with this kernel, these rights, this kind of memory (its content may be lost). */
+FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
+                      const FutLazyHost *host, void *opaque, GError **error);
 /* Any thread, no lock: thousandths that are there; how many accesses had to wait. */
 unsigned fut_lazy_permille(const FutLazy *lazy);
 unsigned fut_lazy_faults(const FutLazy *lazy);
+/* After fut_lazy_wait(): how many came because they were hot. */
+unsigned fut_lazy_hot(const FutLazy *lazy);
 /* Returns when all is there: memory is as any other again. Once. */
 void fut_lazy_wait(FutLazy *lazy);
 /* After fut_lazy_wait(), or when nobody will look at the memory. Takes NULL. */

@@ -13,6 +13,7 @@ struct FutRestore {
     FutVmm *vmm;
     FutStore *store;
     FutSnapshot *snapshot;
+    FutHotPages *hot;        /* NULL: none */
     bool force, check;       /* over what disks have; memory's hash */
     const FutLazyHost *host; /* NULL: all memory before the guest runs */
     void *opaque;            /* the host's */
@@ -116,26 +117,19 @@ static bool check(const FutRestore *restore, char **machine, GError **error)
     return check_areas(restore, error);
 }
 
-FutRestore *fut_restore_new(FutVmm *vmm, char **machine, const char *from, bool force,
+FutRestore *fut_restore_new(FutVmm *vmm, char **machine, FutRestoreEarly *take_early, bool force,
                             GError **error)
 {
     g_autoptr(FutRestore) restore = g_new0(FutRestore, 1);
-    const char *at = strrchr(from, '@');
-    guint64 id = 0;
 
-    if (!at || !g_ascii_string_to_unsigned(at + 1, 10, 1, G_MAXINT64, &id, NULL)) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "restore=%s: must be STORE@ID", from);
-        return NULL;
-    }
-    g_autofree char *path = g_strndup(from, (gsize)(at - from));
     restore->vmm = vmm;
     restore->force = force;
-    restore->times.id = id;
-    restore->store = fut_store_open(path, FUT_STORE_READ, error);
-    restore->snapshot = restore->store ? fut_snapshot_open(restore->store, id, error) : NULL;
-    if (!restore->snapshot || !check(restore, machine, error)) {
+    if (!fut_restore_early_take(take_early, &restore->store, &restore->snapshot, &restore->hot,
+                                error) ||
+        !check(restore, machine, error)) {
         return NULL;
     }
+    restore->times.id = fut_snapshot_info(restore->snapshot)->id;
     return g_steal_pointer(&restore);
 }
 
@@ -143,6 +137,7 @@ void fut_restore_free(FutRestore *restore)
 {
     if (restore) {
         fut_lazy_free(restore->lazy);
+        fut_hot_pages_free(restore->hot);
         fut_snapshot_close(restore->snapshot);
         fut_store_close(restore->store);
         g_free(restore);
@@ -294,6 +289,11 @@ unsigned fut_restore_faults(FutRestore *restore)
     return lazy ? fut_lazy_faults(lazy) : 0;
 }
 
+unsigned fut_restore_hot(FutRestore *restore)
+{
+    return restore->lazy ? fut_lazy_hot(restore->lazy) : 0;
+}
+
 static bool give_memory(FutRestore *restore, GError **error)
 {
     FutVmm *vmm = restore->vmm;
@@ -302,8 +302,8 @@ static bool give_memory(FutRestore *restore, GError **error)
         return fut_restore_fill(restore->snapshot, vmm->ops->memory(vmm), &restore->times.pages,
                                 error);
     }
-    FutLazy *lazy = fut_lazy_new(restore->snapshot, vmm->ops->memory(vmm), restore->host,
-                                 restore->opaque, error);
+    FutLazy *lazy = fut_lazy_new(restore->snapshot, vmm->ops->memory(vmm), restore->hot,
+                                 restore->host, restore->opaque, error);
     g_atomic_pointer_set(&restore->lazy, lazy);
     return lazy != NULL;
 }

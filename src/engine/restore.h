@@ -5,6 +5,7 @@
 
 #include "flows.h"
 #include "lazy.h"
+#include "restore_early.h"
 #include "store.h"
 #include "vmm.h"
 
@@ -24,9 +25,9 @@ typedef struct {
     char flows_fault[256]; /* why nothing can be done for its connections; or empty */
 } FutRestoreTimes;
 
-/* Opens snapshot ID of "STORE@ID" and compares it with this machine (describe()'s lines): FUT_ERR_MISMATCH names what differs. `force`: disks
- * that have content are overwritten. Nothing is touched yet. Both are borrowed until it is done. */
-FutRestore *fut_restore_new(FutVmm *vmm, char **machine, const char *from, bool force,
+/* Takes a snapshot that is being opened and compares it with this machine (describe()'s lines): FUT_ERR_MISMATCH names what differs. `force`: disks
+ * that have content are overwritten. Nothing is touched yet. The first two are borrowed until it is done. */
+FutRestore *fut_restore_new(FutVmm *vmm, char **machine, FutRestoreEarly *take_early, bool force,
                             GError **error);
 /* Memory is to come when it is touched, and by itself while the guest runs. Before fut_restore_do(); `host` is borrowed. */
 void fut_restore_set_lazy(FutRestore *restore, const FutLazyHost *host, void *opaque);
@@ -43,6 +44,8 @@ void fut_restore_wait(FutRestore *restore);
 /* Any thread, between fut_restore_new() and fut_restore_free(): thousandths of memory that are there; how many accesses had to wait. */
 unsigned fut_restore_permille(FutRestore *restore);
 unsigned fut_restore_faults(FutRestore *restore);
+/* After fut_restore_wait(): pages that came before all others because the guest had used them last. */
+unsigned fut_restore_hot(FutRestore *restore);
 /* Not while the guest runs and memory is still coming. Takes NULL. */
 void fut_restore_free(FutRestore *restore);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutRestore, fut_restore_free)

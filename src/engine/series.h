@@ -53,6 +53,8 @@ typedef struct {
     uint64_t disk_bytes;
     const uint8_t *flows; /* the guest's connections (flow_list.h) */
     size_t flows_length;
+    const uint8_t *hot; /* the pages that the guest used last (hot_list.h) */
+    size_t hot_length;
     uint64_t epoch; /* of a backup's image: the newest in it; 0: of the running guest */
 } FutSeriesCut;
 

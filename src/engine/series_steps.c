@@ -5,6 +5,7 @@
 #include "flow_list.h"
 #include "fut_clock.h"
 #include "fut_error.h"
+#include "hot_list.h"
 
 /* A cut that does not come is asked for again this often, and given up after that. */
 #define NUDGE_NS (100 * FUT_NS_PER_MS)
@@ -238,6 +239,17 @@ static void forget_set(FutSeries *series)
     series->phase = FUT_SERIES_IDLE;
 }
 
+/* What it has used since the instant belongs to it: a guest that runs from there uses that first. */
+static void note_hot(FutEngine *engine, FutBuf *ret)
+{
+    FutVmm *vmm = engine->vmm;
+
+    if (vmm->ops->hot_pages) {
+        g_autofree uint64_t *keys = g_new(uint64_t, FUT_HOT_NOTED);
+        fut_hot_list_encode(ret, keys, vmm->ops->hot_pages(vmm, keys, FUT_HOT_NOTED));
+    }
+}
+
 static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
 {
     FutSeries *series = &engine->series;
@@ -252,14 +264,18 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     cut.state = series->state->data;
     cut.state_length = series->state->len;
     cut.took_ns = fut_engine_now(engine) - series->asked_ns;
-    FutBuf flows = { 0 };
+    FutBuf flows = { 0 }, hot = { 0 };
     fut_flow_list_encode(&flows, series->flows, series->flow_count);
     cut.flows = flows.data;
     cut.flows_length = flows.len;
+    note_hot(engine, &hot);
+    cut.hot = hot.data;
+    cut.hot_length = hot.len;
     begin_handing(engine);
     bool good = series->order.ops->commit(series->order.sink, &cut, error);
     end_handing(engine);
     fut_buf_done(&flows);
+    fut_buf_done(&hot);
     if (!good) {
         return FUT_STEP_FAILED;
     }
@@ -272,6 +288,7 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     *ret = cut;
     ret->state = NULL;
     ret->flows = NULL;
+    ret->hot = NULL;
     return FUT_STEP_DONE;
 }
 

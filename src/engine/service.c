@@ -356,8 +356,9 @@ static void start_threads(FutService *service)
     }
 }
 
-/* Before anything is claimed: a snapshot that does not fit leaves no trace. */
-static bool open_restore(FutService *service, char **machine, FutRestore **ret, GError **error)
+/* Before anything is claimed: a snapshot that does not fit leaves no trace. *early is taken unless that is refused. */
+static bool open_restore(FutService *service, char **machine, FutRestoreEarly **early,
+                         FutRestore **ret, GError **error)
 {
     const FutOptions *options = service->options;
 
@@ -369,8 +370,9 @@ static bool open_restore(FutService *service, char **machine, FutRestore **ret, 
         return false;
     }
     if (options->restore) {
-        *ret =
-            fut_restore_new(service->vmm, machine, options->restore, options->restore_force, error);
+        g_assert(*early);
+        *ret = fut_restore_new(service->vmm, machine, g_steal_pointer(early),
+                               options->restore_force, error);
     }
     return !options->restore || *ret;
 }
@@ -403,8 +405,10 @@ static void announce_start(FutService *service)
     fut_service_report(service, "FUT-170", text);
 }
 
-FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error)
+FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, FutRestoreEarly *take_early,
+                              GError **error)
 {
+    g_autoptr(FutRestoreEarly) early = take_early;
     FutOptions *options = fut_options_parse(argc, argv, error);
     if (!options) {
         return NULL;
@@ -414,7 +418,7 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error
     g_auto(GStrv) machine = NULL;
     g_autoptr(FutRestore) restore = NULL;
     if (!vmm->ops->describe(vmm, &machine, error) ||
-        !open_restore(service, machine, &restore, error) ||
+        !open_restore(service, machine, &early, &restore, error) ||
         !open_identities(service, machine, error) || !open_tls(service, error) ||
         !open_control(service, error) || !open_arbiter(service, &machine, error) ||
         !open_role(service, error)) {

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "engine.h"
+#include "restore_early.h"
 
 typedef struct FutService FutService;
 
@@ -27,9 +28,12 @@ FutRole fut_service_role(int argc, char **argv);
 GStrv fut_service_shared_disks(int argc, char **argv);
 /* Likewise: what a checkpoint is cut for. */
 FutEventSet fut_service_events(int argc, char **argv);
+/* Begins with what can be done before the machine is there; NULL: nothing. Options were checked. */
+FutRestoreEarly *fut_service_begin_early(int argc, char **argv);
 /* Claims the generation (primary) or binds the port (backup), opens the control socket, starts the threads. The guest is not running yet.
  * On error nothing is left behind. Called once, main thread. */
-FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, GError **error);
+FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, FutRestoreEarly *take_early,
+                              GError **error);
 /* Before fut_service_exiting(), every now and then until it says true, while the VMM can still write to its disks: writes of the
  * guest to shared disks that are held back reach the images. Also true, with a report, when that takes too long. No big lock. */
 bool fut_service_settled(FutService *service);

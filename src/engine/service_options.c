@@ -399,6 +399,13 @@ FutRole fut_service_role(int argc, char **argv)
     return options->role;
 }
 
+FutRestoreEarly *fut_service_begin_early(int argc, char **argv)
+{
+    g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
+    g_assert(options);
+    return options->restore ? fut_restore_early_new(options->restore, options->restore_lazy) : NULL;
+}
+
 GStrv fut_service_shared_disks(int argc, char **argv)
 {
     g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);

@@ -205,6 +205,7 @@ static bool commit(void *sink, const FutSeriesCut *cut, GError **error)
     fut_snapshot_note_times(store->writer, cut->time_us, cut->stop_ns, cut->took_ns,
                             cut->memory_hash);
     fut_snapshot_note_flows(store->writer, cut->flows, cut->flows_length);
+    fut_snapshot_note_hot(store->writer, cut->hot, cut->hot_length);
     fut_snapshot_info_free(g_steal_pointer(&store->info));
     return fut_snapshot_commit(g_steal_pointer(&store->writer), &store->info, error);
 }

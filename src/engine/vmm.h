@@ -122,6 +122,8 @@ typedef struct {
     void (*dirty_collect)(FutVmm *vmm, FutPageSet *set);
     /* Any thread, no lock; figures may be a moment old. Optional. */
     void (*dirty_stats)(FutVmm *vmm, FutDirtyStats *ret);
+    /* Keys of the pages that the guest has used last, the newest first; returns how many, at most `max`; 0: it is not known. Any thread, no lock. Optional. */
+    size_t (*hot_pages)(FutVmm *vmm, uint64_t *ret_keys, size_t max);
 
     /* -- checkpoints; mandatory -- */
     /* Asks for a cut: soon, in a thread of the VMM, with all vCPUs stopped and devices quiet, it calls fut_engine_cut(), then lets the guest go on

@@ -21,6 +21,7 @@ static struct {
     int argc;
     char **argv;
     GStrv shared; /* names of shared disks */
+    FutRestoreEarly *early;
     FutQvmm *qvmm;
     FutService *service;
 } module;
@@ -76,7 +77,8 @@ static void machine_ready(Notifier *notifier, void *data)
     FutEventSet events = fut_service_events(module.argc, module.argv);
     check_or_exit(fut_qevents_attach(qvmm, events, &error), &error);
     fut_qprobe_init(qvmm, module.id);
-    module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv, &error);
+    module.service = fut_service_start(&qvmm->vmm, module.argc, module.argv,
+                                       g_steal_pointer(&module.early), &error);
     check_or_exit(module.service != NULL, &error);
     fut_qpanic_init(qvmm);
     module.qvmm = qvmm;
@@ -129,6 +131,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         module.argv[i] = g_strdup(argv[i]);
     }
     module.shared = module.checking ? NULL : fut_service_shared_disks(argc, argv);
+    module.early = module.checking ? NULL : fut_service_begin_early(argc, argv);
     atexit(fut_qlife_exit_status);
     fut_qnet_register();
     fut_qblock_register();

@@ -230,6 +230,9 @@ bool fut_qmemory_start(FutVmm *vmm, FutPurpose purpose, GError **error)
     if (keep && !started) {
         ram_block_discard_disable(false);
     }
+    if (keep && started) {
+        fut_qhot_follow((FutQvmm *)vmm, true);
+    }
     return started;
 }
 
@@ -246,6 +249,7 @@ void fut_qmemory_stop(FutVmm *vmm, FutPurpose purpose)
     }
     fut_qvmm_unlock(taken);
     if (purpose == FUT_FOR_SNAPSHOTS) {
+        fut_qhot_follow(qvmm, false);
         ram_block_discard_disable(false);
     }
 }

@@ -12,6 +12,7 @@ static const FutVmmOps qvmm_ops = {
     .dirty_stop = fut_qmemory_stop,
     .dirty_collect = fut_qmemory_collect,
     .dirty_stats = fut_qmemory_stats,
+    .hot_pages = fut_qhot_pages,
     .cut_request = fut_qcut_request,
     .cut_resume = fut_qcut_resume,
     .state_prepare = fut_qdevices_prepare,

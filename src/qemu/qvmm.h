@@ -147,6 +147,12 @@ void fut_qmemory_stop(FutVmm *vmm, FutPurpose purpose);
 void fut_qmemory_collect(FutVmm *vmm, FutPageSet *set);
 void fut_qmemory_stats(FutVmm *vmm, FutDirtyStats *ret);
 
+/* -- qhot.c -- */
+/* From here on it is known which pages the guest uses, where that can be; or no more. One thread at a time, while the guest runs. */
+void fut_qhot_follow(FutQvmm *qvmm, bool on);
+/* Of all times in which they were followed. The same thread. */
+size_t fut_qhot_pages(FutVmm *vmm, uint64_t *ret_keys, size_t max);
+
 /* -- qstop.c -- */
 /* Queues the call; it is made soon, whether the VM runs or not. BQL held. */
 void fut_qstop_post(FutQstop *stop);

@@ -81,6 +81,11 @@ static void put_fields(FutBuf *buf, const FutSnapshotInfo *info)
         const void *bytes = g_bytes_get_data(info->flows, &length);
         put_field(buf, FUT_FIELD_FLOWS, bytes, length);
     }
+    if (info->hot) {
+        gsize length;
+        const void *bytes = g_bytes_get_data(info->hot, &length);
+        put_field(buf, FUT_FIELD_HOT, bytes, length);
+    }
     for (guint i = 0; i < info->areas->len; i++) {
         put_area(buf, info->areas->pdata[i]);
     }
@@ -213,6 +218,14 @@ static void take_flows(Decoding *d, const uint8_t *bytes, uint32_t length)
     }
 }
 
+/* What it says is a hint: a list that cannot be is none. */
+static void take_hot(Decoding *d, const uint8_t *bytes, uint32_t length)
+{
+    if (!d->info->hot && length <= FUT_STORE_HOT_MAX) {
+        d->info->hot = g_bytes_new(bytes, length);
+    }
+}
+
 static void take_field(Decoding *d, uint32_t tag, const uint8_t *bytes, uint32_t length)
 {
     if (tag >= FUT_FIELD_PARENT && tag <= FUT_FIELD_STORED) {
@@ -221,6 +234,8 @@ static void take_field(Decoding *d, uint32_t tag, const uint8_t *bytes, uint32_t
         take_word(d, tag, bytes, length);
     } else if (tag == FUT_FIELD_FLOWS) {
         take_flows(d, bytes, length);
+    } else if (tag == FUT_FIELD_HOT) {
+        take_hot(d, bytes, length);
     } else if (tag == (uint32_t)FUT_FIELD_AREA) {
         take_area(d, bytes, length);
     } else if (tag & FUT_FIELD_NEEDED) {

@@ -41,6 +41,7 @@ FutSnapshotInfo *fut_snapshot_info_copy(const FutSnapshotInfo *info)
         g_ptr_array_add(copy->areas, area);
     }
     copy->flows = info->flows ? g_bytes_ref(info->flows) : NULL;
+    copy->hot = info->hot ? g_bytes_ref(info->hot) : NULL;
     return copy;
 }
 
@@ -53,6 +54,7 @@ void fut_snapshot_info_free(FutSnapshotInfo *info)
         g_strfreev(info->fingerprint);
         g_ptr_array_unref(info->areas);
         g_bytes_unref(info->flows);
+        g_bytes_unref(info->hot);
         g_free(info);
     }
 }

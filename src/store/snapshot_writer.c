@@ -520,6 +520,13 @@ void fut_snapshot_note_flows(FutSnapshotWriter *writer, const uint8_t *bytes, si
     writer->info->flows = g_bytes_new(bytes, length);
 }
 
+void fut_snapshot_note_hot(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length)
+{
+    g_assert(length <= FUT_STORE_HOT_MAX);
+    g_bytes_unref(writer->info->hot);
+    writer->info->hot = length > 0 ? g_bytes_new(bytes, length) : NULL;
+}
+
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer)
 {
     return writer->info->id;

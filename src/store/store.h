@@ -26,6 +26,7 @@
 #define FUT_STORE_AREA_MAX (1ull << 50) /* bytes of one area */
 #define FUT_STORE_ID_SIZE 16
 #define FUT_STORE_FLOWS_MAX (256u << 10)
+#define FUT_STORE_HOT_MAX (32u << 10)
 
 typedef struct FutStore FutStore;
 typedef struct FutSnapshotWriter FutSnapshotWriter;
@@ -62,6 +63,7 @@ typedef struct {
     GPtrArray *areas;     /* of FutArea */
     GBytes
         *flows; /* the guest's connections at the cut, as who took it wrote them; NULL: not known */
+    GBytes *hot; /* likewise: the pages that the guest used last */
 } FutSnapshotInfo;
 
 FutSnapshotInfo *fut_snapshot_info_new(void);
@@ -131,6 +133,8 @@ void fut_snapshot_note_times(FutSnapshotWriter *writer, uint64_t time_us, uint64
                              uint64_t took_ns, uint64_t memory_hash);
 /* The guest's connections at the cut; of the bytes the store knows nothing. At most FUT_STORE_FLOWS_MAX. */
 void fut_snapshot_note_flows(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length);
+/* Likewise the pages it used last, at most FUT_STORE_HOT_MAX. */
+void fut_snapshot_note_hot(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length);
 /* After an error of put or put_zeroes: it is the parent's files, and not this snapshot's, that cannot be read. A full one would do. */
 bool fut_snapshot_parent_damaged(const FutSnapshotWriter *writer);
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer);

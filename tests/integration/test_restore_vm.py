@@ -2,6 +2,7 @@
 """A VM that died is started as a snapshot has it, on another host."""
 import json
 import os
+import re
 import signal
 import struct
 import tempfile
@@ -189,6 +190,8 @@ def test_lazy(lab, machine):
     damage.mend()
     wait_said(lazy, "all of its memory is there")
     assert "restore" not in lazy.status()
+    hot = re.search(r"(\d+) pages that it had used last", lazy.process.output())
+    assert (int(hot[1]) > 0) == (machine.accel == "tcg"), lazy.process.output()
     counter = load.Counter(lab.client)
     second = stores.take(lazy, store)
     counter.wait_counts(10)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "lazy.h"
+#include "resident.h"
 #include "store_fixture.h"
 #include "userfault.h"
 
@@ -17,6 +18,7 @@ typedef struct {
     FutMemory memory;
     FutStore *store;
     FutSnapshot *snapshot;
+    FutHotPages *hot; /* NULL: none */
     FutLazyHost host;
     int troubles, losses; /* atomic */
 } World;
@@ -78,6 +80,7 @@ static void set_up(World *w, gconstpointer data)
 
 static void tear_down(World *w, gconstpointer data)
 {
+    fut_hot_pages_free(w->hot);
     fut_snapshot_close(w->snapshot);
     fut_store_close(w->store);
     munmap(w->memory.block[0].base, RAM_BYTES);
@@ -102,10 +105,37 @@ static bool can(void)
 static FutLazy *begin(World *w)
 {
     GError *error = NULL;
-    FutLazy *lazy = fut_lazy_new(w->snapshot, &w->memory, &w->host, w, &error);
+    FutLazy *lazy = fut_lazy_new(w->snapshot, &w->memory, w->hot, &w->host, w, &error);
 
     g_assert_no_error(error);
     return lazy;
+}
+
+/* Every fifth page from 500 on, those before the end, and the ROM. */
+static void make_hot(World *w)
+{
+    g_autofree uint64_t *keys = g_new(uint64_t, RAM_UNITS);
+    FutSnapshotInfo *info = (FutSnapshotInfo *)fut_snapshot_info(w->snapshot);
+    FutBuf buf = { 0 };
+    size_t count = 0;
+
+    for (unsigned i = RAM_UNITS; i-- > 500;) {
+        if (i % 5 == 0 || i > RAM_UNITS - 10) {
+            keys[count++] = fut_key(0, i);
+        }
+    }
+    keys[count++] = fut_key(1, 0);
+    fut_hot_list_encode(&buf, keys, count);
+    info->hot = g_bytes_new(buf.data, buf.len);
+    fut_buf_done(&buf);
+    w->hot = fut_hot_pages_new(w->snapshot);
+    g_assert_nonnull(w->hot);
+}
+
+static void set_up_hot(World *w, gconstpointer data)
+{
+    set_up(w, data);
+    make_hot(w);
 }
 
 static void expect_page(const World *w, unsigned page)
@@ -219,6 +249,35 @@ static void test_on_demand(World *w, gconstpointer data)
     g_assert_cmpint(g_atomic_int_get(&w->losses), ==, 0);
 }
 
+/* Though the background does not get on, these come before anybody asks. */
+static void test_hot(World *w, gconstpointer data)
+{
+    uint64_t there = 0;
+
+    if (!can()) {
+        return;
+    }
+    flip(w);
+    make_hot(w);
+    g_autoptr(FutLazy) lazy = begin(w);
+    while (there == 0) {
+        g_usleep(1000);
+        /* The last page of the last group. */
+        fut_resident_look_at(w->memory.block[0].base + 510 * FUT_PAGE_SIZE, 1, &there);
+    }
+    for (unsigned page = 500; page < RAM_UNITS; page += 5) {
+        expect_page(w, page);
+    }
+    g_assert_cmpuint(fut_lazy_faults(lazy), ==, 0);
+    for (unsigned page = RAM_UNITS; page-- > 64;) {
+        expect_page(w, page);
+    }
+    flip(w);
+    fut_lazy_wait(lazy);
+    g_assert_cmpuint(fut_lazy_hot(lazy), >=, 160);
+    read_all(w);
+}
+
 static void damage(const World *w)
 {
     g_autofree char *path = g_build_filename(w->folder, "00000001-00000001.pack", NULL);
@@ -281,6 +340,12 @@ int main(int argc, char **argv)
     g_test_add("/lazy/written-shared", World, shared, set_up, test_written, tear_down);
     g_test_add("/lazy/on-demand", World, private, set_up, test_on_demand, tear_down);
     g_test_add("/lazy/on-demand-shared", World, shared, set_up, test_on_demand, tear_down);
+    g_test_add("/lazy/hot", World, private, set_up, test_hot, tear_down);
+    g_test_add("/lazy/hot-whole", World, private, set_up_hot, test_whole, tear_down);
+    g_test_add("/lazy/hot-whole-shared", World, shared, set_up_hot, test_whole, tear_down);
+    g_test_add("/lazy/hot-written", World, private, set_up_hot, test_written, tear_down);
+    g_test_add("/lazy/hot-written-shared", World, shared, set_up_hot, test_written, tear_down);
+    g_test_add("/lazy/hot-given-up", World, private, set_up_hot, test_given_up, tear_down);
     g_test_add("/lazy/given-up", World, private, set_up, test_given_up, tear_down);
     g_test_add_func("/lazy/unreadable", test_unreadable);
     return g_test_run();

@@ -142,7 +142,7 @@ static FutRestore *begin(World *w, const char *id, bool force, GError **error)
     char *machine[] = { (char *)"qemu=7.2", (char *)"machine=microvm", NULL };
     g_autofree char *from = g_strdup_printf("%s@%s", w->folder, id);
 
-    return fut_restore_new(&w->vmm, machine, from, force, error);
+    return fut_restore_new(&w->vmm, machine, fut_restore_early_new(from, true), force, error);
 }
 
 static void expect_restored(World *w, bool force)

@@ -175,6 +175,16 @@ static inline void fut_qemu_forget_code(CPUState *cpu, hwaddr physical)
 #endif
 }
 
+/* 8.2, "exec: Move cpu_neg into CPUState": a vCPU's software TLB of that kind of access. Its own thread. */
+static inline const CPUTLBDescFast *fut_qemu_tlb(CPUState *cpu, int mmu_index)
+{
+#if FUT_QEMU_AT_LEAST(8, 2)
+    return &cpu->neg.tlb.f[mmu_index];
+#else
+    return &env_tlb(cpu->env_ptr)->f[mmu_index];
+#endif
+}
+
 /* 9.0, the list of CPUs got another name: CPU_FOREACH() hides it, once compiled anew. */
 
 #endif

@@ -97,6 +97,12 @@
 #include "net/announce.h"
 #include "net/filter.h"
 #include "net/net.h"
+#if __has_include("accel/tcg/cpu-ops.h")
+#include "accel/tcg/cpu-ops.h"
+#else
+#include "hw/core/tcg-cpu-ops.h"
+#endif
+
 #include "net/tap.h"
 #include "net/vhost_net.h"
 #include "qemu/qemu-plugin.h"
