@@ -123,11 +123,11 @@ static bool read_kernel(FutWatch *watch, const char *symbols, GError **error)
     return false;
 }
 
-/* Is it another kernel than the probe was made for, or another start of the same? */
+/* Is it another kernel than the probe was made for, or another start of the same? Or has its module gone? */
 static bool is_stale(const FutProbe *probe, const FutGuestLook *look)
 {
     return look->boot != probe->boot || look->syscall_entry != probe->syscall_entry ||
-           atomic_load(&probe->gone);
+           atomic_load(&probe->gone) || !fut_probe_is_there(probe, &probe->memory);
 }
 
 /* -- one probe -- */

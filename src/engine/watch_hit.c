@@ -9,7 +9,7 @@ static FutProbe *probe_of(FutWatch *watch, unsigned number, const FutProbeHit *h
     FutProbe *probe = atomic_load(&watch->probes[number]);
 
     return probe && hit->boot == probe->boot && hit->syscall_entry == probe->syscall_entry &&
-                   !atomic_load(&probe->gone)
+                   !atomic_load(&probe->gone) && fut_probe_is_there(probe, &hit->memory)
                ? probe
                : NULL;
 }

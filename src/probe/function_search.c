@@ -129,8 +129,9 @@ unsigned fut_function_search(const FutGuestKernel *kernel, const char *words,
         }
     }
     for (unsigned i = 0; i < count && found < FUT_FUNCTIONS_FOUND_MAX; i++) {
+        FutProbePoint point = { .function = best[i].symbol.name };
         FutProbePlace unused;
-        if (fut_probe_place_find(kernel, best[i].symbol.name, false, &unused, NULL)) {
+        if (fut_probe_place_find(kernel, &point, &unused, NULL)) {
             ret_names[found++] = best[i].symbol.name;
         }
     }

@@ -9,6 +9,8 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "alike.h"
 #include "fut_error.h"
@@ -24,13 +26,12 @@
 
 struct FutGuestTypes {
     struct btf *btf;
+    uint32_t first_own; /* the number of the first type that is no base's */
 };
 
-FutGuestTypes *fut_guest_types_new(const void *btf, size_t size, GError **error)
+/* Takes `parsed` over, which may be libbpf's "none". */
+static FutGuestTypes *types_new(struct btf *parsed, uint32_t first_own, GError **error)
 {
-    libbpf_set_print(NULL);
-    struct btf *parsed = size <= UINT32_MAX ? btf__new(btf, (uint32_t)size) : NULL;
-
     if (!parsed || libbpf_get_error(parsed) != 0) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
                             "the types (BTF) of the guest's kernel cannot be read");
@@ -38,7 +39,37 @@ FutGuestTypes *fut_guest_types_new(const void *btf, size_t size, GError **error)
     }
     FutGuestTypes *types = g_new0(FutGuestTypes, 1);
     types->btf = parsed;
+    types->first_own = first_own;
     return types;
+}
+
+FutGuestTypes *fut_guest_types_new(const void *btf, size_t size, GError **error)
+{
+    libbpf_set_print(NULL);
+    return types_new(size <= UINT32_MAX ? btf__new(btf, (uint32_t)size) : NULL, 1, error);
+}
+
+/* libbpf 1.1 declares btf__new_split() and does not export it; from a file it can. */
+static struct btf *parse_split(struct btf *base, const void *btf, size_t size)
+{
+    int fd = memfd_create("futago-types", MFD_CLOEXEC);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    struct btf *parsed = NULL;
+
+    if (fd >= 0 && write(fd, btf, size) == (ssize_t)size) {
+        parsed = btf__parse_raw_split(path, base);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return parsed;
+}
+
+FutGuestTypes *fut_guest_types_new_split(const FutGuestTypes *base, const void *btf, size_t size,
+                                         GError **error)
+{
+    libbpf_set_print(NULL);
+    return types_new(parse_split(base->btf, btf, size), btf__type_cnt(base->btf), error);
 }
 
 void fut_guest_types_free(FutGuestTypes *types)
@@ -125,10 +156,21 @@ bool fut_guest_types_pointer_to(const FutGuestTypes *types, const char *name, Fu
     return number > 0;
 }
 
+/* NULL: there is none of that name. */
+static const struct btf_type *find_function(const FutGuestTypes *types, const char *name)
+{
+    for (uint32_t i = types->first_own; i < btf__type_cnt(types->btf); i++) {
+        const struct btf_type *type = btf__type_by_id(types->btf, i);
+        if (type && btf_is_func(type) && strcmp(name_at(types, type->name_off), name) == 0) {
+            return type;
+        }
+    }
+    return NULL;
+}
+
 static const struct btf_type *prototype(const FutGuestTypes *types, const char *function)
 {
-    int number = btf__find_by_name_kind(types->btf, function, BTF_KIND_FUNC);
-    const struct btf_type *type = number > 0 ? btf__type_by_id(types->btf, (uint32_t)number) : NULL;
+    const struct btf_type *type = find_function(types, function);
     const struct btf_type *proto = type ? btf__type_by_id(types->btf, type->type) : NULL;
 
     return proto && btf_is_func_proto(proto) ? proto : NULL;

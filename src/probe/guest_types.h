@@ -29,6 +29,9 @@ typedef struct {
 
 /* FUT_ERR_UNSUPPORTED if these bytes are not BTF. Nothing points into them afterwards. */
 FutGuestTypes *fut_guest_types_new(const void *btf, size_t size, GError **error);
+/* Those of a module on top of its kernel's, which have to stay as long: functions are the module's own. Errors as above. */
+FutGuestTypes *fut_guest_types_new_split(const FutGuestTypes *base, const void *btf, size_t size,
+                                         GError **error);
 void fut_guest_types_free(FutGuestTypes *types);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutGuestTypes, fut_guest_types_free)
 

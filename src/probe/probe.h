@@ -10,6 +10,7 @@
 
 #include "fut_rate.h"
 #include "guest_kernel.h"
+#include "guest_modules.h"
 #include "open_calls.h"
 #include "probe_keys.h"
 #include "probe_text.h"
@@ -31,7 +32,7 @@ enum {
 /* Of the function's arguments (System V ABI). */
 extern const uint8_t fut_probe_argument_registers[FUT_PROBE_ARGUMENTS];
 
-/* The vCPU at a probed function's first instruction, or at the one to which it has returned. */
+/* The vCPU at the probed instruction, mostly a function's first, or at the one to which it has returned. */
 typedef struct {
     uint64_t registers[FUT_REGISTERS];
     uint64_t instruction;                    /* where it is */
@@ -85,12 +86,18 @@ typedef struct {
 } FutProbeCondition;
 
 typedef struct {
-    char *name, *text, *filter, *function; /* owned; filter may be NULL */
-    FutProbeKeys *keys;                    /* owned: what its records mean */
-    uint64_t address, physical;            /* of the function */
-    bool passes;                           /* the function, before the kernel ends */
-    uint64_t syscall_entry;                /* of the kernel it is for */
-    uint32_t boot;                         /* the same */
+    char *name, *text, *filter; /* owned; filter may be NULL */
+    char *point;                /* owned: where it stands, as fut_probe_text_point() says it */
+    FutProbeKeys *keys;         /* owned: what its records mean */
+    uint64_t address, physical; /* of the instruction */
+    bool within;                /* that is not the function's first */
+    bool passes;                /* the function, before the kernel ends */
+    uint64_t syscall_entry;     /* of the kernel it is for */
+    uint32_t boot;              /* the same */
+    FutGuestMemory memory;      /* by the kernel's own table */
+    /* Whose function it is, and where that name stands in the guest's memory as long as it is loaded; "": the kernel's own. */
+    char module[FUT_MODULE_NAME_BYTES];
+    uint64_t module_at;
     FutOpenCalls *calls; /* owned: those that have not returned yet; NULL: it is of entries */
     uint64_t current_task;
     FutProbeCondition conditions[FUT_PROBE_CONDITIONS_MAX];
@@ -120,6 +127,8 @@ FutProbe *fut_probe_ref(FutProbe *probe);
 void fut_probe_unref(FutProbe *probe);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutProbe, fut_probe_unref)
 
+/* Is what it is for still loaded? A module may go, and another come to its place. Any thread. */
+bool fut_probe_is_there(const FutProbe *probe, const FutGuestMemory *memory);
 /*
  * Has this probe spent its share of time in this tenth of a second (a tenth of it)? Then the hit is to be left alone: it was
  * counted as skipped. Any thread; now_ns of fut_now_ns().

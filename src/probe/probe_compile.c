@@ -12,17 +12,30 @@
 
 typedef struct {
     const FutGuestKernel *kernel;
+    const FutGuestTypes *types; /* the kernel's, or its module's; NULL: none */
+    const FutGuestTypes *own;   /* in which the function is: the same, or NULL */
     const char *function;
-    bool is_return;
+    bool is_return, is_within;
     GError **error;
 } Compiler;
 
+/* The names of the function's; NULL: they are not known. Caller frees. */
+static char *parameters(const Compiler *compiler)
+{
+    return compiler->own ? fut_guest_types_parameters(compiler->own, compiler->function) : NULL;
+}
+
 static bool fail_name(const Compiler *compiler, const char *name)
 {
-    const FutGuestTypes *types = compiler->kernel->types;
-    g_autofree char *known = types ? fut_guest_types_parameters(types, compiler->function) : NULL;
+    const FutGuestTypes *types = compiler->types;
+    g_autofree char *known = parameters(compiler);
 
-    if (!types) {
+    if (compiler->is_within) {
+        g_set_error(
+            compiler->error, FUT_ERROR, FUT_ERR_ARG,
+            "probe: '%s': parameters are known at the entry of %s() only: within it use registers, comm, pid, tid or curtask",
+            name, compiler->function);
+    } else if (!types) {
         g_set_error(
             compiler->error, FUT_ERROR, FUT_ERR_ARG,
             "probe: '%s': this kernel has no types (BTF): only arg0 to arg5, retval and registers can be used",
@@ -68,7 +81,7 @@ static const char *task_member(const char *name)
 
 static bool fail_member(const Compiler *compiler, const FutShape *shape, const char *name)
 {
-    const FutGuestTypes *types = compiler->kernel->types;
+    const FutGuestTypes *types = compiler->types;
 
     if (shape->type == 0) {
         g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
@@ -95,7 +108,7 @@ static bool add_member(const Compiler *compiler, const char *name, FutShape *sha
     uint32_t offset;
 
     if (shape->type == 0 ||
-        !fut_guest_types_member(compiler->kernel->types, shape, name, &offset, &member)) {
+        !fut_guest_types_member(compiler->types, shape, name, &offset, &member)) {
         return fail_member(compiler, shape, name);
     }
     if (shape->kind == FUT_SHAPE_STRUCT) {
@@ -141,8 +154,6 @@ static bool fits_register(const FutShape *shape)
 /* What the function has returned: by its type, or as a number where types are not known. */
 static bool begin_returned(const Compiler *compiler, FutShape *ret_shape, FutProbeFetch *fetch)
 {
-    const FutGuestTypes *types = compiler->kernel->types;
-
     *fetch = (FutProbeFetch){ .source = FUT_FROM_REGISTER, .number = FUT_RAX };
     if (!compiler->is_return) {
         g_set_error_literal(compiler->error, FUT_ERROR, FUT_ERR_ARG,
@@ -150,9 +161,8 @@ static bool begin_returned(const Compiler *compiler, FutShape *ret_shape, FutPro
                             "kretprobe: in place of kprobe:");
         return false;
     }
-    if (!types || !fut_guest_types_returned(types, compiler->function, ret_shape)) {
-        g_autofree char *known =
-            types ? fut_guest_types_parameters(types, compiler->function) : NULL;
+    if (!compiler->own || !fut_guest_types_returned(compiler->own, compiler->function, ret_shape)) {
+        g_autofree char *known = parameters(compiler);
         *ret_shape = (FutShape){ FUT_SHAPE_SIGNED, 0, sizeof(uint64_t) };
         if (known) {
             g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
@@ -166,30 +176,22 @@ static bool begin_returned(const Compiler *compiler, FutShape *ret_shape, FutPro
     return true;
 }
 
-/* The first name: a parameter goes before what the language knows, but for what was returned. */
-static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *ret_shape,
+/* A parameter of the function; false: it has none of that name, or they are not known here. */
+static bool is_parameter(const Compiler *compiler, const char *name, unsigned *ret_number,
+                         FutShape *ret)
+{
+    return compiler->own && !compiler->is_within &&
+           fut_guest_types_parameter(compiler->own, compiler->function, name, ret_number, ret);
+}
+
+/* What the language itself knows: arguments by number, registers, the current task. */
+static bool begin_known(const Compiler *compiler, const char *name, FutShape *ret_shape,
                         FutProbeFetch *fetch)
 {
-    const FutGuestKernel *kernel = compiler->kernel;
     const char *member = task_member(name);
     unsigned number;
+    bool argument = !compiler->is_within && is_argument(name, &number);
 
-    if (strcmp(name, "retval") == 0 &&
-        (compiler->is_return || !kernel->types ||
-         !fut_guest_types_parameter(kernel->types, compiler->function, name, &number, ret_shape))) {
-        return begin_returned(compiler, ret_shape, fetch);
-    }
-    if (kernel->types &&
-        fut_guest_types_parameter(kernel->types, compiler->function, name, &number, ret_shape)) {
-        if (number < FUT_PROBE_ARGUMENTS && fits_register(ret_shape)) {
-            fetch_argument(compiler, number, fetch);
-            return true;
-        }
-        g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
-                    "probe: '%s' is not passed in a register: it cannot be read", name);
-        return false;
-    }
-    bool argument = is_argument(name, &number);
     if (argument || is_register(name, &number)) {
         if (argument) {
             fetch_argument(compiler, number, fetch);
@@ -199,12 +201,36 @@ static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *re
         *ret_shape = (FutShape){ FUT_SHAPE_UNSIGNED, 0, sizeof(uint64_t) };
         return true;
     }
-    if ((!member && strcmp(name, "curtask") != 0) || !kernel->types || kernel->current_task == 0 ||
-        !fut_guest_types_pointer_to(kernel->types, "task_struct", ret_shape)) {
+    if ((!member && strcmp(name, "curtask") != 0) || !compiler->types ||
+        compiler->kernel->current_task == 0 ||
+        !fut_guest_types_pointer_to(compiler->types, "task_struct", ret_shape)) {
         return fail_name(compiler, name);
     }
     fetch->source = FUT_FROM_TASK;
     return !member || add_member(compiler, member, ret_shape, fetch);
+}
+
+/* The first name: a parameter goes before what the language knows, but for what was returned. */
+static bool begin_fetch(const Compiler *compiler, const char *name, FutShape *ret_shape,
+                        FutProbeFetch *fetch)
+{
+    bool is_returned = strcmp(name, "retval") == 0;
+    unsigned number;
+
+    if (is_returned && compiler->is_return) {
+        return begin_returned(compiler, ret_shape, fetch);
+    }
+    if (!is_parameter(compiler, name, &number, ret_shape)) {
+        return is_returned ? begin_returned(compiler, ret_shape, fetch)
+                           : begin_known(compiler, name, ret_shape, fetch);
+    }
+    if (number < FUT_PROBE_ARGUMENTS && fits_register(ret_shape)) {
+        fetch_argument(compiler, number, fetch);
+        return true;
+    }
+    g_set_error(compiler->error, FUT_ERROR, FUT_ERR_ARG,
+                "probe: '%s' is not passed in a register: it cannot be read", name);
+    return false;
 }
 
 static bool compile_value(const Compiler *compiler, const FutProbeValueText *value,
@@ -266,18 +292,34 @@ static bool compile_condition(const Compiler *compiler, const FutProbeConditionT
     return true;
 }
 
+static void take_place(FutProbe *probe, const FutProbePlace *place)
+{
+    probe->address = place->address;
+    probe->physical = place->physical;
+    probe->passes = place->passes;
+    g_strlcpy(probe->module, place->module.name, sizeof(probe->module));
+    probe->module_at = place->module.name_at;
+}
+
 static bool compile(FutProbe *probe, const FutGuestKernel *kernel, const FutProbeText *text,
                     GError **error)
 {
-    Compiler compiler = { kernel, text->function, text->is_return, error };
+    FutProbePoint point = { text->module, text->function, text->offset, text->is_return };
     FutProbePlace place;
 
-    if (!fut_probe_place_find(kernel, text->function, text->is_return, &place, error)) {
+    if (!fut_probe_place_find(kernel, &point, &place, error)) {
         return false;
     }
-    probe->address = place.address;
-    probe->physical = place.physical;
-    probe->passes = place.passes;
+    g_autoptr(FutGuestTypes) own =
+        *place.module.name ? fut_guest_module_types(kernel, &place.module) : NULL;
+    Compiler compiler = { .kernel = kernel,
+                          .types = own ? own : kernel->types,
+                          .own = *place.module.name ? own : kernel->types,
+                          .function = text->function,
+                          .is_return = text->is_return,
+                          .is_within = text->offset > 0,
+                          .error = error };
+    take_place(probe, &place);
     for (; probe->condition_count < text->condition_count; probe->condition_count++) {
         unsigned i = probe->condition_count;
         if (!compile_condition(&compiler, &text->conditions[i], &probe->conditions[i])) {
@@ -306,7 +348,9 @@ static FutProbe *new_one(const FutGuestKernel *kernel, const char *name, const c
     g_autoptr(FutProbe) probe = g_atomic_rc_box_new0(FutProbe);
     probe->name = g_strdup(name && *name ? name : parsed->function);
     probe->filter = g_strdup(filter);
-    probe->function = g_strdup(parsed->function);
+    probe->point = fut_probe_text_point(parsed);
+    probe->within = parsed->offset > 0;
+    probe->memory = kernel->memory;
     probe->syscall_entry = kernel->syscall_entry;
     probe->boot = kernel->boot;
     probe->current_task = kernel->current_task;
@@ -361,7 +405,7 @@ static void probe_clear(gpointer data)
     g_free(probe->name);
     g_free(probe->text);
     g_free(probe->filter);
-    g_free(probe->function);
+    g_free(probe->point);
     fut_probe_keys_free(probe->keys);
     fut_open_calls_free(probe->calls);
     for (unsigned i = 0; i < probe->field_count; i++) {

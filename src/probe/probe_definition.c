@@ -41,36 +41,36 @@ static bool check_path(const char *path, GError **error)
     return true;
 }
 
-/* Each alternative can be read, and takes the filter. Returns the first one's function (caller frees), or NULL. */
-static char *check_text(const char *text, const char *filter, GError **error)
+/* Each alternative can be read, and takes the filter. Returns the first one (caller frees), or NULL. */
+static FutProbeText *check_text(const char *text, const char *filter, GError **error)
 {
     g_autoptr(FutProbeKeys) keys = fut_probe_keys_parse(text, error);
-    g_autofree char *function = NULL;
+    g_autoptr(FutProbeText) first = NULL;
 
     for (unsigned i = 0; keys && i < keys->probe_count; i++) {
         g_autoptr(FutProbeText) parsed = fut_probe_text_parse(keys->probes[i], error);
         if (!parsed || (filter && !fut_probe_text_narrow(parsed, filter, error))) {
             return NULL;
         }
-        function = function ? function : g_strdup(parsed->function);
+        first = first ? first : g_steal_pointer(&parsed);
     }
-    return g_steal_pointer(&function);
+    return g_steal_pointer(&first);
 }
 
 FutProbeDefinition *fut_probe_definition_new(const FutProbeDefinition *from, GError **error)
 {
-    g_autofree char *function = check_text(from->text, from->filter, error);
+    g_autoptr(FutProbeText) first = check_text(from->text, from->filter, error);
 
-    if (!function || (from->symbols && !check_path(from->symbols, error))) {
+    if (!first || (from->symbols && !check_path(from->symbols, error))) {
         return NULL;
     }
-    const char *name = from->name && *from->name ? from->name : function;
+    const char *name = from->name && *from->name ? from->name : first->function;
     if (!check_name(name, error)) {
         return NULL;
     }
     FutProbeDefinition *made = g_new0(FutProbeDefinition, 1);
     made->name = g_strdup(name);
-    made->function = g_steal_pointer(&function);
+    made->function = fut_probe_text_point(first);
     made->text = g_strdup(from->text);
     made->filter = g_strdup(from->filter);
     made->symbols = g_strdup(from->symbols);

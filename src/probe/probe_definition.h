@@ -22,7 +22,8 @@
 
 typedef struct {
     char *name, *text; /* never NULL */
-    char *function; /* that the text names; NULL in what is handed to fut_probe_definition_new() */
+    char *
+        function; /* that the text names, as fut_probe_text_point() says it; NULL in what is handed to fut_probe_definition_new() */
     char *filter, *symbols; /* NULL: none; symbols: an absolute path */
     bool wait;              /* for the kernel (or its module) to be there */
     bool disabled;

@@ -15,6 +15,11 @@ const uint8_t fut_probe_argument_registers[FUT_PROBE_ARGUMENTS] = { FUT_RDI, FUT
 /* A hit does not take longer itself: the host had taken the processor away, which is no reason to pass over the next one. */
 #define HIT_SPEND_NS FUT_NS_PER_MS
 
+bool fut_probe_is_there(const FutProbe *probe, const FutGuestMemory *memory)
+{
+    return !*probe->module || fut_guest_module_is_there(memory, probe->module_at, probe->module);
+}
+
 bool fut_probe_is_too_hot(FutProbe *probe, uint64_t now_ns)
 {
     uint_fast64_t begun_ns = atomic_load(&probe->window_ns);

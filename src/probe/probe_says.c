@@ -131,7 +131,7 @@ static void follow_text(const FutProbe *probe, const FutProbeValue *values, GStr
 
 static void list_fields(const FutProbe *probe, const FutProbeValue *values, GString *line)
 {
-    g_string_append_printf(line, "%s()", probe->function);
+    g_string_append_printf(line, probe->within ? "%s" : "%s()", probe->point);
     for (unsigned i = 0; i < probe->field_count; i++) {
         g_autofree char *text = fut_probe_value_text(&values[i]);
         g_string_append_printf(line, " %s=%s", probe->labels[i], text);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "byteorder.h"
+#include "insn_length.h"
 
 typedef enum {
     STEP_NOTHING,
@@ -39,31 +40,6 @@ unsigned fut_probe_step_length(FutProbeStep step)
     return step & 0xff;
 }
 
-/* Of ModRM, SIB and displacement, in 64-bit mode. `length` > 0. 0: they are not all there. */
-static size_t address_length(const uint8_t *code, size_t length)
-{
-    unsigned mod = code[0] >> 6, rm = code[0] & 7;
-    size_t need = 1;
-    unsigned base = rm;
-
-    if (mod == MOD_REGISTER) {
-        return 1;
-    }
-    if (rm == 4) {
-        if (length < 2) {
-            return 0;
-        }
-        base = code[1] & 7;
-        need++;
-    }
-    if (mod == 2 || (mod == 0 && base == 5)) {
-        need += 4;
-    } else if (mod == 1) {
-        need++;
-    }
-    return need <= length ? need : 0;
-}
-
 /* nop, the long nops and endbr64. `at`: behind prefixes 66 and 2e. */
 static FutProbeStep decode_nothing(const uint8_t *code, size_t length, size_t at)
 {
@@ -76,7 +52,7 @@ static FutProbeStep decode_nothing(const uint8_t *code, size_t length, size_t at
         return make(at + 1, STEP_NOTHING, 0, 0, 0);
     }
     if (at + 2 < length && code[at] == 0x0f && code[at + 1] == 0x1f && (code[at + 2] & 0x38) == 0) {
-        size_t address = address_length(code + at + 2, length - at - 2);
+        size_t address = fut_insn_address_length(code + at + 2, length - at - 2);
         return address ? make(at + 2 + address, STEP_NOTHING, 0, 0, 0) : 0;
     }
     return 0;
@@ -113,7 +89,7 @@ FutProbeStep fut_probe_step_decode(const uint8_t *code, size_t length)
 {
     size_t prefixes = 0;
 
-    length = MIN(length, FUT_PROBE_STEP_CODE_BYTES);
+    length = MIN(length, FUT_INSN_BYTES_MAX);
     while (prefixes < length && (code[prefixes] == PREFIX_SIZE || code[prefixes] == PREFIX_CS)) {
         prefixes++;
     }

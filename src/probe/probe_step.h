@@ -14,9 +14,6 @@
 /* An instruction; fits into one word, so that it can be exchanged while others read it. 0: none that is known. */
 typedef uint64_t FutProbeStep;
 
-/* The longest an x86 instruction can be. */
-#define FUT_PROBE_STEP_CODE_BYTES 15u
-
 /* 0: it is not one of those that can be carried out, or longer than `length`. */
 FutProbeStep fut_probe_step_decode(const uint8_t *code, size_t length);
 /* Bytes of the instruction. */

@@ -154,19 +154,29 @@ static bool parse_text(Parser *parser, FutProbeConditionText *ret)
     return true;
 }
 
-static bool parse_number(Parser *parser, int64_t *ret)
+/* Takes a number, 0x... or decimal, up to `max`; false: none is next. */
+static bool take_number(Parser *parser, guint64 max, guint64 *ret)
 {
-    bool minus = take(parser, "-");
     bool hex = g_str_has_prefix(parser->at, "0x");
     const char *digits = parser->at + (hex ? 2 : 0);
     size_t length = strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789");
     g_autofree char *text = g_strndup(digits, length);
-    guint64 number;
 
-    if (!g_ascii_string_to_unsigned(text, hex ? 16 : 10, 0, UINT64_MAX, &number, NULL)) {
-        return fail(parser, EXPECTED_OPERAND);
+    if (!g_ascii_string_to_unsigned(text, hex ? 16 : 10, 0, max, ret, NULL)) {
+        return false;
     }
     parser->at = digits + length;
+    return true;
+}
+
+static bool parse_number(Parser *parser, int64_t *ret)
+{
+    bool minus = take(parser, "-");
+    guint64 number;
+
+    if (!take_number(parser, UINT64_MAX, &number)) {
+        return fail(parser, EXPECTED_OPERAND);
+    }
     *ret = (int64_t)(minus ? 0 - number : number);
     return true;
 }
@@ -264,15 +274,47 @@ static bool parse_end(Parser *parser, const char *expected)
     return *parser->at == '\0' || fail(parser, expected);
 }
 
+/* Behind the plus sign. */
+static bool parse_offset(Parser *parser, FutProbeText *probe)
+{
+    guint64 offset;
+
+    if (probe->is_return) {
+        return fail(parser, "no offset: a kretprobe stands at all returns of the function");
+    }
+    skip_blanks(parser);
+    if (!take_number(parser, FUT_PROBE_OFFSET_MAX, &offset)) {
+        return fail(parser, "how many bytes behind the function's beginning (at most 65535)");
+    }
+    probe->offset = (uint32_t)offset;
+    return true;
+}
+
+/* [MODULE:]FUNCTION[+OFFSET] */
+static bool parse_point(Parser *parser, FutProbeText *probe)
+{
+    probe->function = take_name(parser);
+    if (!probe->function) {
+        return fail(parser, "a function's name");
+    }
+    if (take(parser, ":")) {
+        probe->module = g_steal_pointer(&probe->function);
+        probe->function = take_name(parser);
+    }
+    if (!probe->function) {
+        return fail(parser, "a function's name");
+    }
+    return !take(parser, "+") || parse_offset(parser, probe);
+}
+
 static bool parse_probe(Parser *parser, FutProbeText *probe)
 {
     probe->is_return = take(parser, "kretprobe:");
     if (!probe->is_return && !take(parser, "kprobe:")) {
         return fail(parser, "kprobe:FUNCTION or kretprobe:FUNCTION");
     }
-    probe->function = take_name(parser);
-    if (!probe->function) {
-        return fail(parser, "a function's name");
+    if (!parse_point(parser, probe)) {
+        return false;
     }
     if (take(parser, "/")) {
         if (!parse_filter(parser, probe)) {
@@ -299,6 +341,14 @@ FutProbeText *fut_probe_text_parse(const char *text, GError **error)
         return NULL;
     }
     return parse_probe(&parser, probe) ? g_steal_pointer(&probe) : NULL;
+}
+
+char *fut_probe_text_point(const FutProbeText *probe)
+{
+    g_autofree char *offset = probe->offset ? g_strdup_printf("+0x%x", probe->offset) : NULL;
+
+    return g_strconcat(probe->module ? probe->module : "", probe->module ? ":" : "",
+                       probe->function, offset, NULL);
 }
 
 static bool has_or(const FutProbeText *probe, unsigned from, unsigned to)
@@ -355,6 +405,7 @@ void fut_probe_text_free(FutProbeText *probe)
     for (unsigned i = 0; i < probe->field_count; i++) {
         value_clear(&probe->fields[i]);
     }
+    g_free(probe->module);
     g_free(probe->function);
     g_free(probe);
 }

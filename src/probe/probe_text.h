@@ -3,8 +3,10 @@
  * What a person writes to say what a probe is to see, close to bpftrace's one-liners:
  *
  *   kprobe:FUNCTION [/FILTER/] [{ FIELD, FIELD... }]      when the function is entered
+ *   kprobe:FUNCTION+OFFSET ...                            when the instruction so far behind its beginning is come to
  *   kretprobe:FUNCTION [/FILTER/] [{ FIELD, FIELD... }]   when it has returned
  *
+ *   FUNCTION  its name, or MODULE:NAME
  *   FIELD   [LABEL=]VALUE
  *   FILTER  VALUE OP CONSTANT or VALUE OP VALUE, joined by && and || (&& binds closer)
  *   VALUE   a parameter of FUNCTION, arg0..arg5, retval (of a kretprobe), comm, pid, tid or curtask, a register (rax, rdi...),
@@ -26,6 +28,7 @@
 #define FUT_PROBE_CONDITIONS_MAX 16u
 #define FUT_PROBE_STRING_MAX 64u /* with its end */
 #define FUT_PROBE_MEMBERS_MAX 8u
+#define FUT_PROBE_OFFSET_MAX 65535u
 
 typedef struct {
     char *label;                            /* as written, or the value's own text */
@@ -54,8 +57,10 @@ typedef struct {
 
 /* A parsed probe; all strings owned. */
 typedef struct {
+    char *module; /* NULL: not said */
     char *function;
-    bool is_return; /* kretprobe */
+    uint32_t offset; /* at most FUT_PROBE_OFFSET_MAX; 0: its entry */
+    bool is_return;  /* kretprobe; the offset is 0 then */
     FutProbeConditionText conditions[FUT_PROBE_CONDITIONS_MAX];
     unsigned condition_count;
     FutProbeValueText fields[FUT_PROBE_FIELDS_MAX];
@@ -69,6 +74,8 @@ FutProbeText *fut_probe_text_parse(const char *text, GError **error);
  * nor may this one if the probe has a filter.
  */
 bool fut_probe_text_narrow(FutProbeText *probe, const char *filter, GError **error);
+/* Where it stands, as it is written: "function", "module:function+0x12". Caller frees. */
+char *fut_probe_text_point(const FutProbeText *probe);
 void fut_probe_text_free(FutProbeText *probe);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutProbeText, fut_probe_text_free)
 

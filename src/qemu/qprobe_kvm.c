@@ -17,6 +17,7 @@
 #include "qprobe.h"
 
 #include "fut_error.h"
+#include "insn_length.h"
 #include "probe_step.h"
 
 #define PAGE_BYTES ((hwaddr)FUT_GUEST_PAGE_BYTES)
@@ -46,7 +47,7 @@ typedef struct {
     uint64_t address, physical; /* 0: none */
     Page *page;
     FutProbeStep step; /* the instruction that it stands for */
-    uint8_t code[FUT_PROBE_STEP_CODE_BYTES];
+    uint8_t code[FUT_INSN_BYTES_MAX];
 } Trap;
 
 static struct {
@@ -407,8 +408,7 @@ void fut_qprobe_kvm_init(FutQvmm *qvmm)
 
 static void refuse(FutErr code, const char *why)
 {
-    g_set_error(&kvm.change.error, FUT_ERROR, code, "probe: '%s' %s", kvm.change.probe->function,
-                why);
+    g_set_error(&kvm.change.error, FUT_ERROR, code, "probe: '%s' %s", kvm.change.probe->point, why);
 }
 
 /* BQL, no vCPU executes. */
@@ -430,8 +430,12 @@ static void insert(FutQvmm *qvmm)
         page_drop(trap.page);
         refuse(
             FUT_ERR_UNSUPPORTED,
-            "begins with an instruction that cannot be replaced under KVM: probe a function that "
-            "the kernel's own tracer could (its available_filter_functions), or run under TCG");
+            probe->within
+                ? "is an instruction that cannot be replaced under KVM: only nops, calls and moves "
+                  "between registers can; probe one of these, or run under TCG"
+                : "begins with an instruction that cannot be replaced under KVM: probe a function "
+                  "that the kernel's own tracer could (its available_filter_functions), or run "
+                  "under TCG");
         return;
     }
     kvm.traps[kvm.change.number] = trap;
@@ -445,7 +449,15 @@ static bool check(const FutProbe *probe, GError **error)
             error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
             "probe: returns (kretprobe) are seen under TCG only: probe the entry of '%s', or "
             "a function that is called after it",
-            probe->function);
+            probe->point);
+        return false;
+    }
+    if (*probe->module) {
+        g_set_error(
+            error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
+            "probe: '%s' is of module %s, whose memory the guest may put to another use: it can be "
+            "probed under TCG only",
+            probe->point, probe->module);
         return false;
     }
     if (probe->passes) {
@@ -453,7 +465,7 @@ static bool check(const FutProbe *probe, GError **error)
             error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
             "probe: '%s' runs at boot only and goes from memory then: it can be probed under "
             "TCG only",
-            probe->function);
+            probe->point);
         return false;
     }
     return true;

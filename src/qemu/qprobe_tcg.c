@@ -8,6 +8,9 @@
  * Where a function returns to is learned at its entry. The first time from there, the vCPU queues work for itself that throws the code
  * there away: it is done between two blocks, so before the function can have returned, and no other vCPU can be amid translating.
  *
+ * An instruction within a function begins a block only if it is made to: while a probe stands there, QEMU translates the page one instruction
+ * at a time, as it does where a breakpoint is. Ours is of no kind that stops anything.
+ *
  * QEMU asks us about each block it translates only while there is a probe.
  */
 #include "qprobe.h"
@@ -30,6 +33,8 @@ struct FutQprobe {
     Place returns[RETURNS_MAX]; /* by hash; filled while the probe is in */
     unsigned number;
     bool has_returns;
+    bool within; /* a function: see above */
+    FutGuestMemory memory;
 };
 
 /* One QEMU process is one VM, and QEMU's plugin calls carry nothing of ours. */
@@ -39,6 +44,7 @@ static struct {
     FutQprobe probes[FUT_PROBES_MAX];
     unsigned count;     /* control thread */
     FutQprobe *changed; /* for the stopped call: what has come or gone */
+    uint64_t place;     /* likewise: where it stands, or stood */
     bool deaf;          /* likewise: no probe is left, QEMU need not ask any more */
 } traced;
 
@@ -168,12 +174,43 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 /* -- coming and going -- */
 
+/* All blocks that begin at that place. A module may have been loaded anew meanwhile, at the same address in other memory. */
+static void forget_entry(const FutQprobe *probe)
+{
+    uint64_t now;
+
+    fut_qemu_forget_code(first_cpu, probe->entry.physical);
+    if (fut_guest_translate(&probe->memory, traced.place, &now) && now != probe->entry.physical) {
+        fut_qemu_forget_code(first_cpu, now);
+    }
+}
+
+/* Neither a debugger's nor the guest's: it only makes QEMU look at each instruction of its page. */
+#define BREAKPOINT_OF_NONE 0
+
+static void break_page(bool comes)
+{
+    CPUState *cpu;
+
+    CPU_FOREACH (cpu) {
+        if (comes) {
+            cpu_breakpoint_insert(cpu, traced.place, BREAKPOINT_OF_NONE, NULL);
+        } else {
+            /* Not there on a vCPU that was plugged in later. */
+            cpu_breakpoint_remove(cpu, traced.place, BREAKPOINT_OF_NONE);
+        }
+    }
+}
+
 /* BQL held, no vCPU executes. */
 static void forget_code(FutQvmm *qvmm)
 {
     FutQprobe *probe = traced.changed;
 
-    fut_qemu_forget_code(first_cpu, probe->entry.physical);
+    if (probe->within) {
+        break_page(probe->entry.address != 0);
+    }
+    forget_entry(probe);
     for (unsigned i = 0; i < RETURNS_MAX && probe->has_returns; i++) {
         if (probe->returns[i].address != 0) {
             fut_qemu_forget_code(first_cpu, probe->returns[i].physical);
@@ -205,6 +242,7 @@ static void ask_about_blocks(void)
 
 static bool change(FutQvmm *qvmm, FutQprobe *probe, uint64_t address)
 {
+    traced.place = address != 0 ? address : probe->entry.address;
     qatomic_set(&probe->entry.address, address);
     traced.changed = probe;
     traced.deaf = address == 0 && traced.count == 1;
@@ -219,6 +257,8 @@ bool fut_qprobe_tcg_insert(FutQvmm *qvmm, unsigned number, const FutProbe *from,
         ask_about_blocks();
     }
     probe->entry.physical = from->physical;
+    probe->memory = from->memory;
+    probe->within = from->within;
     qatomic_set(&probe->has_returns, from->calls != NULL);
     if (!change(qvmm, probe, from->address)) {
         qatomic_set(&probe->entry.address, 0);

@@ -50,6 +50,8 @@ static inline char *symbol(unsigned number)
         return g_strdup("t__send_signal_locked");
     case 8:
         return g_strdup("Djiffies_64");
+    case 9:
+        return g_strdup("Dmodules");
     default:
         return g_strdup_printf("tfunction_%u", number);
     }

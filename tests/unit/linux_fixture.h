@@ -16,12 +16,43 @@
 #define AREA_PHYSICAL 0x200000u
 #define GS_BASE (AREA - KERNEL_CURRENT)
 
+#define SEND_SIGNAL (KERNEL_BASE + 7 * 16) /* the function */
+#define MODULE_LIST_HEAD (KERNEL_BASE + 9 * 16)
+enum {
+    MODULE_STATE = 0,
+    MODULE_LIST = 8,
+    MODULE_NAME = 24,
+    MODULE_KALLSYMS = 80,
+    MODULE_BTF_BYTES = 88,
+    MODULE_BTF = 96
+};
+
 typedef struct {
     Fixture fixture;
     FutGuestLook look;
     FutGuestKernel *kernel;
     FutProbeHit hit;
 } Guest;
+
+/* struct module, as far as it is read: the places are MODULE_... below. */
+static inline void add_module_types(struct btf *btf, int s32, int u64, int chars)
+{
+    int name = btf__add_array(btf, u64, chars, 56);
+    int list = btf__add_struct(btf, "list_head", 16);
+    btf__add_field(btf, "next", u64, 0, 0);
+    btf__add_field(btf, "prev", u64, 64, 0);
+    btf__add_struct(btf, "module", 104);
+    btf__add_field(btf, "state", s32, MODULE_STATE * 8, 0);
+    btf__add_field(btf, "list", list, MODULE_LIST * 8, 0);
+    btf__add_field(btf, "name", name, MODULE_NAME * 8, 0);
+    btf__add_field(btf, "kallsyms", u64, MODULE_KALLSYMS * 8, 0);
+    btf__add_field(btf, "btf_data_size", s32, MODULE_BTF_BYTES * 8, 0);
+    btf__add_field(btf, "btf_data", u64, MODULE_BTF * 8, 0);
+    btf__add_struct(btf, "mod_kallsyms", 24);
+    btf__add_field(btf, "symtab", u64, 0, 0);
+    btf__add_field(btf, "num_symtab", s32, 64, 0);
+    btf__add_field(btf, "strtab", u64, 128, 0);
+}
 
 /*
  * struct task_struct { char comm[16]; int pid; int tgid; struct task_struct *parent; struct { u8 small; s16 minus; }; u32 bit : 1; } with
@@ -65,8 +96,13 @@ static inline struct btf *make_btf(void)
     btf__add_func_param(btf, "b", nothing_pointer);
     btf__add_func_param(btf, "seventh", s32);
     g_assert_cmpint(btf__add_func(btf, "__send_signal_locked", BTF_FUNC_STATIC, proto), >, 0);
+    add_module_types(btf, s32, u64, chars);
     return btf;
 }
+
+/* nopl; push %rbp; mov %rsp,%rbp; call; pop %rbp; ret */
+static const uint8_t send_signal_code[16] = { 0x0f, 0x1f, 0x44, 0, 0, 0x55, 0x48, 0x89,
+                                              0xe5, 0xe8, 1,    0, 0, 0,    0x5d, 0xc3 };
 
 static inline void put_image(Guest *guest, bool since_6_4, bool types)
 {
@@ -78,6 +114,8 @@ static inline void put_image(Guest *guest, bool since_6_4, bool types)
     g_assert_cmpuint(image->len, <, KERNEL_BTF);
     memcpy(guest->fixture.ram + PHYSICAL, image->data, image->len);
     memcpy(guest->fixture.ram + PHYSICAL + 6 * 16, "Linux version 6", 16);
+    memcpy(guest->fixture.ram + PHYSICAL + 7 * 16, send_signal_code, sizeof(send_signal_code));
+    fut_put_le64(guest->fixture.ram + PHYSICAL + 9 * 16, MODULE_LIST_HEAD); /* none */
     if (types) {
         memcpy(guest->fixture.ram + PHYSICAL + KERNEL_BTF, raw, bytes);
     }

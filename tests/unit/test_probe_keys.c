@@ -108,7 +108,7 @@ static void check_says(const char *says, const char *expected)
     g_autofree char *text = g_strdup_printf("says=\"%s\" kprobe:f", says);
     g_autoptr(FutProbeKeys) keys = parse(text);
     FutProbe probe = { .keys = keys,
-                       .function = (char *)"f",
+                       .point = (char *)"f",
                        .field_count = 5,
                        .labels = { (char *)"sig", (char *)"code", (char *)"sender_comm",
                                    (char *)"error", (char *)"gone" } };
@@ -139,7 +139,7 @@ static void test_hostile(void)
 {
     g_autoptr(FutProbeKeys) keys = parse("says=\"{a}{a}{a}{a}{a}{a}{a}{a}{a}{a}{a}{a}\" kprobe:f");
     FutProbe probe = {
-        .keys = keys, .function = (char *)"f", .field_count = 1, .labels = { (char *)"a" }
+        .keys = keys, .point = (char *)"f", .field_count = 1, .labels = { (char *)"a" }
     };
     FutProbeValue value = { FUT_VALUE_TEXT, 0, "" };
 

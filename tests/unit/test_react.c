@@ -113,7 +113,7 @@ static void take(World *world, const char *text, uint64_t lost)
 {
     GError *error = NULL;
     FutProbe probe = { .name = (char *)"web",
-                       .function = (char *)"f",
+                       .point = (char *)"f",
                        .field_count = 1,
                        .labels = { (char *)"comm" },
                        .keys = fut_probe_keys_parse(text, &error) };
