@@ -87,7 +87,7 @@ static bool is_read(const FutWatch *watch, const FutGuestLook *look, const char 
 /* Another kernel was started in the place of the one that was read, and vCPUs look as before: its probes are told. */
 static void notice_other(FutWatch *watch, const FutGuestLook *look)
 {
-    if (!is_read(watch, look, NULL) || fut_guest_kernel_runs(watch->kernel)) {
+    if (!is_read(watch, look, NULL) || fut_guest_kernel_runs(watch->kernel, look)) {
         return;
     }
     for (unsigned i = 0; i < FUT_PROBES_MAX; i++) {

@@ -129,11 +129,23 @@ static void find_clock(FutGuestKernel *kernel)
     }
 }
 
-bool fut_guest_kernel_runs(FutGuestKernel *kernel)
+/* The old kernel's memory may lie there still, as it was, while the new one is in other memory at the same address. */
+static bool has_moved(const FutGuestKernel *kernel, const FutGuestLook *look)
+{
+    uint64_t now, before;
+
+    return kernel->own_table && fut_guest_translate(&look->memory, kernel->syscall_entry, &now) &&
+           (!fut_guest_translate(&kernel->memory, kernel->syscall_entry, &before) || before != now);
+}
+
+bool fut_guest_kernel_runs(FutGuestKernel *kernel, const FutGuestLook *look)
 {
     char banner[sizeof(kernel->banner)];
     uint64_t clock = 0;
 
+    if (has_moved(kernel, look)) {
+        return false;
+    }
     if (read_banner(kernel, banner, sizeof(banner)) && strcmp(banner, kernel->banner) != 0) {
         return false;
     }
@@ -159,6 +171,7 @@ static void use_own_table(FutGuestKernel *kernel)
             fut_guest_translate(&memory, kernel->syscall_entry, &here) &&
             fut_guest_translate(&kernel->memory, kernel->syscall_entry, &there) && here == there) {
             kernel->memory = memory;
+            kernel->own_table = true;
             return;
         }
     }

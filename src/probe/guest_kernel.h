@@ -23,6 +23,7 @@ typedef struct {
     uint32_t boot;
     uint64_t text; /* where the image begins */
     FutGuestMemory memory;
+    bool own_table; /* `memory` is by the kernel's own: it stays as long as the kernel */
     FutKallsyms *symbols;
     FutGuestTypes *types;  /* NULL: the kernel has none */
     uint64_t current_task; /* within the per-CPU area; 0: unknown */
@@ -40,10 +41,11 @@ typedef struct {
 FutGuestKernel *fut_guest_kernel_read(const FutGuestLook *look, const char *symbol_file,
                                       GError **error);
 /*
- * Is it still the one that runs, as far as its memory tells? One that was started in its place (kexec), perhaps the same one at the same
- * address, says another banner, or its clock has begun anew. What cannot be read tells nothing.
+ * Is it still the one that runs, as far as memory tells? One that was started in its place (kexec), perhaps the same one at the same
+ * address, is elsewhere in physical memory than where the old one's table leads to, or says another banner, or its clock has begun anew. What
+ * cannot be read tells nothing. `look` is at the vCPU as it is now, with this kernel's syscall_entry and boot.
  */
-bool fut_guest_kernel_runs(FutGuestKernel *kernel);
+bool fut_guest_kernel_runs(FutGuestKernel *kernel, const FutGuestLook *look);
 void fut_guest_kernel_free(FutGuestKernel *kernel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutGuestKernel, fut_guest_kernel_free)
 

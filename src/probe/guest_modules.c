@@ -15,10 +15,14 @@
 
 /* From the beginning of a struct. */
 typedef struct {
-    uint32_t list, state, name, kallsyms, btf, btf_size; /* of struct module */
-    bool has_btf;
-    uint32_t symbols, count, strings; /* of struct mod_kallsyms */
+    uint32_t list, state, name, kallsyms; /* of struct module */
+    uint32_t symbols, count, strings;     /* of struct mod_kallsyms */
 } Layout;
+
+typedef struct {
+    uint32_t list, module, btf; /* of struct btf_module */
+    uint32_t data, data_size;   /* of struct btf */
+} TypesLayout;
 
 static bool member(const FutGuestTypes *types, const char *of, const char *name, uint32_t *ret)
 {
@@ -30,8 +34,6 @@ static bool member(const FutGuestTypes *types, const char *of, const char *name,
 
 static bool find_layout(const FutGuestTypes *types, Layout *ret)
 {
-    ret->has_btf = member(types, "module", "btf_data", &ret->btf) &&
-                   member(types, "module", "btf_data_size", &ret->btf_size);
     return member(types, "module", "list", &ret->list) &&
            member(types, "module", "state", &ret->state) &&
            member(types, "module", "name", &ret->name) &&
@@ -70,7 +72,7 @@ static bool read_module(const FutGuestKernel *kernel, const Layout *layout, uint
     uint64_t kallsyms;
     uint32_t state;
 
-    *ret = (FutGuestModule){ .name_at = at + layout->name };
+    *ret = (FutGuestModule){ .address = at, .name_at = at + layout->name };
     if (!read_half(kernel, at + layout->state, &state) || state != STATE_LIVE ||
         !fut_guest_read_string(&kernel->memory, ret->name_at, ret->name, sizeof(ret->name)) ||
         !*ret->name || !read_word(kernel, at + layout->kallsyms, &kallsyms) ||
@@ -80,49 +82,58 @@ static bool read_module(const FutGuestKernel *kernel, const Layout *layout, uint
         return false;
     }
     ret->count = MIN(ret->count, MODULE_SYMBOLS_MAX);
-    if (!layout->has_btf || !read_word(kernel, at + layout->btf, &ret->btf) ||
-        !read_half(kernel, at + layout->btf_size, &ret->btf_bytes) ||
-        ret->btf_bytes > BTF_BYTES_MAX) {
-        ret->btf_bytes = 0;
-    }
     return true;
 }
 
-/* The list's links point to the one in the next module; the last to the head. */
-static bool read_list(const FutGuestKernel *kernel, const Layout *layout, uint64_t head,
-                      GArray *modules)
+/* Goes through a list of the kernel's: its links point to the one in the next, the last to the head. False: it makes no sense. */
+static bool walk(const FutGuestKernel *kernel, uint64_t head,
+                 bool (*see)(void *opaque, uint64_t link), void *opaque)
 {
     uint64_t link = head;
-    FutGuestModule module;
 
     for (unsigned i = 0; i <= FUT_MODULES_MAX; i++) {
         if (!read_word(kernel, link, &link)) {
             return false;
         }
-        if (link == head) {
+        if (link == head || !see(opaque, link)) {
             return true;
-        }
-        if (read_module(kernel, layout, link - layout->list, &module)) {
-            g_array_append_val(modules, module);
         }
     }
     return false;
 }
 
+typedef struct {
+    const FutGuestKernel *kernel;
+    Layout layout;
+    GArray *modules;
+} Collection;
+
+static bool collect(void *opaque, uint64_t link)
+{
+    Collection *to = opaque;
+    FutGuestModule module;
+
+    if (read_module(to->kernel, &to->layout, link - to->layout.list, &module)) {
+        g_array_append_val(to->modules, module);
+    }
+    return true;
+}
+
 GArray *fut_guest_modules_read(const FutGuestKernel *kernel, GError **error)
 {
     FutSymbol head;
-    Layout layout;
+    Collection collection = { .kernel = kernel };
 
     if (!kernel->types || !fut_kallsyms_find(kernel->symbols, "modules", &head) ||
-        !find_layout(kernel->types, &layout)) {
+        !find_layout(kernel->types, &collection.layout)) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_UNSUPPORTED,
                             "the modules of this kernel cannot be found: it has no types (BTF) "
                             "that say how");
         return NULL;
     }
     g_autoptr(GArray) modules = g_array_new(FALSE, FALSE, sizeof(FutGuestModule));
-    if (!read_list(kernel, &layout, head.address, modules)) {
+    collection.modules = modules;
+    if (!walk(kernel, head.address, collect, &collection)) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_STATE,
                             "the list of the guest's modules makes no sense: perhaps one came or "
                             "went just now, try again");
@@ -168,14 +179,58 @@ void fut_guest_module_functions(const FutGuestKernel *kernel, const FutGuestModu
     }
 }
 
+/* -- types -- */
+
+typedef struct {
+    const FutGuestKernel *kernel;
+    TypesLayout layout;
+    uint64_t module;
+    uint64_t data; /* found; 0: not yet */
+    uint32_t data_bytes;
+} TypesSearch;
+
+static bool find_types_layout(const FutGuestTypes *types, TypesLayout *ret)
+{
+    return member(types, "btf_module", "list", &ret->list) &&
+           member(types, "btf_module", "module", &ret->module) &&
+           member(types, "btf_module", "btf", &ret->btf) &&
+           member(types, "btf", "data", &ret->data) &&
+           member(types, "btf", "data_size", &ret->data_size);
+}
+
+static bool find_data(void *opaque, uint64_t link)
+{
+    TypesSearch *search = opaque;
+    uint64_t at = link - search->layout.list, module, btf;
+
+    if (!read_word(search->kernel, at + search->layout.module, &module) ||
+        module != search->module) {
+        return true;
+    }
+    if (read_word(search->kernel, at + search->layout.btf, &btf) &&
+        read_word(search->kernel, btf + search->layout.data, &search->data) &&
+        !read_half(search->kernel, btf + search->layout.data_size, &search->data_bytes)) {
+        search->data_bytes = 0;
+    }
+    return false;
+}
+
 FutGuestTypes *fut_guest_module_types(const FutGuestKernel *kernel, const FutGuestModule *module)
 {
-    g_autofree uint8_t *bytes = module->btf_bytes ? g_try_malloc(module->btf_bytes) : NULL;
+    TypesSearch search = { .kernel = kernel, .module = module->address };
+    FutSymbol head;
 
-    if (!bytes || !fut_guest_read(&kernel->memory, module->btf, bytes, module->btf_bytes)) {
+    if (!kernel->types || !fut_kallsyms_find(kernel->symbols, "btf_modules", &head) ||
+        !find_types_layout(kernel->types, &search.layout) ||
+        !walk(kernel, head.address, find_data, &search) || search.data_bytes == 0 ||
+        search.data_bytes > BTF_BYTES_MAX) {
         return NULL;
     }
-    return fut_guest_types_new_split(kernel->types, bytes, module->btf_bytes, NULL);
+    g_autofree uint8_t *bytes = g_try_malloc(search.data_bytes);
+    if (!bytes || !fut_guest_read(&kernel->memory, search.data, bytes, search.data_bytes)) {
+        return NULL;
+    }
+    return fut_guest_types_new_split(kernel->types, bytes, search.data_bytes, NULL);
 }
 
 bool fut_guest_module_is_there(const FutGuestMemory *memory, uint64_t name_at, const char *name)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The modules that are loaded into a guest's kernel, their functions and types, out of its memory: the list "modules", each one's own
- * symbol table (struct mod_kallsyms) and BTF. Where these stand in struct module is known from the kernel's BTF.
+ * symbol table (struct mod_kallsyms), and the list "btf_modules" with the BTF of each. Where these stand in the kernel's structs is known
+ * from its own BTF.
  */
 #ifndef FUT_GUEST_MODULES_H
 #define FUT_GUEST_MODULES_H
@@ -15,11 +16,10 @@
 
 typedef struct {
     char name[FUT_MODULE_NAME_BYTES];
-    uint64_t name_at; /* where that stands in the guest's memory */
+    uint64_t address; /* of its struct module */
+    uint64_t name_at; /* where its name stands in the guest's memory */
     uint64_t symbols, strings;
     uint32_t count; /* of symbols */
-    uint64_t btf;
-    uint32_t btf_bytes; /* 0: none */
 } FutGuestModule;
 
 typedef struct {

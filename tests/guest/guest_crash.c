@@ -8,6 +8,7 @@
  *   EXIT <name>            ends
  *   EAT <name>             takes memory until it is killed
  *   PANIC                  the kernel panics; no answer comes
+ *   KEXEC                  the kernel /kernel is started in place of this one, with /initrd and this one's command line; likewise
  *   GETPPID <times>        that many system calls
  *   CALL <name> <number>   makes the system call of that number, without arguments
  *   CLOCK                  "OK <time-stamp counter>"
@@ -20,6 +21,7 @@
 #include "guest_crash.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -28,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/reboot.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -202,6 +205,34 @@ static void panic(char *ret, size_t size)
     snprintf(ret, size, fd < 0 || write(fd, "c", 1) != 1 ? "ERR no sysrq" : "ERR still here");
 }
 
+/* What stands in /proc/cmdline, without its line's end. */
+static size_t read_command_line(char *ret, size_t size)
+{
+    int fd = open("/proc/cmdline", O_RDONLY);
+    ssize_t length = fd < 0 ? -1 : read(fd, ret, size - 1);
+
+    close(fd);
+    while (length > 0 && ret[length - 1] == '\n') {
+        length--;
+    }
+    ret[length < 0 ? 0 : length] = '\0';
+    return strlen(ret);
+}
+
+static void start_kernel(char *ret, size_t size)
+{
+    char line[2048];
+    size_t length = read_command_line(line, sizeof(line));
+    int kernel = open("/kernel", O_RDONLY), initrd = open("/initrd", O_RDONLY);
+
+    if (syscall(SYS_kexec_file_load, kernel, initrd, length + 1, line, 0) < 0) {
+        snprintf(ret, size, "ERR kexec_file_load: %s", strerror(errno));
+    } else {
+        reboot(RB_KEXEC);
+        snprintf(ret, size, "ERR still here: %s", strerror(errno));
+    }
+}
+
 static void obey(const char *line, char *ret, size_t size)
 {
     char deed[16] = "", name[16] = "";
@@ -211,6 +242,8 @@ static void obey(const char *line, char *ret, size_t size)
 
     if (words == 1 && strcmp(deed, "PANIC") == 0) {
         panic(ret, size);
+    } else if (words == 1 && strcmp(deed, "KEXEC") == 0) {
+        start_kernel(ret, size);
     } else if (words == 1 && strcmp(deed, "CLOCK") == 0) {
         snprintf(ret, size, "OK %llu", (unsigned long long)__builtin_ia32_rdtsc());
     } else if (words == 2 && strcmp(deed, "GETPPID") == 0) {
@@ -227,7 +260,7 @@ static void obey(const char *line, char *ret, size_t size)
     } else {
         snprintf(
             ret, size,
-            "ERR expected SEGV, KILL, EXIT, EAT, PANIC, GETPPID, CALL, CLOCK, SERVE, LISTEN, DO or START");
+            "ERR expected SEGV, KILL, EXIT, EAT, PANIC, KEXEC, GETPPID, CALL, CLOCK, SERVE, LISTEN, DO or START");
     }
 }
 

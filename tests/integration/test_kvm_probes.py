@@ -59,6 +59,19 @@ def refused(vm, probe):
     return str(refusal.value)
 
 
+def within(lab, vm):
+    """Within a function, where the instruction is one that can be carried out in its place: all others are refused."""
+    for offset in range(5, 120):
+        try:
+            ask(vm, "probe-add", name="inside", probe=f"kprobe:__x64_sys_kill+{offset} {{ comm }}")
+            break
+        except ControlError as refusal:
+            assert any(words in str(refusal) for words in ("within the first", "cannot be replaced", "bytes long")), refusal
+    crash(lab, "KILL victim 15")
+    assert listed(vm, "inside")["hits"] == 1, offset
+    ask(vm, "probe-remove", name="inside")
+
+
 def test_seen(lab):
     """All shipped probes find their places; SIGSEGV is seen; what cannot be probed is refused; nothing of a probe is in a snapshot."""
     vm = primary(lab.hosts[0], guest())
@@ -73,6 +86,9 @@ def test_seen(lab):
     assert found["died"]["fields"]["pid"] == pid, found
     assert "TCG only" in refused(vm, "kretprobe:__x64_sys_getppid")
     assert "cannot be replaced" in refused(vm, "kprobe:do_syscall_64")
+    assert "module virtio_net" in refused(vm, "kprobe:virtio_net:start_xmit")
+    assert "within the first" in refused(vm, "kprobe:__x64_sys_getppid+2")
+    within(lab, vm)
     ask(vm, "probe-add", name="parent", probe=GETPPID)
 
     store = f"{vm.host.folder}/store"

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where probes can stand: within functions, and in the kernel's modules."""
 import json
+import os
+import shutil
 
-from lab import disks, load
+from lab import disks, load, paths
 from lab.disks import Disk
 from lab.machine import Machine
 from lab.process import wait_for
 from lab.vm import primary
-from test_probes import Watch, crash, listed, states
+from test_probes import CRASH, Watch, crash, listed, states
 
 CALL = "__x64_sys_getppid"
 QUEUE = "kprobe:virtio_blk:virtio_queue_rq { disk=bd->rq->q->disk->disk_name, last=bd->last }"
-READ = "dd if=/dev/vda of=/dev/null bs=64k count=1"
+READ = "busybox dd if=/dev/vda of=/dev/null bs=64k count=1"
 
 
 def add(vm, probe, *words):
@@ -47,27 +49,49 @@ def test_within(lab):
     assert "bytes long" in refused(vm, f"kprobe:{CALL}+0xffff")
     assert "character" in refused(vm, f"kretprobe:{CALL}+5")
     add(vm, f"kprobe:{CALL}", "--name", "entry")
-    # Behind the tracer's nop: some pushes, then the current task is loaded; all of it before the first branch.
+    # Behind the tracer's nop, and before the first branch.
     offsets = accepted(vm, range(5, 24))
     assert offsets[0] == 5 and len(offsets) > 2, offsets
     watch = Watch(vm)
-    crash(lab, "GETPPID 50")
-    for name in ["entry"] + [f"at{offset}" for offset in offsets]:
-        assert listed(vm, name)["hits"] == 50, name
+    crash(lab, "GETPPID 1")
+    fields = {record["probe"]: record["fields"] for record in (watch.next() for _ in range(1 + len(offsets)))}
+    assert set(fields) == {"entry"} | {f"at{offset}" for offset in offsets}, fields
+    assert all(fields[f"at{offset}"]["comm"] == "guestd" for offset in offsets), fields
+    # Registers are those of the place: behind the push the stack is lower, and what the function has put into rax is there.
+    first, *others = [fields[f"at{offset}"] for offset in offsets]
+    lower = [one for one in others if int(one["rsp"], 0) == int(first["rsp"], 0) - 8]
+    assert lower and any(one["rax"] != first["rax"] for one in lower), fields
+    crash(lab, "GETPPID 499")
+    for name in fields:
+        assert listed(vm, name)["hits"] == 500, name
     assert listed(vm, "at5")["function"] == f"{CALL}+0x5"
-    wait_for("all records", lambda: len(watch.records()) == 50 * (1 + len(offsets)), 30)
-    records = [record for record in watch.records() if record["probe"] != "entry"]
-    assert {record["fields"]["comm"] for record in records} == {"guestd"}
-    # Registers are those of the place: the stack as at the entry or below, and the task in a register somewhere behind its load.
-    tops = {}
-    for record in records:
-        tops.setdefault(record["probe"], []).append(record["fields"])
-    assert all(int(fields["rsp"], 0) <= int(tops["at5"][i]["rsp"], 0) for name in tops for i, fields in enumerate(tops[name]))
-    assert any(all(fields["rax"] == int(fields["task"], 0) or fields["rax"] == fields["task"] for fields in tops[name]) for name in tops), tops
     for offset in offsets:
         vm.host.futago("probe", "remove", "vm", f"at{offset}")
-    crash(lab, "GETPPID 50")
-    assert listed(vm, "entry")["hits"] == 100
+    crash(lab, "GETPPID 500")
+    assert listed(vm, "entry")["hits"] == 1000
+
+
+def test_kexec(lab):
+    """The guest starts a kernel in place of its own, at the very same address: a probe that may wait is put into that, another is stale."""
+    machine = Machine(append="nokaslr", disks=(Disk(), Disk()))
+    for number, path in enumerate((paths.KERNEL, paths.INITRD)):
+        shutil.copy(path, disks.image(lab.hosts[0], number, machine.disks[number]))
+    vm = primary(lab.hosts[0], machine)
+    add(vm, "segv", "--wait")
+    add(vm, "segv", "--name", "once")
+    crash(lab, "SEGV webserver 0")
+    assert listed(vm, "segv")["records"] == listed(vm, "once")["records"] == 1
+    for device, path, name in (("vda", paths.KERNEL, "kernel"), ("vdb", paths.INITRD, "initrd")):
+        do(lab, f"busybox head -c {os.path.getsize(path)} /dev/{device} > /{name}")
+    load.Connection(lab.client, CRASH).socket.sendall(b"KEXEC\n")
+    wait_for("the guest boots again", lambda: vm.console().count("GUEST-READY") == 2, 60)
+    wait_for("the probe is in again", lambda: states(vm) == {"segv": "in", "once": "stale"}, 30)
+    watch = Watch(vm)
+    pid, signal = crash(lab, "SEGV webserver 0x1230")
+    assert signal == 11
+    record = wait_for("the record", lambda: next((one for one in watch.records() if one["fields"]["address"] == "0x1230"), None))
+    assert record["probe"] == "segv" and record["fields"]["pid"] == pid, record
+    assert listed(vm, "segv")["records"] == 1 and listed(vm, "once")["records"] == 1
 
 
 def test_modules(lab):
@@ -98,7 +122,9 @@ def test_modules(lab):
     add(vm, QUEUE, "--name", "queue", "--wait")
     add(vm, QUEUE, "--name", "once")
     do(lab, READ)
-    assert listed(vm, "queue")["records"] > 0 and watch.next()["fields"]["disk"] == "vda"
+    assert listed(vm, "queue")["records"] > 0
+    record = wait_for("a record of the disk", lambda: next((one for one in watch.records() if one["probe"] == "queue"), None))
+    assert record["fields"]["disk"] == "vda", record
     do(lab, "busybox rmmod virtio_blk")
     wait_for("it waits for its module", lambda: states(vm) == {"queue": "waiting", "once": "stale"}, 30)
     assert "no module 'virtio_blk'" in listed(vm, "queue")["reason"]

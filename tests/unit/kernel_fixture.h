@@ -52,6 +52,8 @@ static inline char *symbol(unsigned number)
         return g_strdup("Djiffies_64");
     case 9:
         return g_strdup("Dmodules");
+    case 10:
+        return g_strdup("Dbtf_modules");
     default:
         return g_strdup_printf("tfunction_%u", number);
     }

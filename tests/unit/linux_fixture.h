@@ -18,13 +18,12 @@
 
 #define SEND_SIGNAL (KERNEL_BASE + 7 * 16) /* the function */
 #define MODULE_LIST_HEAD (KERNEL_BASE + 9 * 16)
+#define TYPES_LIST_HEAD (KERNEL_BASE + 10 * 16)
 enum {
     MODULE_STATE = 0,
     MODULE_LIST = 8,
     MODULE_NAME = 24,
-    MODULE_KALLSYMS = 80,
-    MODULE_BTF_BYTES = 88,
-    MODULE_BTF = 96
+    MODULE_KALLSYMS = 80
 };
 
 typedef struct {
@@ -41,17 +40,22 @@ static inline void add_module_types(struct btf *btf, int s32, int u64, int chars
     int list = btf__add_struct(btf, "list_head", 16);
     btf__add_field(btf, "next", u64, 0, 0);
     btf__add_field(btf, "prev", u64, 64, 0);
-    btf__add_struct(btf, "module", 104);
+    btf__add_struct(btf, "module", 88);
     btf__add_field(btf, "state", s32, MODULE_STATE * 8, 0);
     btf__add_field(btf, "list", list, MODULE_LIST * 8, 0);
     btf__add_field(btf, "name", name, MODULE_NAME * 8, 0);
     btf__add_field(btf, "kallsyms", u64, MODULE_KALLSYMS * 8, 0);
-    btf__add_field(btf, "btf_data_size", s32, MODULE_BTF_BYTES * 8, 0);
-    btf__add_field(btf, "btf_data", u64, MODULE_BTF * 8, 0);
     btf__add_struct(btf, "mod_kallsyms", 24);
     btf__add_field(btf, "symtab", u64, 0, 0);
     btf__add_field(btf, "num_symtab", s32, 64, 0);
     btf__add_field(btf, "strtab", u64, 128, 0);
+    btf__add_struct(btf, "btf_module", 32);
+    btf__add_field(btf, "list", list, 0, 0);
+    btf__add_field(btf, "module", u64, 128, 0);
+    btf__add_field(btf, "btf", u64, 192, 0);
+    btf__add_struct(btf, "btf", 16);
+    btf__add_field(btf, "data", u64, 0, 0);
+    btf__add_field(btf, "data_size", s32, 64, 0);
 }
 
 /*
@@ -116,6 +120,7 @@ static inline void put_image(Guest *guest, bool since_6_4, bool types)
     memcpy(guest->fixture.ram + PHYSICAL + 6 * 16, "Linux version 6", 16);
     memcpy(guest->fixture.ram + PHYSICAL + 7 * 16, send_signal_code, sizeof(send_signal_code));
     fut_put_le64(guest->fixture.ram + PHYSICAL + 9 * 16, MODULE_LIST_HEAD); /* none */
+    fut_put_le64(guest->fixture.ram + PHYSICAL + 10 * 16, TYPES_LIST_HEAD);
     if (types) {
         memcpy(guest->fixture.ram + PHYSICAL + KERNEL_BTF, raw, bytes);
     }

@@ -13,6 +13,8 @@
 
 /* Within a module's page; struct module comes first. */
 enum {
+    BTF_MODULE = 0x80,
+    BTF = 0xc0,
     KALLSYMS = 0x100,
     SYMBOLS = 0x200,
     STRINGS = 0x400,
@@ -54,7 +56,11 @@ static void put_types(uint8_t *page)
     const void *raw = btf__raw_data(own, &bytes);
     g_assert_cmpuint(bytes, <, MODULE_BYTES - TYPES);
     memcpy(page + TYPES, raw, bytes);
-    fut_put_le32(page + MODULE_BTF_BYTES, bytes);
+    fut_put_le64(page + BTF_MODULE, TYPES_LIST_HEAD);
+    fut_put_le64(page + BTF_MODULE + 16, module_at(0));
+    fut_put_le64(page + BTF_MODULE + 24, module_at(0) + BTF);
+    fut_put_le64(page + BTF, module_at(0) + TYPES);
+    fut_put_le32(page + BTF + 8, bytes);
     btf__free(own);
     btf__free(base);
 }
@@ -72,7 +78,6 @@ static void put_module(const Guest *guest, unsigned number)
     fut_put_le64(page + MODULE_LIST, next);
     strcpy((char *)page + MODULE_NAME, module_names[number]);
     fut_put_le64(page + MODULE_KALLSYMS, at + KALLSYMS);
-    fut_put_le64(page + MODULE_BTF, at + TYPES);
     fut_put_le64(page + KALLSYMS, at + SYMBOLS);
     fut_put_le32(page + KALLSYMS + 8, FUNCTIONS + 1);
     fut_put_le64(page + KALLSYMS + 16, at + STRINGS);
@@ -100,6 +105,7 @@ static void init(Guest *guest)
     }
     put_types(module_page(guest, 0));
     fut_put_le64(guest->fixture.ram + PHYSICAL + 9 * 16, module_at(0) + MODULE_LIST);
+    fut_put_le64(guest->fixture.ram + PHYSICAL + 10 * 16, module_at(0) + BTF_MODULE);
 }
 
 static FutProbe *made(const Guest *guest, const char *text)
@@ -265,7 +271,7 @@ static void test_counts(void)
 
     init(&guest);
     fut_put_le32(module_page(&guest, 0) + KALLSYMS + 8, UINT32_MAX);
-    fut_put_le32(module_page(&guest, 0) + MODULE_BTF_BYTES, UINT32_MAX);
+    fut_put_le32(module_page(&guest, 0) + BTF + 8, UINT32_MAX);
     g_autoptr(GArray) modules = fut_guest_modules_read(guest.kernel, NULL);
     g_assert_cmpuint(modules->len, ==, 2);
     const FutGuestModule *first = &g_array_index(modules, FutGuestModule, 0);

@@ -41,6 +41,25 @@ static void test_kernel(gconstpointer since_6_4)
     guest_done(&guest);
 }
 
+/* Another kernel at the same address, and the old one's memory as it was: it is elsewhere. */
+static void test_moved(void)
+{
+    Guest guest;
+
+    guest_init(&guest, false, true);
+    guest.kernel->own_table = true;
+    g_assert_true(fut_guest_kernel_runs(guest.kernel, &guest.look));
+    FutGuestLook other = guest.look;
+    other.memory.cr3 = guest.fixture.next_table;
+    guest.fixture.next_table += FUT_GUEST_PAGE_BYTES;
+    g_assert_true(fut_guest_kernel_runs(guest.kernel, &other)); /* tells nothing */
+    fixture_map(&guest.fixture, &other.memory, KERNEL_BASE + 0x200000, 0, 2);
+    g_assert_false(fut_guest_kernel_runs(guest.kernel, &other));
+    guest.kernel->own_table = false;
+    g_assert_true(fut_guest_kernel_runs(guest.kernel, &other));
+    guest_done(&guest);
+}
+
 static void test_fields(void)
 {
     static const char *const text =
@@ -457,6 +476,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/probe/kernel/6.1", GINT_TO_POINTER(false), test_kernel);
     g_test_add_data_func("/probe/kernel/since-6.4", GINT_TO_POINTER(true), test_kernel);
+    g_test_add_func("/probe/moved", test_moved);
     g_test_add_func("/probe/fields", test_fields);
     g_test_add_func("/probe/returns", test_returns);
     g_test_add_func("/probe/filters", test_filters);

@@ -55,6 +55,29 @@ static void test_short(void)
     g_assert_cmpuint(numbers->conditions[1].other.count, ==, 0);
 }
 
+static void test_points(void)
+{
+    static const struct {
+        const char *text, *module, *point;
+        unsigned offset;
+    } cases[] = {
+        { "kprobe:f", NULL, "f", 0 },
+        { "kprobe:f+0", NULL, "f", 0 },
+        { "kprobe:f+18/a == 1/", NULL, "f+0x12", 18 },
+        { "kprobe: m : f + 0xFFFF { a }", "m", "m:f+0xffff", 65535 },
+        { "kretprobe:m:f", "m", "m:f", 0 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(FutProbeText) probe = parsed(cases[i].text);
+        g_autofree char *point = fut_probe_text_point(probe);
+        g_assert_cmpstr(probe->module, ==, cases[i].module);
+        g_assert_cmpstr(probe->function, ==, "f");
+        g_assert_cmpuint(probe->offset, ==, cases[i].offset);
+        g_assert_cmpstr(point, ==, cases[i].point);
+    }
+}
+
 static void test_two_values(void)
 {
     g_autoptr(FutProbeText) probe = parsed("kprobe:f /a->b > c.d && e != 1/");
@@ -76,6 +99,12 @@ static void test_wrong(void)
         { "kretprobe:", "at character 11: expected a function's name" },
         { "kprobe:", "at character 8: expected a function's name" },
         { "kprobe:5", "at character 8: expected a function's name" },
+        { "kprobe:m:", "at character 10: expected a function's name" },
+        { "kprobe:m:n:f", "expected /FILTER/" },
+        { "kprobe:f+", "at character 10: expected how many bytes" },
+        { "kprobe:f+-1", "at character 10: expected how many bytes" },
+        { "kprobe:f+65536", "at character 10: expected how many bytes" },
+        { "kretprobe:f+5", "at character 13: expected no offset" },
         { "kprobe:f g", "at character 10: expected /FILTER/" },
         { "kprobe:f /", "at character 11: expected a parameter's name" },
         { "kprobe:f /a/", "at character 12: expected one of ==" },
@@ -154,6 +183,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/probe-text/whole", test_whole);
     g_test_add_func("/probe-text/short", test_short);
+    g_test_add_func("/probe-text/points", test_points);
     g_test_add_func("/probe-text/two-values", test_two_values);
     g_test_add_func("/probe-text/wrong", test_wrong);
     g_test_add_func("/probe-text/narrow", test_narrow);
