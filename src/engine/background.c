@@ -4,8 +4,8 @@
 #include <glib.h>
 #include <sys/resource.h>
 
-/* Lower by so much: a tenth of what others get where all want it, and they go first when they wake up. */
-#define STEPS 10
+/* Lower by so much: a third of what others get where all want it, and they go first when they wake up. */
+#define STEPS 5
 #define NICE_MAX 19
 
 static int lower(int nice)

@@ -8,7 +8,7 @@
 
 /* With more than so many written while pages were being protected, these are protected before the cut, too; so often at most. */
 #define ROUND_PAGES 4096
-#define ROUNDS_MAX 4
+#define ROUNDS_MAX 6
 /* Runs of pages with no more than so many between them are protected as one. */
 #define GAP_PAGES 16
 
@@ -542,7 +542,8 @@ static bool is_instant(const FutEngine *engine)
     if (fut_series_early_fits(engine, count)) {
         return false;
     }
-    return !series->guard || (!first && count <= ROUND_PAGES);
+    /* To protect takes longer than to copy: not in the stop, unless it was done before it, too, and these are what is left. */
+    return !series->guard || (series->guarded && count <= ROUND_PAGES);
 }
 
 /* Lock held. */

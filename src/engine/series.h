@@ -32,7 +32,7 @@
 #include "vmm.h"
 
 /* What the engine's configuration says if nothing else is. */
-#define FUT_SERIES_COPY_MAX 256
+#define FUT_SERIES_COPY_MAX 512
 #define FUT_SERIES_EARLY_MAX 8192 /* 32 MiB, that stay taken while snapshots are followed */
 /* A disk's content is followed in pieces of 1 << this. */
 #define FUT_SERIES_CHUNK_SHIFT 16

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pages that are copied before the cut, while the guest runs. What it writes to meanwhile is copied again, in a further round or in the stop;
  * all else has been taken without anybody having waited, and need not be protected. Only for as many as there is room for, and as long as
- * each round has half as many as the one before: else the guest writes faster than this copies. */
+ * each round has a quarter less than the one before: else the guest writes faster than this copies, and is held up by protection. */
 #include "series_internal.h"
 
 #include <string.h>
@@ -50,7 +50,7 @@ bool fut_series_early_fits(const FutEngine *engine, uint64_t count)
     const FutSeriesEarly *early = &series->early;
     bool whole = series->order.full && series->rounds == 0;
 
-    return early->data && !whole && (early->round == 0 || count <= early->round / 2) &&
+    return early->data && !whole && (early->round == 0 || count <= early->round / 4 * 3) &&
            count <= engine->config.series_early_max_pages - early->count;
 }
 
