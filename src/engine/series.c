@@ -9,6 +9,8 @@
 /* With more than so many written while pages were being protected, these are protected before the cut, too; so often at most. */
 #define ROUND_PAGES 4096
 #define ROUNDS_MAX 6
+/* To copy so few takes no longer than one more stop would. */
+#define FEW_PAGES 128
 /* Runs of pages with no more than so many between them are protected as one. */
 #define GAP_PAGES 16
 
@@ -131,6 +133,9 @@ static void make_maps(FutSeries *series, const FutMemory *memory, const FutDiskI
     }
     if (series->spill.count == 0) {
         fut_pagemap_add_memory(&series->spill, memory);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
+        fut_pagemap_clear(maps[i]); /* touched now, not with the guest stopped */
     }
     for (size_t i = 0; i < G_N_ELEMENTS(chunks); i++) {
         for (unsigned disk = 0; disk < series->disks; disk++) {
@@ -536,11 +541,15 @@ static bool is_instant(const FutEngine *engine)
     if (first && series->order.full) {
         return !series->guard;
     }
-    if (count <= engine->config.series_copy_max_pages || series->rounds >= ROUNDS_MAX) {
+    uint64_t few = engine->config.series_copy_max_pages;
+    if (series->rounds >= ROUNDS_MAX || count <= (first ? few : MIN(few, FEW_PAGES))) {
         return true;
     }
     if (fut_series_early_fits(engine, count)) {
         return false;
+    }
+    if (count <= few) {
+        return true;
     }
     /* To protect takes longer than to copy: not in the stop, unless it was done before it, too, and these are what is left. */
     return !series->guard || (series->guarded && count <= ROUND_PAGES);

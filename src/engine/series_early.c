@@ -20,6 +20,7 @@ void fut_series_early_init(FutEngine *engine)
     FutSeriesEarly *early = &engine->series.early;
 
     fut_pagemap_add_memory(&early->good, engine->vmm->ops->memory(engine->vmm));
+    fut_pagemap_clear(&early->good);
     early->count = 0;
     if (room_bytes(engine) == 0) {
         return;

@@ -13,9 +13,22 @@
 
 /* -- saving -- */
 
+static FutQstate *state_of(FutVmm *vmm)
+{
+    FutQdevices *devices = &((FutQvmm *)vmm)->devices;
+
+    if (!devices->state) {
+        devices->state = fut_qstate_new();
+    }
+    return devices->state;
+}
+
 void fut_qdevices_prepare(FutVmm *vmm)
 {
     fut_qlist_prepare();
+    bool taken = fut_qvmm_lock();
+    fut_qstate_prepare(state_of(vmm));
+    fut_qvmm_unlock(taken);
 }
 
 static int save(FutQstate *state, unsigned check_every, FutStateImage *ret)
@@ -25,15 +38,12 @@ static int save(FutQstate *state, unsigned check_every, FutStateImage *ret)
 
 bool fut_qdevices_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error)
 {
-    FutQdevices *devices = &((FutQvmm *)vmm)->devices;
+    FutQstate *state = state_of(vmm);
 
-    if (!devices->state) {
-        devices->state = fut_qstate_new();
-    }
     /* Part of the state, and the reader refuses it while it is empty. */
     global_state_store_running();
     bool running = fut_qemu_save_begin();
-    int result = save(devices->state, fut_engine_state_check_every(vmm->engine), ret);
+    int result = save(state, fut_engine_state_check_every(vmm->engine), ret);
     fut_qemu_save_end(running);
     if (result < 0) {
         g_set_error(

@@ -212,6 +212,7 @@ typedef struct FutQstate {
     FutQcodes codes;
     FutQfile stock;   /* QEMU's own save */
     GArray *sections; /* NULL before the first save */
+    bool stock_fresh; /* that is of this stop already */
     bool off;         /* QEMU's own save each time, from now on */
     uint64_t saves;
     size_t known; /* length of the image that was handed out last, 0: it was another one */
@@ -219,6 +220,8 @@ typedef struct FutQstate {
 } FutQstate;
 
 FutQstate *fut_qstate_new(void);
+/* Before the first save: touches the memory that it will fill, which would take longer than filling it. */
+void fut_qstate_prepare(FutQstate *state);
 /*
  * The device state. check_every: compare with QEMU's own save every n-th time. False: not possible;
  * fut_qstate_save_stock() has to be used.
