@@ -160,19 +160,26 @@ static bool take_out(FutWatch *watch, unsigned number, GError **error)
     return true;
 }
 
+/* What a probe can wait for. */
+typedef enum { MISSING_NOTHING, MISSING_KERNEL, MISSING_MODULE } Missing;
+
 /* Makes it ready for the kernel that runs, and puts it in. */
-static bool resolve(FutWatch *watch, unsigned number, bool *ret_kernel, GError **error)
+static bool resolve(FutWatch *watch, unsigned number, Missing *ret_missing, GError **error)
 {
     FutWatched *watched = &watch->watched[number];
     const FutProbeDefinition *wanted = watched->definition;
+    GError *fault = NULL;
 
-    *ret_kernel = read_kernel(watch, wanted->symbols, error);
-    if (!*ret_kernel) {
+    *ret_missing = MISSING_KERNEL;
+    if (!read_kernel(watch, wanted->symbols, error)) {
         return false;
     }
     watched->probe =
-        fut_probe_new(watch->kernel, wanted->name, wanted->text, wanted->filter, error);
+        fut_probe_new(watch->kernel, wanted->name, wanted->text, wanted->filter, &fault);
+    *ret_missing =
+        g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE) ? MISSING_MODULE : MISSING_NOTHING;
     if (!watched->probe) {
+        g_propagate_error(error, fault);
         return false;
     }
     if (!wanted->disabled && !put_in(watch, number, error)) {
@@ -258,10 +265,10 @@ const FutWatched *fut_watch_add(FutWatch *watch, const FutProbeDefinition *from,
     }
     g_autoptr(GError) fault = NULL;
     FutWatched *watched = &watch->watched[number];
-    bool kernel;
+    Missing missing;
     watched->definition = g_steal_pointer(&definition);
-    if (!resolve(watch, (unsigned)number, &kernel, &fault)) {
-        if (kernel || !from->wait) {
+    if (!resolve(watch, (unsigned)number, &missing, &fault)) {
+        if (missing == MISSING_NOTHING || !from->wait) {
             clear_entry(watch, (unsigned)number);
             g_propagate_error(error, g_steal_pointer(&fault));
             return NULL;
@@ -380,14 +387,14 @@ static void drop_stale(FutWatch *watch, unsigned number, const FutGuestLook *loo
 static bool try_again(FutWatch *watch, unsigned number)
 {
     g_autoptr(GError) fault = NULL;
-    bool kernel = true;
+    Missing missing;
 
-    if (resolve(watch, number, &kernel, &fault)) {
+    if (resolve(watch, number, &missing, &fault)) {
         watch->changed = true;
     } else {
         let_wait(&watch->watched[number], fault);
     }
-    return kernel;
+    return missing != MISSING_KERNEL;
 }
 
 static bool is_tended(const FutWatched *watched)

@@ -36,7 +36,7 @@ FutWatch *fut_watch_new(FutVmm *vmm, void (*wake)(void *opaque), void *opaque);
 void fut_watch_free(FutWatch *watch);
 
 /*
- * Puts a probe in, or lets it wait if it may (definition->wait) and the kernel is not up. Borrowed until it is removed. FUT_ERR_BUSY: the
+ * Puts a probe in, or lets it wait if it may (definition->wait) and the kernel or its module is not up. Borrowed until it is removed. FUT_ERR_BUSY: the
  * name is taken, or FUT_PROBES_MAX are there; else the errors of fut_probe_definition_new(), fut_guest_kernel_read(), fut_probe_new() and
  * probe_insert(): nothing of it is left then.
  */

@@ -118,8 +118,8 @@ typedef struct {
 
 /*
  * `text` is a definition (probe_keys.h), `filter` (may be NULL) narrows its own. FUT_ERR_ARG names the function (with names like it), parameter or
- * member that does not exist, or the value that cannot be recorded: of the first alternative, if there are several and none fits. One
- * reference is the caller's.
+ * member that does not exist, or the value that cannot be recorded: of the first alternative, if there are several and none fits; FUT_ERR_STATE: its module is
+ * not loaded. One reference is the caller's.
  */
 FutProbe *fut_probe_new(const FutGuestKernel *kernel, const char *name, const char *text,
                         const char *filter, GError **error);

@@ -166,9 +166,10 @@ static bool fail_module(const GArray *modules, const char *name, GError **error)
         fut_alike_add(&alike, g_array_index(modules, FutGuestModule, i).name);
     }
     g_autofree char *names = fut_alike_join(&alike);
-    g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                "probe: the guest has no module '%s' loaded%s%s: load it first", name,
-                *names ? "; it has " : "", names);
+    g_set_error(error, FUT_ERROR, FUT_ERR_STATE,
+                "probe: the guest has no module '%s' loaded%s%s: load it first, or let the probe "
+                "wait for it (--wait)",
+                name, *names ? "; it has " : "", names);
     return false;
 }
 
@@ -219,8 +220,8 @@ static bool place_in_module(const FutGuestKernel *kernel, const FutProbePoint *p
     Search search = { .point = point };
 
     if (!modules && point->module) {
-        g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "probe: '%s:%s': %s", point->module,
-                    point->function, fault->message);
+        g_propagate_prefixed_error(error, g_steal_pointer(&fault), "probe: '%s:%s': ",
+                                   point->module, point->function);
         return false;
     }
     search.names = g_string_chunk_new(4096);

@@ -22,7 +22,7 @@ typedef struct {
 
 /*
  * FUT_ERR_ARG: there is no such function (with names like it), or more than one module has it, or no probe can stand there, and why: it is
- * within an instruction, for instance. Modules are those that are loaded now.
+ * within an instruction, for instance. FUT_ERR_STATE: the module is not loaded now. FUT_ERR_UNSUPPORTED: modules of this kernel cannot be read.
  */
 bool fut_probe_place_find(const FutGuestKernel *kernel, const FutProbePoint *point,
                           FutProbePlace *ret, GError **error);

@@ -53,7 +53,7 @@ def states(vm):
     return {probe["name"]: probe["state"] for probe in vm.call("probe-list")["probes"]}
 
 
-WANTED = {"segv": "in", "asleep": "disabled", "parent": "in"}
+WANTED = {"segv": "in", "asleep": "disabled", "parent": "in", "out": "in", "within": "in"}
 
 
 def test_shipped_probes(lab):
@@ -101,6 +101,8 @@ def test_newer_kernel(lab):
     shown = vm.host.futago("probe", "list", vm.name, "--json").stdout
     assert LINUX + "6.12." in shown, shown
     assert set(states(vm)) == set(shipped) and set(states(vm).values()) == {"in"}
+    vm.host.futago("probe", "add", vm.name, "kprobe:virtio_net:start_xmit /dev->name == \"none\"/", "--name", "out")
+    vm.host.futago("probe", "add", vm.name, "kprobe:__x64_sys_getppid+5", "--name", "within")
     watch = Watch(vm)
 
     def take(*probes):
@@ -121,6 +123,7 @@ def test_newer_kernel(lab):
     assert (fields["victim"], fields["victim_pid"], fields["message"]) == ("glutton", pid, "Out of memory"), fields
     vm.host.futago("probe", "add", vm.name, "kretprobe:__x64_sys_getppid { retval, comm }", "--name", "parent")
     crash(lab, "GETPPID 100")
+    assert listed(vm, "within")["hits"] == 100 and listed(vm, "out")["hits"] > 0
     parent = listed(vm, "parent")
     assert (parent["hits"], parent["missed"]) == (100, 0) and 0 < parent["records"] == 100 - parent["skipped"], parent
 
@@ -269,6 +272,8 @@ def test_protected(lab):
     # The next set finds it gone: the twin would not be able to run it.
     os.remove(program)
     active.host.futago("probe", "disable", "vm", "asleep")
+    active.host.futago("probe", "add", "vm", "kprobe:virtio_net:start_xmit /dev->name == \"none\"/", "--name", "out")
+    active.host.futago("probe", "add", "vm", "kprobe:__x64_sys_getppid+5", "--name", "within")
     counter.wait_counts(50)
     assert active.status()["state"] == "protected"
     status = backup.status()
@@ -288,7 +293,8 @@ def test_protected(lab):
     crash(lab, "SEGV webserver 0")
     assert watch.next()["fields"]["comm"] == "webserver"
     crash(lab, "GETPPID 100")
-    assert listed(backup, "parent")["hits"] == 100
+    assert listed(backup, "parent")["hits"] == listed(backup, "within")["hits"] == 100
+    assert listed(backup, "out")["hits"] > 0
     assert listed(backup, "asleep")["hits"] == 0
     backup.host.futago("probe", "remove", "vm", "segv")
     load.check(counter.finish())

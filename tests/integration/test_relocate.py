@@ -65,6 +65,7 @@ def test_order_of_writes(lab):
     vm = vm_with_disk(lab)
     receiver(there, here)
     counter = load.Counter(lab.client)
+    vm.call("probe-add", probe="kprobe:virtio_blk:virtio_queue_rq", name="blocks")
     sequences = [Sequence(lab, 4000 * part) for part in range(3)]
     moving = start_relocating(here, there, "vm", "--hold")
     wait_phase(moving, "held")
@@ -89,8 +90,10 @@ def test_order_of_writes(lab):
         for number in range(0, sequence.count, 7):
             user.verify("vda", (sequence.first + number) * BLOCK, BLOCK, number)
 
-    # An ordinary VM at its new place: it gets a twin, and outlives its host.
+    # An ordinary VM at its new place: its probes see, it gets a twin, and outlives its host.
     arrived = Arrived(there)
+    blocks, = arrived.call("probe-list")["probes"]
+    assert blocks["state"] == "in" and blocks["hits"] > 0, blocks
     with pytest.raises(ControlError, match="is on that host already"):
         Caller(here, there).prepare("vm")
     assert os.path.exists(os.path.join(there.rundir, "disks", "vm-0.nbd")), "the VM that is there has lost its disk's server"

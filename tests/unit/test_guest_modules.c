@@ -117,16 +117,21 @@ static FutProbe *made(const Guest *guest, const char *text)
     return probe;
 }
 
-static void refused(const Guest *guest, const char *text, const char *why)
+static void refused_as(const Guest *guest, FutErr code, const char *text, const char *why)
 {
     g_autoptr(GError) error = NULL;
 
     g_assert_null(fut_probe_new(guest->kernel, NULL, text, NULL, &error));
-    g_assert_error(error, FUT_ERROR, FUT_ERR_ARG);
+    g_assert_error(error, FUT_ERROR, (int)code);
     if (!strstr(error->message, why)) {
         g_test_message("%s: %s", text, error->message);
         g_test_fail();
     }
+}
+
+static void refused(const Guest *guest, const char *text, const char *why)
+{
+    refused_as(guest, FUT_ERR_ARG, text, why);
 }
 
 static void test_find(void)
@@ -167,9 +172,9 @@ static void test_refused(void)
 
     init(&guest);
     refused(&guest, "kprobe:probe", "write virtio_net:probe or virtio_blk:probe");
-    refused(&guest, "kprobe:virtio_nets:probe",
+    refused_as(&guest, FUT_ERR_STATE, "kprobe:virtio_nets:probe",
             "no module 'virtio_nets' loaded; it has virtio_net");
-    refused(&guest, "kprobe:leaving:gone", "no module 'leaving' loaded");
+    refused_as(&guest, FUT_ERR_STATE, "kprobe:leaving:gone", "no module 'leaving' loaded");
     refused(&guest, "kprobe:gone", "no function 'gone'");
     refused(&guest, "kprobe:virtio_net:start_xmi",
             "module virtio_net has no function 'start_xmi': it has start_xmit");
@@ -182,7 +187,7 @@ static void test_refused(void)
     guest_done(&guest);
 
     guest_init(&guest, false, false);
-    refused(&guest, "kprobe:virtio_net:probe", "no types");
+    refused_as(&guest, FUT_ERR_UNSUPPORTED, "kprobe:virtio_net:probe", "no types");
     refused(&guest, "kprobe:nothing", "no function 'nothing'");
     guest_done(&guest);
 }
@@ -247,7 +252,7 @@ static void test_lists(void)
     fut_put_le64(module_page(&guest, 1) + MODULE_LIST, module_at(0) + MODULE_LIST);
     g_assert_null(fut_guest_modules_read(guest.kernel, &error));
     g_assert_error(error, FUT_ERROR, FUT_ERR_STATE);
-    refused(&guest, "kprobe:virtio_net:start_xmit", "makes no sense");
+    refused_as(&guest, FUT_ERR_STATE, "kprobe:virtio_net:start_xmit", "makes no sense");
     refused(&guest, "kprobe:start_xmit", "no function 'start_xmit'");
     g_clear_error(&error);
     fut_put_le64(module_page(&guest, 1) + MODULE_LIST, 0x1000);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The life of a probe, on a VMM that only notes what is put in: each step with its result. */
+#include <elf.h>
 #include <glib.h>
 #include <string.h>
 
@@ -268,6 +269,63 @@ static void test_kexec(void)
     vm_done(&vm);
 }
 
+/* A module of one function; its name or another's stands there. */
+static void load_module(Vm *vm, const char *name)
+{
+    uint8_t *at = vm->guest.fixture.ram + AREA_PHYSICAL;
+    Elf64_Sym symbol = {
+        .st_name = 1, .st_info = STT_FUNC, .st_shndx = 1, .st_value = AREA + 0x800, .st_size = 16
+    };
+
+    fut_put_le64(at + 0x400 + MODULE_LIST, MODULE_LIST_HEAD);
+    strcpy((char *)at + 0x400 + MODULE_NAME, name);
+    fut_put_le64(at + 0x400 + MODULE_KALLSYMS, AREA + 0x500);
+    fut_put_le64(at + 0x500, AREA + 0x600);
+    fut_put_le32(at + 0x508, 1);
+    fut_put_le64(at + 0x510, AREA + 0x700);
+    memcpy(at + 0x600, &symbol, sizeof(symbol));
+    strcpy((char *)at + 0x701, "send");
+    fut_put_le64(vm->guest.fixture.ram + PHYSICAL + 9 * 16, AREA + 0x400 + MODULE_LIST);
+}
+
+/* One that may wait waits for its module, at first and again; one that may not is refused, and stale when the module goes. */
+static void test_module(void)
+{
+    FutProbeDefinition from = { .name = (char *)"kept",
+                                .text = (char *)"kprobe:net:send { sig=rdi }" };
+    g_autoptr(GError) error = NULL;
+    Vm vm;
+
+    vm_init(&vm);
+    vm.guest.hit.registers[FUT_RDI] = 11;
+    g_assert_null(fut_watch_add(vm.watch, &from, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_STATE);
+    const FutWatched *waits = added(&vm, "waits", from.text, true);
+    g_assert_cmpint(fut_watch_state(vm.watch, waits), ==, FUT_WATCHED_WAITING);
+    g_assert_nonnull(strstr(waits->reason, "no module 'net' loaded"));
+
+    load_module(&vm, "net");
+    fut_watch_touch(vm.watch);
+    fut_watch_tend(vm.watch, true);
+    const FutWatched *kept = added(&vm, "kept", from.text, false);
+    g_assert_cmpint(fut_watch_state(vm.watch, waits), ==, FUT_WATCHED_IN);
+    g_assert_cmpuint(hit(&vm), ==, 1);
+
+    load_module(&vm, "other");
+    g_assert_cmpuint(hit(&vm), ==, 1);
+    fut_watch_tend(vm.watch, true);
+    g_assert_cmpint(fut_watch_state(vm.watch, waits), ==, FUT_WATCHED_WAITING);
+    g_assert_cmpint(fut_watch_state(vm.watch, kept), ==, FUT_WATCHED_STALE);
+    load_module(&vm, "net");
+    fut_watch_touch(vm.watch);
+    fut_watch_tend(vm.watch, true);
+    g_assert_cmpint(fut_watch_state(vm.watch, waits), ==, FUT_WATCHED_IN);
+    g_assert_cmpuint(hit(&vm), ==, 2);
+    g_assert_true(fut_watch_remove(vm.watch, "kept", NULL));
+    g_assert_true(fut_watch_remove(vm.watch, "waits", NULL));
+    vm_done(&vm);
+}
+
 /* A guest whose kernel cannot be read is not read each time somebody says something; one that sees nothing is not waited for by monitors. */
 static void test_unreadable(void)
 {
@@ -354,6 +412,7 @@ int main(int argc, char **argv)
     g_test_add_func("/watch/nothing-half-in", test_nothing_half_in);
     g_test_add_func("/watch/wait", test_wait);
     g_test_add_func("/watch/kexec", test_kexec);
+    g_test_add_func("/watch/module", test_module);
     g_test_add_func("/watch/unreadable", test_unreadable);
     g_test_add_func("/watch/twin", test_twin);
     return g_test_run();
