@@ -161,7 +161,11 @@ static bool take_out(FutWatch *watch, unsigned number, GError **error)
 }
 
 /* What a probe can wait for. */
-typedef enum { MISSING_NOTHING, MISSING_KERNEL, MISSING_MODULE } Missing;
+typedef enum {
+    MISSING_NOTHING,
+    MISSING_KERNEL,
+    MISSING_MODULE
+} Missing;
 
 /* Makes it ready for the kernel that runs, and puts it in. */
 static bool resolve(FutWatch *watch, unsigned number, Missing *ret_missing, GError **error)

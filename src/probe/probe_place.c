@@ -220,8 +220,8 @@ static bool place_in_module(const FutGuestKernel *kernel, const FutProbePoint *p
     Search search = { .point = point };
 
     if (!modules && point->module) {
-        g_propagate_prefixed_error(error, g_steal_pointer(&fault), "probe: '%s:%s': ",
-                                   point->module, point->function);
+        g_propagate_prefixed_error(error, g_steal_pointer(&fault),
+                                   "probe: '%s:%s': ", point->module, point->function);
         return false;
     }
     search.names = g_string_chunk_new(4096);

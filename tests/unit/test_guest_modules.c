@@ -173,7 +173,7 @@ static void test_refused(void)
     init(&guest);
     refused(&guest, "kprobe:probe", "write virtio_net:probe or virtio_blk:probe");
     refused_as(&guest, FUT_ERR_STATE, "kprobe:virtio_nets:probe",
-            "no module 'virtio_nets' loaded; it has virtio_net");
+               "no module 'virtio_nets' loaded; it has virtio_net");
     refused_as(&guest, FUT_ERR_STATE, "kprobe:leaving:gone", "no module 'leaving' loaded");
     refused(&guest, "kprobe:gone", "no function 'gone'");
     refused(&guest, "kprobe:virtio_net:start_xmi",
