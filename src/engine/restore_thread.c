@@ -10,6 +10,9 @@
 #include "run_program.h"
 #include "service_internal.h"
 
+/* A guest that waits for no page for so long has what it wants now; how often that is waited for at most. */
+#define SETTLE_US 50000
+#define SETTLES_MAX 20
 /* A store on a network may be away for a moment; a guest that stands still for longer is of no use to anybody. */
 #define HOOK_NS (120 * FUT_NS_PER_S)
 #define PATIENCE_NS (20 * FUT_NS_PER_S)
@@ -128,6 +131,22 @@ static void follow(FutService *service, FutRestore *restore)
     fut_service_report(service, "FUT-222", text);
 }
 
+/* The guest goes first: its kernel's symbols, which its clock is found by, are tens of megabytes, and would come before the pages that it waits
+ * for itself. */
+static void let_guest_settle(FutRestore *restore)
+{
+    unsigned before = fut_restore_faults(restore), after;
+
+    for (int i = 0; i < SETTLES_MAX; i++) {
+        g_usleep(SETTLE_US);
+        after = fut_restore_faults(restore);
+        if (after == before) {
+            return;
+        }
+        before = after;
+    }
+}
+
 /* -- who asks -- */
 
 bool fut_restore_over(FutService *service, GError **error)
@@ -190,6 +209,9 @@ void *fut_restore_thread(void *opaque)
     text = tell(&times);
     fut_service_report(service, "FUT-220", text);
     tell_fault(service, &times);
+    if (times.lazy && service->options->restore_clock) {
+        let_guest_settle(restore);
+    }
     if (!times.lazy) {
         forget(
             service); /* what the clock takes is written as a device would, and noticed by whoever has to know */
