@@ -72,26 +72,16 @@ static bool print_arguments(FutStart *start, const char *module)
     return true;
 }
 
-/* QEMU's start is a thousand small allocations in memory that nobody has touched: one large page, where there are such, instead of a fault for
- * each 4 KiB. Measured in bench/README.md. */
-static const struct {
-    const char *name, *value;
-} tunables[] = {
-    { "glibc.malloc.hugetlb", "1" },
-    { "glibc.malloc.top_pad", "33554432" },
-};
+/* QEMU's start is thousands of small allocations in memory that nobody has touched: a few large pages, where there are such, instead of a fault for
+ * each 4 KiB. Its threads' heaps stay as they are: a large page for each would be memory that is not used. */
+#define LARGE_PAGES "glibc.malloc.hugetlb="
 
 char *fut_start_tunables(const char *own)
 {
-    GString *all = g_string_new(own);
-
-    for (size_t i = 0; i < G_N_ELEMENTS(tunables); i++) {
-        g_autofree char *begin = g_strconcat(tunables[i].name, "=", NULL);
-        if (!own || !strstr(own, begin)) {
-            g_string_append_printf(all, "%s%s%s", all->len ? ":" : "", begin, tunables[i].value);
-        }
+    if (own && strstr(own, LARGE_PAGES)) {
+        return g_strdup(own);
     }
-    return g_string_free(all, FALSE);
+    return g_strconcat(own ? own : "", own && *own ? ":" : "", LARGE_PAGES "1", NULL);
 }
 
 static bool become_qemu(const FutStart *start, const char *module, GError **error)

@@ -166,13 +166,12 @@ static void test_tunables(void)
     static const struct {
         const char *own, *all;
     } cases[] = {
-        { NULL, "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=33554432" },
-        { "", "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=33554432" },
-        { "glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0:glibc.malloc.top_pad=33554432" },
+        { NULL, "glibc.malloc.hugetlb=1" },
+        { "", "glibc.malloc.hugetlb=1" },
+        { "glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0" },
         { "glibc.malloc.top_pad=0:glibc.malloc.hugetlb=2",
           "glibc.malloc.top_pad=0:glibc.malloc.hugetlb=2" },
-        { "glibc.malloc.check=1",
-          "glibc.malloc.check=1:glibc.malloc.hugetlb=1:glibc.malloc.top_pad=33554432" },
+        { "glibc.malloc.check=1", "glibc.malloc.check=1:glibc.malloc.hugetlb=1" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
