@@ -117,6 +117,8 @@ void fut_engine_frame(FutEngine *engine, const FutFrame *frame, uint64_t now_ns)
 void fut_engine_bad_peer(FutEngine *engine, const char *why, uint64_t now_ns);
 void fut_engine_alive(FutEngine *engine, uint64_t now_ns);
 void fut_engine_tick(FutEngine *engine, uint64_t now_ns);
+/* For one who finds this process dead, and takes no lock: the epoch an inbound packet would belong to, 0 if none would be logged. */
+uint64_t fut_engine_last_epoch(const FutEngine *engine);
 uint64_t fut_engine_deadline(FutEngine *engine);
 void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text,
                        uint64_t now_ns);

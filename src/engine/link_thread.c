@@ -8,6 +8,8 @@
 
 #include "fut_clock.h"
 #include "fut_error.h"
+#include "keeper.h"
+#include "last_words.h"
 #include "service_internal.h"
 #include "wire.h"
 
@@ -109,6 +111,9 @@ void fut_link_host_session(FutService *service, uint32_t session)
         fut_link_set_wake(service->link, FUT_WIRE_WAKE_BYTES);
     }
     g_mutex_unlock(&service->send_lock);
+    if (status.role == FUT_ROLE_PRIMARY) {
+        fut_last_words_arm(service);
+    }
 }
 
 static FutLink *current_link(FutService *service)
@@ -137,6 +142,7 @@ void fut_link_host_close(FutService *service, const char *why)
     g_atomic_pointer_set(&service->unsendable, NULL);
     g_mutex_unlock(&service->send_lock);
     if (link) {
+        fut_keeper_take_back();
         fut_link_flush(link, NULL);
         fut_link_close(link);
         fut_link_unref(link);

@@ -640,6 +640,12 @@ static bool worth_logging(FutEngine *engine, uint64_t epoch, size_t length)
     return length <= LOG_LARGE || engine->logged_bytes <= LOG_EPOCH_BYTES;
 }
 
+uint64_t fut_engine_last_epoch(const FutEngine *engine)
+{
+    uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    return epoch == UINT64_MAX ? 0 : epoch;
+}
+
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
                       int count)
 {

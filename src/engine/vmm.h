@@ -105,6 +105,12 @@ typedef struct {
     uint64_t mismatches;  /* of these that found a page that was not in the queue */
 } FutDirtyStats;
 
+/* Where packets for one of the guest's NICs come from. */
+typedef struct {
+    int fd; /* not blocking; each read is one packet, as fut_engine_input() sees it */
+    uint32_t nic, flags;
+} FutInput;
+
 typedef struct {
     /* Fills *ret_lines (NULL-terminated, caller frees with g_strfreev) with "key=value" lines that must be equal on both hosts of a pair:
      * VMM build, machine, CPU model, vCPUs, each memory block with its length, each device section with its version.
@@ -159,6 +165,9 @@ typedef struct {
     void (*packets_out)(FutVmm *vmm, const FutPacket *list);
     /* Gives the guest a packet that came in earlier. Any thread without the big lock. */
     void (*packet_in)(FutVmm *vmm, const FutPacket *packet);
+    /* Those that the VMM would read from next; returns how many. Copies of descriptors: the caller closes them. Optional. Any thread
+     * without the big lock. */
+    unsigned (*inputs)(FutVmm *vmm, FutInput *ret, unsigned max);
     /* Bytes that stand before the frame in each of that NIC's packets; all zero, they say nothing of it. May be missing: none. Any thread. */
     size_t (*packet_head)(FutVmm *vmm, uint32_t nic);
 

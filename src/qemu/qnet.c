@@ -11,6 +11,8 @@
 
 #include <sys/uio.h>
 
+#include "keeper.h"
+
 #include "hw/virtio/virtio-net.h"
 
 #define GUEST_ANNOUNCES_AFTER_MS 250
@@ -121,6 +123,7 @@ static void filter_cleanup(NetFilterState *filter)
     if (!self->qvmm) {
         return;
     }
+    fut_keeper_take_back(); /* a tap that is still open has a name nobody else can take */
     FutQnet *net = &self->qvmm->net;
     g_mutex_lock(&net->lock);
     g_array_index(net->nics, FutQnic, self->nic).filters[self->queue] = NULL;
@@ -237,6 +240,34 @@ void fut_qnet_quieten(FutQvmm *qvmm)
 bool fut_qnet_has_header(FutQfilter *filter)
 {
     return qemu_has_vnet_hdr(NETFILTER(filter)->netdev);
+}
+
+static bool add_input(const FutQnic *nic, unsigned number, unsigned queue, FutInput *ret)
+{
+    const FutQfilter *self = nic->filters[queue];
+
+    if (!self || self->fd < 0 || !(fcntl(self->fd, F_GETFL) & O_NONBLOCK)) {
+        return false;
+    }
+    *ret = (FutInput){ fcntl(self->fd, F_DUPFD_CLOEXEC, 0), number, queue << QUEUE_SHIFT };
+    return ret->fd >= 0;
+}
+
+/* A tap that may be written to as it is may be read from so, too. */
+unsigned fut_qnet_inputs(FutVmm *vmm, FutInput *ret, unsigned max)
+{
+    FutQnet *net = &((FutQvmm *)vmm)->net;
+    unsigned count = 0;
+
+    g_mutex_lock(&net->lock);
+    for (guint i = 0; i < net->nics->len; i++) {
+        const FutQnic *nic = &g_array_index(net->nics, FutQnic, i);
+        for (unsigned queue = 0; queue < nic->queues && count < max; queue++) {
+            count += add_input(nic, i, queue, &ret[count]);
+        }
+    }
+    g_mutex_unlock(&net->lock);
+    return count;
 }
 
 /* -- passing on -- */

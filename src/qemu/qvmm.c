@@ -26,6 +26,7 @@ static const FutVmmOps qvmm_ops = {
     .quit = fut_qlife_quit,
     .running = fut_qlife_running,
     .packets_out = fut_qnet_out,
+    .inputs = fut_qnet_inputs,
     .packet_in = fut_qnet_in,
     .packet_head = fut_qnet_head,
     .disks = fut_qblock_disks,

@@ -193,6 +193,7 @@ bool fut_qnet_has_header(FutQfilter *filter);
 /* The guest's own announcements wait a little. After loading, before the guest runs; BQL held. */
 void fut_qnet_quieten(FutQvmm *qvmm);
 void fut_qnet_out(FutVmm *vmm, const FutPacket *list);
+unsigned fut_qnet_inputs(FutVmm *vmm, FutInput *ret, unsigned max);
 void fut_qnet_in(FutVmm *vmm, const FutPacket *packet);
 size_t fut_qnet_head(FutVmm *vmm, uint32_t nic);
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """kill -9 of the primary's QEMU: the twin goes on, on every kind of machine, and holds exactly the committed image."""
+import socket
+import struct
 import time
 
 import pytest
@@ -69,6 +71,45 @@ def test_kill_primary_under_load(lab):
     load.sleep_counting(counter, 1.0)
     kill_and_judge(lab, active, backup, counter)
     assert busy.wait(20) == 0, busy.output()
+
+
+class Ping:
+    """One echo request of ICMP, which nobody sends again."""
+
+    def __init__(self, client):
+        with client.ns.inside():
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+
+    def send(self, number):
+        body = struct.pack(">BBHHH", 8, 0, 0, 0xf07a, number)
+        total = sum(struct.unpack(">4H", body))
+        self.socket.sendto(struct.pack(">BBHHH", 8, 0, ~(total + (total >> 16)) & 0xffff, 0xf07a, number), (GUEST_IP, 0))
+
+    def answered(self, number, timeout):
+        self.socket.settimeout(timeout)
+        wanted = struct.pack(">BB", 0, 0), struct.pack(">HH", 0xf07a, number)
+        try:
+            while True:
+                packet = self.socket.recv(2048)[20:]
+                if (packet[:2], packet[4:8]) == wanted:
+                    return True
+        except socket.timeout:
+            return False
+
+
+@pytest.mark.parametrize("machine", [Machine(), Machine(kind="q35", nics=2)], ids=("microvm", "q35-two-nics"))
+def test_what_nobody_had_read(lab, machine):
+    """A packet lies in the tap when QEMU dies. Nobody sends it again, and the twin answers it."""
+    active, backup = pair(lab, machine, ("--timeout-ms", "8000"), ("--timeout-ms", "8000"))
+    ping = Ping(lab.client)
+    ping.send(1)
+    assert ping.answered(1, 20)
+    active.freeze()
+    ping.send(2)
+    assert not ping.answered(2, 0.1)
+    active.kill_qemu()
+    backup.wait_running()
+    assert ping.answered(2, 20)
 
 
 def test_kill_an_idle_primary(lab):

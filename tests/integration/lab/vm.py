@@ -133,7 +133,10 @@ class FutagoVm(StockVm):
         return at
 
     def freeze(self):
-        os.kill(self.qemu_pid, signal.SIGSTOP)
+        """Returns when none of its threads runs."""
+        pid = self.qemu_pid
+        os.kill(pid, signal.SIGSTOP)
+        wait_for("all threads stopped", lambda: all(state_of(pid, thread) == "T" for thread in os.listdir(f"/proc/{pid}/task")))
 
     def thaw(self):
         os.kill(self.qemu_pid, signal.SIGCONT)
@@ -149,6 +152,11 @@ class RestoredVm(FutagoVm):
     def command(self, qemu):
         return [paths.FUTAGO, "restore", self.source, "--name", self.name, "--node", self.host.name, "--arbiter",
                 f"file:{self.host.lab.arbiter}", "--force-generation", *self.own, "--"] + qemu
+
+
+def state_of(pid, thread):
+    with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8", errors="replace") as handle:
+        return handle.read().rsplit(")", 1)[1].split()[0]
 
 
 def children(pid):
