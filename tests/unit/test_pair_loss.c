@@ -352,6 +352,7 @@ static void test_slow_backup(void)
 /* Who says nothing, or never finishes to say it, is sent away. */
 static void test_no_greeting(void)
 {
+    static const uint8_t broken[] = { FUT_WIRE_VERSION, 0, FUT_WIRE_VERSION, 0, 's' };
     World *world = world_new();
 
     fut_pair_link_up(world->b.pair, 1, world->now_ns);
@@ -365,7 +366,7 @@ static void test_no_greeting(void)
     g_assert_cmpstr(host_status(&world->b).last_reason, ==, "no greeting for 500 ms");
     fut_pair_link_up(world->b.pair, 2, world->now_ns);
     world->b.linked = true;
-    host_post(&world->b, FUT_MSG_HELLO, 0, "\3\0\3\0short", 9);
+    host_post(&world->b, FUT_MSG_HELLO, 0, broken, sizeof(broken));
     world_pump(world);
     expect(&world->b, "BYE:1 close");
     expect_state(&world->b, FUT_STATE_WAITING);
