@@ -2,8 +2,13 @@
 #include "last_words.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,17 +23,74 @@
 #define PACKET_MAX 69632u
 #define PACKETS_MAX 64u
 #define READS_MAX 16u
+/* Acknowledgements may come between two looks. */
+#define COUNTS_MAX 8u
 
 /* Set before the keeper has the descriptors, read by it when nobody else is left. */
 static struct {
     FutService *service;
     FutInput inputs[INPUTS_MAX];
+    bool counts;   /* the kernel counts what the link's socket has taken */
+    uint64_t base; /* from where it counts */
     uint8_t bytes[2 * (HEADS_SIZE + PACKET_MAX)];
     size_t length;
     unsigned packets;
+    uint64_t sequence; /* of the next frame */
 } words;
 
 /* -- in the keeper -- */
+
+/* How much the socket has taken, ever, from a base of its own; false: it does not say. */
+static bool count_taken(int fd, uint64_t *ret)
+{
+    struct tcp_info info, again;
+    int waiting;
+
+    for (unsigned i = 0; i < COUNTS_MAX; i++) {
+        socklen_t length = sizeof(info), same = sizeof(again);
+        if (fut_plain_syscall5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, (long)&info,
+                               (long)&length) != 0 ||
+            fut_plain_syscall(SYS_ioctl, fd, SIOCOUTQ, (long)&waiting, 0) != 0 ||
+            fut_plain_syscall5(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, (long)&again,
+                               (long)&same) != 0 ||
+            length < offsetof(struct tcp_info, tcpi_bytes_received)) {
+            return false;
+        }
+        if (info.tcpi_bytes_acked == again.tcpi_bytes_acked) {
+            *ret = info.tcpi_bytes_acked + (uint64_t)waiting;
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Number of the frame that the peer expects next; false: it may have part of one. Somebody may have died while sending: the kernel
+ * knows whether all of that is in the socket, or nothing.
+ */
+static bool find_place(FutService *service, int fd, uint64_t *ret_sequence)
+{
+    const FutSending *sending = &service->sending;
+    uint64_t taken;
+
+    if (!service->link || !fut_link_is_clear(service->link)) {
+        return false;
+    }
+    *ret_sequence = service->sequence;
+    if (!words.counts) {
+        return g_mutex_trylock(&service->send_lock);
+    }
+    if (!count_taken(fd, &taken)) {
+        return false;
+    }
+    taken -= words.base;
+    if (sending->bytes == 0) {
+        return taken == fut_link_bytes_sent(service->link);
+    }
+    bool whole = taken == sending->sent + sending->bytes;
+    *ret_sequence = whole ? sending->next : sending->sequence;
+    return whole || taken == sending->sent;
+}
 
 /* False: none is left, or no room. */
 static bool take_packet(FutService *service, const FutInput *input, int fd, uint64_t epoch)
@@ -46,7 +108,7 @@ static bool take_packet(FutService *service, const FutInput *input, int fd, uint
     }
     fut_inbound_encode(body,
                        &(FutInbound){ .epoch = epoch, .nic = input->nic, .flags = input->flags });
-    fut_frame_header_encode(at, FUT_MSG_INBOUND, 0, service->session, service->sequence++, body,
+    fut_frame_header_encode(at, FUT_MSG_INBOUND, 0, service->session, words.sequence++, body,
                             FUT_INBOUND_SIZE + (uint32_t)got);
     words.length += HEADS_SIZE + (size_t)got;
     words.packets++;
@@ -68,9 +130,7 @@ static void speak(const int *fds, unsigned count)
     FutService *service = words.service;
     uint64_t epoch = fut_engine_last_epoch(service->engine);
 
-    /* Whoever had the lock was sending: what the peer has of it, nobody knows. */
-    if (epoch == 0 || !g_mutex_trylock(&service->send_lock) || !service->link ||
-        !fut_link_is_clear(service->link)) {
+    if (epoch == 0 || !find_place(service, fds[0], &words.sequence)) {
         return;
     }
     for (unsigned i = 1; i < count; i++) {
@@ -100,6 +160,9 @@ void fut_last_words_arm(FutService *service)
     unsigned found = vmm->ops->inputs(vmm, words.inputs, INPUTS_MAX);
     g_mutex_lock(&service->send_lock);
     FutLink *link = service->link ? fut_link_ref(service->link) : NULL;
+    words.counts =
+        link && fut_link_pending(link) == 0 && count_taken(fut_link_fd(link), &words.base);
+    words.base -= words.counts ? fut_link_bytes_sent(link) : 0;
     g_mutex_unlock(&service->send_lock);
     if (!link) {
         return;

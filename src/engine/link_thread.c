@@ -54,19 +54,28 @@ static bool send_message(FutService *service, uint16_t type, uint16_t flags, con
     static const uint8_t nothing[FUT_WIRE_WAKE_BYTES];
     uint8_t head[FUT_FRAME_HEADER_SIZE], padding[FUT_FRAME_HEADER_SIZE];
     size_t all = sizeof(head) + length;
+    uint64_t sequence = service->sequence;
     struct iovec out[4] = { { head, sizeof(head) }, { (void *)body, length } };
     int count = length > 0 ? 2 : 1;
 
-    fut_frame_header_encode(head, type, flags, service->session, service->sequence++, body,
+    fut_frame_header_encode(head, type, flags, service->session, sequence++, body,
                             (uint32_t)length);
     if (service->pads && type != FUT_MSG_INBOUND && all < FUT_WIRE_WAKE_BYTES) {
         size_t rest = FUT_WIRE_WAKE_BYTES - MIN(all + sizeof(padding), FUT_WIRE_WAKE_BYTES - 1);
-        fut_frame_header_encode(padding, FUT_MSG_PADDING, 0, service->session, service->sequence++,
-                                nothing, (uint32_t)rest);
+        fut_frame_header_encode(padding, FUT_MSG_PADDING, 0, service->session, sequence++, nothing,
+                                (uint32_t)rest);
+        all += sizeof(padding) + rest;
         out[count++] = (struct iovec){ padding, sizeof(padding) };
         out[count++] = (struct iovec){ (void *)nothing, rest };
     }
-    return fut_link_send(service->link, out, count, ret_pending, error);
+    service->sending = (FutSending){ .sent = fut_link_bytes_sent(service->link),
+                                     .sequence = service->sequence,
+                                     .next = sequence };
+    __atomic_store_n(&service->sending.bytes, all, __ATOMIC_RELEASE);
+    bool sent = fut_link_send(service->link, out, count, ret_pending, error);
+    service->sequence = sequence;
+    __atomic_store_n(&service->sending.bytes, 0, __ATOMIC_RELEASE);
+    return sent;
 }
 
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,

@@ -64,6 +64,13 @@ typedef struct {
 
 typedef struct FutSnapper FutSnapper;
 
+/* What is on its way into the link's socket, for whoever finds this process dead there (last_words.h). */
+typedef struct {
+    size_t bytes;            /* atomic; 0: nothing */
+    uint64_t sent;           /* by this link before */
+    uint64_t sequence, next; /* number of the next frame: before, and when all of it is in */
+} FutSending;
+
 struct FutService {
     FutVmm *vmm;
     FutOptions *options;
@@ -80,6 +87,7 @@ struct FutService {
     uint32_t session;
     uint64_t sequence;
     FutBuf gather;
+    FutSending sending;
     bool pads, sleeps; /* the peer, or this end, sleeps until FUT_WIRE_WAKE_BYTES wait for it */
     FutPackChoice pack_choice;
     uint64_t pack_spared; /* bytes that compression kept off the links */

@@ -295,8 +295,7 @@ size_t fut_link_pending(FutLink *link)
 
 bool fut_link_is_clear(FutLink *link)
 {
-    return g_mutex_trylock(&link->lock) && !g_atomic_int_get(&link->closed) &&
-           !link->stream->ops->pending && waiting(link) == 0;
+    return !g_atomic_int_get(&link->closed) && !link->stream->ops->pending && waiting(link) == 0;
 }
 
 void fut_link_set_queue_max(FutLink *link, size_t bytes)

@@ -49,8 +49,8 @@ bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *re
  * descriptor is writable. */
 bool fut_link_flush(FutLink *link, GError **error);
 size_t fut_link_pending(FutLink *link);
-/* Nobody sends, and all that was sent is with the kernel; plain links only. For one who comes when the process is dead: takes the
- * link's lock, for ever. */
+/* Nothing waits for the socket, and nobody has closed the link; plain links only. For one who comes when the process is dead: takes no
+ * lock. */
 bool fut_link_is_clear(FutLink *link);
 void fut_link_set_queue_max(FutLink *link, size_t bytes);
 /* Bytes read, 0 = nothing there now, -1 = closed by the peer or broken (error set; the text says
