@@ -18,7 +18,6 @@ static void adopt_link(FutService *service, FutLink *take_link)
     g_atomic_pointer_set(&service->link, take_link);
     g_atomic_int_set((gint *)&service->session, 0);
     service->sequence = 0;
-    service->pads = service->sleeps = false;
     fut_pack_choice_start(&service->pack_choice);
     g_mutex_unlock(&service->send_lock);
     uint64_t nonce = ((uint64_t)g_random_int() << 32) | g_random_int();

@@ -47,32 +47,22 @@ static const void *one_piece(FutService *service, const struct iovec *iov, int c
     return service->gather.data;
 }
 
-/* One message, and what the peer needs to wake up. Send lock held. */
+/* One message. Send lock held. */
 static bool send_message(FutService *service, uint16_t type, uint16_t flags, const void *body,
                          size_t length, size_t *ret_pending, GError **error)
 {
-    static const uint8_t nothing[FUT_WIRE_WAKE_BYTES];
-    uint8_t head[FUT_FRAME_HEADER_SIZE], padding[FUT_FRAME_HEADER_SIZE];
+    uint8_t head[FUT_FRAME_HEADER_SIZE];
     size_t all = sizeof(head) + length;
     uint64_t sequence = service->sequence;
-    struct iovec out[4] = { { head, sizeof(head) }, { (void *)body, length } };
-    int count = length > 0 ? 2 : 1;
+    struct iovec out[2] = { { head, sizeof(head) }, { (void *)body, length } };
 
     fut_frame_header_encode(head, type, flags, service->session, sequence++, body,
                             (uint32_t)length);
-    if (service->pads && type != FUT_MSG_INBOUND && all < FUT_WIRE_WAKE_BYTES) {
-        size_t rest = FUT_WIRE_WAKE_BYTES - MIN(all + sizeof(padding), FUT_WIRE_WAKE_BYTES - 1);
-        fut_frame_header_encode(padding, FUT_MSG_PADDING, 0, service->session, sequence++, nothing,
-                                (uint32_t)rest);
-        all += sizeof(padding) + rest;
-        out[count++] = (struct iovec){ padding, sizeof(padding) };
-        out[count++] = (struct iovec){ (void *)nothing, rest };
-    }
     service->sending = (FutSending){ .sent = fut_link_bytes_sent(service->link),
                                      .sequence = service->sequence,
                                      .next = sequence };
     __atomic_store_n(&service->sending.bytes, all, __ATOMIC_RELEASE);
-    bool sent = fut_link_send(service->link, out, count, ret_pending, error);
+    bool sent = fut_link_send(service->link, out, length > 0 ? 2 : 1, ret_pending, error);
     service->sequence = sequence;
     __atomic_store_n(&service->sending.bytes, 0, __ATOMIC_RELEASE);
     return sent;
@@ -114,11 +104,6 @@ void fut_link_host_session(FutService *service, uint32_t session)
     fut_engine_status(service->engine, &status);
     g_mutex_lock(&service->send_lock);
     g_atomic_int_set((gint *)&service->session, (gint)session);
-    service->pads = status.role == FUT_ROLE_PRIMARY;
-    service->sleeps = service->link && !service->pads;
-    if (service->sleeps) {
-        fut_link_set_wake(service->link, FUT_WIRE_WAKE_BYTES);
-    }
     g_mutex_unlock(&service->send_lock);
     if (status.role == FUT_ROLE_PRIMARY) {
         fut_last_words_arm(service);
@@ -179,7 +164,6 @@ typedef struct {
     FutLink *link; /* owned reference; the one being read */
     FutFrameReader *reader;
     FutBuf unpacked; /* the message that came PACKED */
-    bool lying;      /* what is read may be old: it is no sign of life */
 } Reading;
 
 static void reading_end(Reading *reading)
@@ -251,9 +235,7 @@ static bool read_frames(FutService *service, Reading *reading)
             got = -1;
             break;
         }
-        if (frame.type != FUT_MSG_PADDING || session == 0) {
-            fut_engine_frame(service->engine, &frame, fut_now_ns());
-        }
+        fut_engine_frame(service->engine, &frame, fut_now_ns());
         if (!still_current(service, reading)) {
             return false;
         }
@@ -282,9 +264,7 @@ static void read_link(FutService *service, Reading *reading)
         if (got == 0) {
             return;
         }
-        if (!reading->lying) {
-            fut_engine_alive(service->engine, fut_now_ns());
-        }
+        fut_engine_alive(service->engine, fut_now_ns());
         fut_frame_reader_filled(reading->reader, (size_t)got);
         if (!read_frames(service, reading)) {
             return;
@@ -292,19 +272,6 @@ static void read_link(FutService *service, Reading *reading)
         if ((size_t)got < room) {
             return;
         }
-    }
-}
-
-/* Time passes, and poll told of nothing: inbound packets may lie there, which the twin may need now. */
-static void read_lying(FutService *service, Reading *reading)
-{
-    g_mutex_lock(&service->send_lock);
-    bool sleeps = service->sleeps && service->link == reading->link;
-    g_mutex_unlock(&service->send_lock);
-    if (sleeps) {
-        reading->lying = true;
-        read_link(service, reading);
-        reading->lying = false;
     }
 }
 
@@ -419,14 +386,10 @@ void *fut_link_thread(void *opaque)
          * that were left in the socket. That something waits there is told even before: whether it
          * counts as life is for the pair machine to say. */
         uint64_t now_ns = fut_now_ns();
-        bool told = fds[FD_LINK].revents & POLLIN;
-        if (reading.link && told) {
+        if (reading.link && (fds[FD_LINK].revents & POLLIN)) {
             fut_engine_alive(service->engine, now_ns);
         }
         if (now_ns >= fut_engine_deadline(service->engine)) {
-            if (reading.link && !told) {
-                read_lying(service, &reading);
-            }
             fut_engine_tick(service->engine, now_ns);
             close_listener_when_done(service);
         }

@@ -88,7 +88,6 @@ struct FutService {
     uint64_t sequence;
     FutBuf gather;
     FutSending sending;
-    bool pads, sleeps; /* the peer, or this end, sleeps until FUT_WIRE_WAKE_BYTES wait for it */
     FutPackChoice pack_choice;
     uint64_t pack_spared; /* bytes that compression kept off the links */
     int link_wake_fd;

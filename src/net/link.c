@@ -86,11 +86,6 @@ int fut_link_fd(const FutLink *link)
     return link->fd;
 }
 
-void fut_link_set_wake(FutLink *link, int bytes)
-{
-    setsockopt(link->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
-}
-
 void fut_link_take_stream(FutLink *link, FutStream *take_stream)
 {
     link->stream->ops->free(link->stream);

@@ -58,9 +58,6 @@ void fut_link_set_queue_max(FutLink *link, size_t bytes);
 ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error);
 /* Something was received already that fut_link_recv() has not handed out: poll does not know. */
 bool fut_link_unread(FutLink *link);
-/* From now on poll tells of what there is to read only when it is so many bytes, or the end of the stream. What lies there below that
- * is read as ever. Unix sockets, and what cannot do this, tell of each byte. */
-void fut_link_set_wake(FutLink *link, int bytes);
 /* Shuts the stream down at once; the descriptor itself lives until the last unref. */
 void fut_link_close(FutLink *link);
 uint64_t fut_link_bytes_sent(FutLink *link);

@@ -31,7 +31,6 @@ static const struct {
     { FUT_MSG_DISK_SAFE, false, 8, "DISK_SAFE" },
     { FUT_MSG_HEARTBEAT, true, 1, "HEARTBEAT" },
     { FUT_MSG_PACKED, false, FUT_CHECKPOINT_SIZE + FUT_WIRE_PART_MAX, "PACKED" },
-    { FUT_MSG_PADDING, false, FUT_WIRE_WAKE_BYTES, "PADDING" },
     { FUT_MSG_BYE, false, FUT_WIRE_TEXT_MAX, "BYE" },
 };
 

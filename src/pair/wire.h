@@ -24,9 +24,6 @@
 #define FUT_WIRE_PACKET_MAX (128u << 10)
 #define FUT_WIRE_PROBES_MAX (512u << 10)
 #define FUT_WIRE_FLOWS_MAX (64u << 10)
-/* A backup sleeps until so much waits to be read: inbound packets, which matter only if the primary dies, are not to wake it. A
- * primary fills up whatever else is shorter, frame and all, with PADDING. */
-#define FUT_WIRE_WAKE_BYTES 512u
 /* Key of the machine line that says which arbiter a host asks. */
 #define FUT_WIRE_ARBITER_KEY "arbiter"
 
@@ -57,7 +54,6 @@ typedef enum {
     FUT_MSG_HEARTBEAT = 32, /* empty */
     FUT_MSG_BYE = 33,       /* text: why this end closes; FutByeCode in the frame's flags */
     FUT_MSG_PACKED = 34,    /* another message, compressed (wire_packed.h) */
-    FUT_MSG_PADDING = 35,   /* nothing, of any length: for whoever reads the stream, not the pair */
 } FutMsgType;
 
 typedef enum {

@@ -2,7 +2,6 @@
 /* Links: order and completeness of what is sent, full sockets, ends of a stream, threads. */
 #include "link.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -56,28 +55,6 @@ static void receive(FutLink *link, FutLink *sender, uint8_t *to, size_t length)
         to += got;
         length -= (size_t)got;
     }
-}
-
-static void pair_init_tcp(Pair *pair)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof(at);
-    int listener = socket(AF_INET, SOCK_STREAM, 0), near = socket(AF_INET, SOCK_STREAM, 0);
-    g_assert_cmpint(bind(listener, (struct sockaddr *)&at, length), ==, 0);
-    g_assert_cmpint(listen(listener, 1), ==, 0);
-    g_assert_cmpint(getsockname(listener, (struct sockaddr *)&at, &length), ==, 0);
-    g_assert_cmpint(connect(near, (struct sockaddr *)&at, length), ==, 0);
-    int far = accept(listener, NULL, NULL);
-    g_assert_cmpint(far, >=, 0);
-    close(listener);
-    pair->near = fut_link_from_fd(near, "far");
-    pair->far = fut_link_from_fd(far, "near");
-}
-
-static int told(const FutLink *link, int timeout_ms)
-{
-    struct pollfd wait = { .fd = fut_link_fd(link), .events = POLLIN };
-    return poll(&wait, 1, timeout_ms);
 }
 
 static void test_pieces(void)
@@ -220,30 +197,6 @@ static void test_peer_closed(void)
     pair_done(&pair);
 }
 
-/* Few bytes wake nobody, and can be read all the same; enough of them do, and so does the end. */
-static void test_wake(void)
-{
-    Pair pair;
-    uint8_t got[512] = { 0 };
-    pair_init_tcp(&pair);
-    fut_link_set_wake(pair.far, 300);
-    send_ok(pair.near, got, 200);
-    g_assert_cmpint(told(pair.far, 50), ==, 0);
-    send_ok(pair.near, got, 100);
-    g_assert_cmpint(told(pair.far, 10000), ==, 1);
-    receive(pair.far, NULL, got, 300);
-    send_ok(pair.near, "lies", 4);
-    g_assert_cmpint(told(pair.far, 50), ==, 0);
-    receive(pair.far, NULL, got, 4);
-    g_assert_cmpmem(got, 4, "lies", 4);
-    send_ok(pair.near, "last", 4);
-    fut_link_close(pair.near);
-    g_assert_cmpint(told(pair.far, 10000), ==, 1);
-    receive(pair.far, NULL, got, 4);
-    g_assert_cmpmem(got, 4, "last", 4);
-    pair_done(&pair);
-}
-
 static void test_reset(void)
 {
     Pair pair;
@@ -378,7 +331,6 @@ int main(int argc, char **argv)
     g_test_add_func("/link/order-in-queue", test_order_in_queue);
     g_test_add_func("/link/queue-limit", test_queue_limit);
     g_test_add_func("/link/peer-closed", test_peer_closed);
-    g_test_add_func("/link/wake", test_wake);
     g_test_add_func("/link/reset", test_reset);
     g_test_add_func("/link/closed-here", test_closed_here);
     g_test_add_func("/link/close-keeps-what-was-sent", test_close_keeps_what_was_sent);
