@@ -157,7 +157,6 @@ void fut_last_words_arm(FutService *service)
     if (service->tls || !vmm->ops->inputs) {
         return;
     }
-    unsigned found = vmm->ops->inputs(vmm, words.inputs, INPUTS_MAX);
     g_mutex_lock(&service->send_lock);
     FutLink *link = service->link ? fut_link_ref(service->link) : NULL;
     words.counts =
@@ -167,6 +166,7 @@ void fut_last_words_arm(FutService *service)
     if (!link) {
         return;
     }
+    unsigned found = vmm->ops->inputs(vmm, words.inputs, INPUTS_MAX);
     words.service = service;
     fds[count++] = fut_link_fd(link);
     for (unsigned i = 0; i < found; i++) {
