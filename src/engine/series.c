@@ -303,6 +303,18 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     return true;
 }
 
+bool fut_series_prepare(FutEngine *engine)
+{
+    if (!fut_series_based(engine)) {
+        return false;
+    }
+    fut_series_background(engine, true);
+    fill_spares(engine);
+    bool more = fut_series_early_touch(engine);
+    fut_series_background(engine, false);
+    return more;
+}
+
 bool fut_series_based(FutEngine *engine)
 {
     g_mutex_lock(&engine->series.lock);

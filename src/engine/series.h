@@ -92,6 +92,7 @@ typedef struct {
     bool on;         /* the round under way copies, and protects nothing; lock */
     FutPageMap good; /* copied, and not written since; lock, but for who copies */
     uint8_t *data;   /* room for the configured number of pages; NULL: there is none */
+    size_t touched;  /* bytes of it */
     uint64_t *keys;  /* whose they are */
     uint64_t count, handed;
     uint64_t round; /* pages of the last round; lock */
@@ -152,6 +153,8 @@ typedef struct {
 bool fut_series_possible(const FutEngine *engine, GError **error);
 /* Begins a snapshot. FUT_ERR_STATE, FUT_ERR_UNSUPPORTED say why not; FUT_ERR_MISMATCH: it has to be a full one. The order's sink lives until a step says DONE or FAILED. */
 bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **error);
+/* None is under way: makes some of that ready for which the next one would have to wait. False: nothing is left. Same thread. */
+bool fut_series_prepare(FutEngine *engine);
 /* The next can be the difference to the one before. */
 bool fut_series_based(FutEngine *engine);
 typedef enum {

@@ -9,6 +9,8 @@
 
 /* A place whose page was copied again. */
 #define NO_KEY UINT64_MAX
+/* So much of the room is touched in one go. */
+#define TOUCH_BYTES (2u << 20)
 
 static size_t room_bytes(const FutEngine *engine)
 {
@@ -28,7 +30,9 @@ void fut_series_early_init(FutEngine *engine)
     void *data = mmap(NULL, room_bytes(engine), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data != MAP_FAILED) {
+        madvise(data, room_bytes(engine), MADV_HUGEPAGE); /* fewer faults, where it can be had */
         early->data = data;
+        early->touched = 0;
         early->keys = g_new(uint64_t, engine->config.series_early_max_pages);
     }
 }
@@ -43,6 +47,17 @@ void fut_series_early_done(FutEngine *engine)
     }
     early->data = NULL;
     g_clear_pointer(&early->keys, g_free);
+}
+
+bool fut_series_early_touch(FutEngine *engine)
+{
+    FutSeriesEarly *early = &engine->series.early;
+    size_t end = early->data ? MIN(early->touched + TOUCH_BYTES, room_bytes(engine)) : 0;
+
+    for (; early->touched < end; early->touched += FUT_PAGE_SIZE) {
+        early->data[early->touched] = 0;
+    }
+    return early->data && end < room_bytes(engine);
 }
 
 bool fut_series_early_fits(const FutEngine *engine, uint64_t count)

@@ -38,6 +38,8 @@ void fut_series_add_resident(FutEngine *engine, FutPageMap *map);
 /* One thread, no lock. False: copies go on being made in the stop alone. */
 void fut_series_early_init(FutEngine *engine);
 void fut_series_early_done(FutEngine *engine);
+/* Between two snapshots: touches some of the room, so that the next one does not meet memory new to this process. False: that was all. */
+bool fut_series_early_touch(FutEngine *engine);
 /* Lock held: can that many written pages be copied, rather than protected, in the next round? */
 bool fut_series_early_fits(const FutEngine *engine, uint64_t count);
 /* Lock held, at a cut: what was written since the copies were made is not good any more. */

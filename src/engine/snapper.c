@@ -244,6 +244,19 @@ static void note_outcome(FutSnapper *snapper, FutSnapOutcome *take_outcome)
     g_mutex_unlock(&snapper->lock);
 }
 
+/* Nobody waits for it; and who orders the next one waits for a piece of it at most. */
+static void prepare_next(FutSnapper *snapper)
+{
+    bool more = true;
+
+    while (more) {
+        more = fut_series_prepare(snapper->service->engine);
+        g_mutex_lock(&snapper->lock);
+        more = more && !snapper->wanted && !snapper->end_wanted;
+        g_mutex_unlock(&snapper->lock);
+    }
+}
+
 static void carry_out(FutSnapper *snapper, const FutSnapOrder *order, uint64_t number)
 {
     FutSnapOutcome outcome = { .number = number };
@@ -257,6 +270,7 @@ static void carry_out(FutSnapper *snapper, const FutSnapOrder *order, uint64_t n
         outcome.code = error->domain == FUT_ERROR ? (FutErr)error->code : FUT_ERR_IO;
     }
     note_outcome(snapper, &outcome);
+    prepare_next(snapper);
     if (order->automatic) {
         fut_snapper_prune(snapper, order);
     }
