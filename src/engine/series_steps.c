@@ -12,6 +12,8 @@
 #define CUT_WAIT_NS (10 * FUT_NS_PER_S)
 /* Pages protected in one call. */
 #define PROTECT_PAGES (64u << 20 >> FUT_PAGE_SHIFT)
+/* To hand over so many keeps a processor for some hundredths of a second. */
+#define SHORT_PAGES (32u << 20 >> FUT_PAGE_SHIFT)
 
 static const FutMemory *memory_of(FutEngine *engine)
 {
@@ -107,13 +109,14 @@ void fut_series_background(FutEngine *engine, bool on)
     }
 }
 
-/* The guest goes first, unless it will have to wait for this one soon. */
+/* The guest goes first, unless it will have to wait for this one soon, or there is so little to be done that it hardly notices. */
 static void begin_handing(FutEngine *engine)
 {
     FutSeries *series = &engine->series;
 
     g_mutex_lock(&series->lock);
-    bool hurry = series->side_bytes > engine->config.series_side_max_bytes / 4;
+    bool hurry = series->side_bytes > engine->config.series_side_max_bytes / 4 ||
+                 series->cut.pages <= SHORT_PAGES;
     g_mutex_unlock(&series->lock);
     fut_series_background(engine, !hurry);
 }
