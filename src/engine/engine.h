@@ -153,6 +153,17 @@ typedef struct {
     uint64_t done_ns;    /* announced, outputs sent again, inbound packets given in */
 } FutTakeover;
 
+/* What a checkpoint's pause is made of, in this order. The last is not part of it: other vCPUs run again, but the one that stopped for the cut sends. */
+typedef enum {
+    FUT_PAUSE_STOP,    /* until the engine has the guest stopped: clocks, disks' requests on their way */
+    FUT_PAUSE_SAVE,    /* device state */
+    FUT_PAUSE_COLLECT, /* which pages were written */
+    FUT_PAUSE_COPY,    /* what has changed in them, against the copy of the epoch before */
+    FUT_PAUSE_GO_ON,   /* clocks again, locks let go */
+    FUT_PAUSE_SEND,
+    FUT_PAUSE_PARTS
+} FutPausePart;
+
 typedef struct {
     FutRole role;
     FutPairState state;
@@ -167,7 +178,9 @@ typedef struct {
     double checkpoints_per_s; /* over the last seconds */
     double bytes_per_s;
     double pause_us_p50, pause_us_p99, commit_us_p50, commit_us_p99;
-    double collect_us_p50, collect_us_p99; /* of the pause: finding the written pages */
+    struct {
+        double p50, p99;
+    } part_us[FUT_PAUSE_PARTS];
     double pages_per_checkpoint, bytes_per_checkpoint;
     uint64_t outputs_held, outputs_released,
         outputs_dropped;         /* packets: waiting now / ever / ever */

@@ -53,7 +53,7 @@ typedef struct {
 } FutFlight;
 
 typedef struct {
-    FutHistogram pause_ns, commit_ns, collect_ns;
+    FutHistogram pause_ns, commit_ns, part_ns[FUT_PAUSE_PARTS];
     uint64_t checkpoints, pages, bytes;
     uint64_t events[FUT_EVENT_KINDS];
     uint64_t sample_ns, sample_checkpoints, sample_bytes; /* for rates */
@@ -116,7 +116,7 @@ struct FutEngine {
     uint64_t logged_epoch, logged_bytes; /* inbound packets of the newest epoch that had one */
     FutFlight flights[FUT_FLIGHTS_MAX];  /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t cut_begin_ns, cut_epoch;
-    uint64_t cut_collect_ns; /* cut thread: what finding the written pages took */
+    uint64_t cut_part_ns[FUT_PAUSE_PARTS]; /* cut thread: when each part of the pause was over */
 
     FutEngineStats stats;
     uint64_t panics;

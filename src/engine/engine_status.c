@@ -26,7 +26,9 @@ void fut_engine_status_reset(FutEngine *engine)
     FutEngineStats *stats = &engine->stats;
     fut_histogram_clear(&stats->pause_ns);
     fut_histogram_clear(&stats->commit_ns);
-    fut_histogram_clear(&stats->collect_ns);
+    for (unsigned i = 0; i < FUT_PAUSE_PARTS; i++) {
+        fut_histogram_clear(&stats->part_ns[i]);
+    }
     stats->checkpoints = stats->pages = stats->bytes = 0;
     memset(stats->events, 0, sizeof(stats->events));
     stats->sample_ns = now_ns;
@@ -78,8 +80,10 @@ static void stats_status(const FutEngineStats *stats, uint64_t now_ns, FutEngine
     ret->pause_us_p99 = microseconds(&stats->pause_ns, 99);
     ret->commit_us_p50 = microseconds(&stats->commit_ns, 50);
     ret->commit_us_p99 = microseconds(&stats->commit_ns, 99);
-    ret->collect_us_p50 = microseconds(&stats->collect_ns, 50);
-    ret->collect_us_p99 = microseconds(&stats->collect_ns, 99);
+    for (unsigned i = 0; i < FUT_PAUSE_PARTS; i++) {
+        ret->part_us[i].p50 = microseconds(&stats->part_ns[i], 50);
+        ret->part_us[i].p99 = microseconds(&stats->part_ns[i], 99);
+    }
     memcpy(ret->events, stats->events, sizeof(ret->events));
     ret->pages_per_checkpoint = (double)stats->pages / count;
     ret->bytes_per_checkpoint = (double)stats->bytes / count;

@@ -241,6 +241,21 @@ static void add_outputs(FutEngine *engine, uint64_t epoch)
     g_mutex_unlock(&engine->lock);
 }
 
+static void part_over(FutEngine *engine, FutPausePart part)
+{
+    engine->cut_part_ns[part] = fut_engine_now(engine);
+}
+
+/* Engine lock held. */
+static void count_parts(FutEngine *engine)
+{
+    uint64_t from_ns = engine->cut_begin_ns;
+    for (unsigned i = 0; i < FUT_PAUSE_PARTS; i++) {
+        fut_histogram_add(&engine->stats.part_ns[i], engine->cut_part_ns[i] - from_ns);
+        from_ns = engine->cut_part_ns[i];
+    }
+}
+
 /* The epoch ends here: what the guest emits from now on belongs to the next. */
 static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
 {
@@ -270,9 +285,9 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     if (engine->disks.count > 0 && !final) {
         fut_disks_cut(engine, epoch, begin_ns);
     }
-    uint64_t collect_ns = fut_engine_now(engine);
+    part_over(engine, FUT_PAUSE_SAVE);
     fut_series_collect_for_pair(engine, &engine->capture.dirty);
-    engine->cut_collect_ns = fut_engine_now(engine) - collect_ns;
+    part_over(engine, FUT_PAUSE_COLLECT);
     uint32_t every = engine->config.verify_every;
     if (every > 0 && (epoch % every == 0 || final)) {
         flags |= FUT_CHECKPOINT_HASHED;
@@ -280,6 +295,7 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     fut_capture_epoch(&engine->capture, epoch, flags);
     add_outputs(engine, epoch);
     fut_capture_finish(&engine->capture);
+    part_over(engine, FUT_PAUSE_COPY);
     return verdict;
 }
 
@@ -300,6 +316,7 @@ FutCutVerdict fut_engine_cut(FutEngine *engine, uint64_t stop_begin_ns)
     if (!checkpoint) {
         return FUT_CUT_RESUME;
     }
+    part_over(engine, FUT_PAUSE_STOP);
     GError *error = NULL;
     if (!fut_capture_state(&engine->capture, engine->vmm, &error)) {
         fut_primary_broken(engine, error);
@@ -360,15 +377,17 @@ void fut_engine_cut_done(FutEngine *engine)
     if (!engine->cutting) {
         return; /* only this thread sets it, in fut_engine_cut() */
     }
-    uint64_t let_go_ns = fut_engine_now(engine);
+    part_over(engine, FUT_PAUSE_GO_ON);
+    uint64_t let_go_ns = engine->cut_part_ns[FUT_PAUSE_GO_ON];
     bool aside = engine->capture.stream.len >= engine->config.aside_min_bytes;
     if (!aside) {
         send_epoch(engine);
     }
+    part_over(engine, FUT_PAUSE_SEND);
     g_mutex_lock(&engine->lock);
     FutEngineStats *stats = &engine->stats;
     fut_histogram_add(&stats->pause_ns, let_go_ns - engine->cut_begin_ns);
-    fut_histogram_add(&stats->collect_ns, engine->cut_collect_ns);
+    count_parts(engine);
     stats->checkpoints++;
     stats->pages += engine->capture.stats.pages - engine->capture.stats.unchanged;
     engine->cutting = false;

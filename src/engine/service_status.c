@@ -108,6 +108,21 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
     set_hex(object, "committed_hash", status->committed_hash);
 }
 
+/* What the pause is made of; finding the pages also under the name that it has had. */
+static void set_parts(json_t *object, const FutEngineStatus *status)
+{
+    static const char *const names[FUT_PAUSE_PARTS] = { "stop",     "save",    "collect",
+                                                        "copy",     "go_on",   "send" };
+    json_t *parts = json_object();
+    for (unsigned i = 0; i < FUT_PAUSE_PARTS; i++) {
+        json_object_set_new(parts, names[i],
+                            json_pack("{s:f,s:f}", "p50", status->part_us[i].p50, "p99",
+                                      status->part_us[i].p99));
+    }
+    json_object_set(object, "collect_us", json_object_get(parts, "collect"));
+    json_object_set_new(object, "pause_parts_us", parts);
+}
+
 static void set_measures(json_t *object, const FutEngineStatus *status)
 {
     json_object_set_new(object, "checkpoints_per_s", json_real(status->checkpoints_per_s));
@@ -118,9 +133,7 @@ static void set_measures(json_t *object, const FutEngineStatus *status)
     json_object_set_new(object, "commit_us",
                         json_pack("{s:f,s:f}", "p50", status->commit_us_p50, "p99",
                                   status->commit_us_p99));
-    json_object_set_new(object, "collect_us",
-                        json_pack("{s:f,s:f}", "p50", status->collect_us_p50, "p99",
-                                  status->collect_us_p99));
+    set_parts(object, status);
     json_object_set_new(object, "pages_per_checkpoint", json_real(status->pages_per_checkpoint));
     json_object_set_new(object, "bytes_per_checkpoint", json_real(status->bytes_per_checkpoint));
     json_object_set_new(object, "copy_share", json_real(status->copy_share));
