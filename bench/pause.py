@@ -23,6 +23,9 @@ FIGURES = {
     "bytes_per_checkpoint": lambda s: s["bytes_per_checkpoint"],
     "checkpoints_per_s": lambda s: s["window_checkpoints"] / s["window_s"],
 }
+# What a checkpoint is made of. The last comes after the pause: other vCPUs run again, but the one that stopped for the cut sends it.
+PARTS = ("stop", "save", "collect", "copy", "go_on", "send")
+FIGURES.update({f"pause_part_us.{part}": lambda s, part=part: s["pause_parts_us"][part]["p50"] for part in PARTS})
 
 
 def window(lab, active, connections, effort):
@@ -63,5 +66,8 @@ def run(lab, effort, say):
 
 def plot(folder, result):
     names = [name for name in result["configurations"] if "pause_us.p50" in result[name]]
-    return [plots.bars(folder, "pause", "A checkpoint under one connection of request/response", "µs", names, {
-        f"{what} {level}": [result[name][f"{what}_us.{level}"] for name in names] for what in ("pause", "commit") for level in ("p50", "p99")})]
+    title = "A checkpoint under one connection of request/response"
+    return [plots.bars(folder, "pause", title, "µs", names, {
+        f"{what} {level}": [result[name][f"{what}_us.{level}"] for name in names] for what in ("pause", "commit") for level in ("p50", "p99")}),
+            plots.bars(folder, "pause-parts", title + ": medians of its parts", "µs", names, {
+                part: [result[name][f"pause_part_us.{part}"] for name in names] for part in PARTS}, stacked=True)]

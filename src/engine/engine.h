@@ -155,7 +155,7 @@ typedef struct {
 
 /* What a checkpoint's pause is made of, in this order. The last is not part of it: other vCPUs run again, but the one that stopped for the cut sends. */
 typedef enum {
-    FUT_PAUSE_STOP,    /* until the engine has the guest stopped: clocks, disks' requests on their way */
+    FUT_PAUSE_STOP, /* until the engine has the guest stopped: clocks, disks' requests on their way */
     FUT_PAUSE_SAVE,    /* device state */
     FUT_PAUSE_COLLECT, /* which pages were written */
     FUT_PAUSE_COPY,    /* what has changed in them, against the copy of the epoch before */

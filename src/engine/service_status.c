@@ -111,8 +111,8 @@ static void set_counts(json_t *object, const FutEngineStatus *status)
 /* What the pause is made of; finding the pages also under the name that it has had. */
 static void set_parts(json_t *object, const FutEngineStatus *status)
 {
-    static const char *const names[FUT_PAUSE_PARTS] = { "stop",     "save",    "collect",
-                                                        "copy",     "go_on",   "send" };
+    static const char *const names[FUT_PAUSE_PARTS] = { "stop", "save",  "collect",
+                                                        "copy", "go_on", "send" };
     json_t *parts = json_object();
     for (unsigned i = 0; i < FUT_PAUSE_PARTS; i++) {
         json_object_set_new(parts, names[i],

@@ -78,7 +78,8 @@ def test_interrupted_demo(stage, tmp_path, number, when):
 
 SMOKE = {
     "rr": ("rr.ratio_1conn", "rr.ratio_32conn", "rr.same_path_ratio_1conn", "rr.unprotected_tps", "rr.protected_tps"),
-    "pause": ("pause_us.p50", "pause_us.p99", "commit_us.p50", "commit_us.p99", "pages_per_checkpoint", "bytes_per_checkpoint"),
+    "pause": ("pause_us.p50", "pause_us.p99", "commit_us.p50", "commit_us.p99", "pages_per_checkpoint", "bytes_per_checkpoint",
+              "pause_part_us.save", "pause_part_us.collect", "pause_part_us.copy", "pause_part_us.send"),
 }
 
 
@@ -97,3 +98,5 @@ def test_bench_smoke(stage, tmp_path, case):
     assert "<svg" in shown and "http://" not in shown.replace("http://www.w3.org", ""), "the page draws nothing, or wants the network"
     if case == "pause":
         assert figures["pause_us.p50"] <= figures["pause_us.p99"] and figures["commit_us.p50"] <= figures["commit_us.p99"]
+        parts = sum(figures[f"pause_part_us.{part}"] for part in ("stop", "save", "collect", "copy", "go_on"))
+        assert figures["pause_us.p50"] / 3 < parts < figures["pause_us.p99"] * 3, "the parts do not make up the pause"
