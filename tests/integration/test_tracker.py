@@ -42,7 +42,7 @@ def test_all_written_pages(lab, tracker, vcpus, kind):
     load.rr(lab.client, 4, 1)
     _, theirs = judged(active, backup, tracker)
     assert theirs["verified"] > 20, theirs
-    load.rr(lab.client, 1, 0.5)
+    load.rr(lab.client, 1, 3)  # all of memory is hashed at each checkpoint: on a busy machine an answer may take half a second
     ours, _ = judged(active, backup, tracker)
     if tracker == "queue":
         assert ours["tracker_checks"] > 20, ours

@@ -133,6 +133,10 @@ int main(int argc, char **argv)
     load.warm_ns = fut_now_ns() + (uint64_t)(warm_s * FUT_NS_PER_S);
     load.end_ns = load.warm_ns + (uint64_t)(seconds * FUT_NS_PER_S);
     (load.count == 1 ? run_one : run_many)(&load);
+    if (load.latency_us.count == 0) {
+        fprintf(stderr, "fut-rr: no answer came in the %g s that count\n", seconds);
+        return EXIT_FAILURE;
+    }
     print_result(&load, seconds);
-    return load.latency_us.count ? EXIT_SUCCESS : EXIT_FAILURE;
+    return EXIT_SUCCESS;
 }
