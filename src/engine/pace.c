@@ -4,6 +4,9 @@
 
 /* More outputs a checkpoint than this is load: then waiting for company pays. */
 #define LOAD_THRESHOLD 1.5
+/* More bytes that come in for each output than this are a bulk transfer: its outputs are few, and the sender's window waits for
+ * each. With two to a window it would stand still between one pair and the next. */
+#define BULK_BYTES_PER_OUTPUT 16384
 /* Weight of the newest checkpoint in the moving mean. */
 #define LOAD_WEIGHT 0.1
 
@@ -13,6 +16,8 @@ void fut_pace_start(FutPace *pace, uint64_t now_ns)
     pace->first_output_ns = 0;
     pace->outputs = 0;
     pace->load = 0;
+    pace->input_bytes = 0;
+    pace->input_load = 0;
 }
 
 void fut_pace_output(FutPace *pace, uint64_t now_ns)
@@ -22,9 +27,16 @@ void fut_pace_output(FutPace *pace, uint64_t now_ns)
     }
 }
 
+void fut_pace_input(FutPace *pace, size_t bytes)
+{
+    pace->input_bytes += bytes;
+}
+
 void fut_pace_cut(FutPace *pace, uint64_t now_ns)
 {
     pace->load += LOAD_WEIGHT * (pace->outputs - pace->load);
+    pace->input_load += LOAD_WEIGHT * ((double)pace->input_bytes - pace->input_load);
+    pace->input_bytes = 0;
     pace->last_cut_ns = now_ns;
     pace->first_output_ns = 0;
     pace->outputs = 0;
@@ -37,7 +49,7 @@ void fut_pace_resume(FutPace *pace, uint64_t now_ns)
 
 bool fut_pace_busy(const FutPace *pace)
 {
-    return pace->load > LOAD_THRESHOLD;
+    return pace->load > LOAD_THRESHOLD && pace->input_load <= pace->load * BULK_BYTES_PER_OUTPUT;
 }
 
 uint64_t fut_pace_deadline(const FutPace *pace)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Epoch control: when to cut. A lone output is cut at once; under load outputs wait for company, at most batch_max;
- * no epoch is longer than epoch_max. Pure: time is handed in. Not locked: the engine's lock covers it. */
+/* Epoch control: when to cut. A lone output is cut at once; under load outputs wait for company, at most batch_max, unless
+ * they are the acknowledgements of a bulk transfer into the guest; no epoch is longer than epoch_max. Pure: time is handed in. Not locked: the engine's lock covers it. */
 #ifndef FUT_PACE_H
 #define FUT_PACE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -13,18 +14,22 @@ typedef struct {
     uint64_t first_output_ns; /* when the oldest output of the running epoch was made; 0 = none */
     unsigned outputs;         /* made in the running epoch */
     double load;              /* outputs a checkpoint, moving mean */
+    uint64_t input_bytes;     /* came in during the running epoch */
+    double input_load;        /* bytes that came in a checkpoint, moving mean */
 } FutPace;
 
 void fut_pace_start(FutPace *pace, uint64_t now_ns);
 /* An output was made. */
 void fut_pace_output(FutPace *pace, uint64_t now_ns);
+/* A packet of so many bytes came in. */
+void fut_pace_input(FutPace *pace, size_t bytes);
 /* The epoch was cut. */
 void fut_pace_cut(FutPace *pace, uint64_t now_ns);
 /* The guest goes on after it was left stopped: only what it runs counts as the epoch's length. */
 void fut_pace_resume(FutPace *pace, uint64_t now_ns);
 /* Should a checkpoint be cut now? `idle`: the guest has nothing else to do. */
 bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns);
-/* Many outputs share a checkpoint, so that each waits for company. */
+/* Many outputs share a checkpoint, and each waits for company. */
 bool fut_pace_busy(const FutPace *pace);
 /* When fut_pace_due() becomes true by itself. */
 uint64_t fut_pace_deadline(const FutPace *pace);

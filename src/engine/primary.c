@@ -364,11 +364,13 @@ void fut_primary_send_aside(FutEngine *engine)
     fut_engine_changed(engine);
     /* the acknowledgement may have been quicker, and nobody cut for what came since */
     bool want = fut_primary_want_cut(engine, false, now_ns);
+    bool later = !want && fut_primary_may_cut(engine);
     g_mutex_unlock(&engine->lock);
     if (want) {
         engine->vmm->ops->cut_request(engine->vmm);
+    } else if (later) {
+        engine->host->wake(engine->opaque); /* it has a deadline now */
     }
-    engine->host->wake(engine->opaque);
 }
 
 void fut_engine_cut_done(FutEngine *engine)
@@ -674,6 +676,7 @@ void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const str
     }
     g_mutex_lock(&engine->lock);
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    fut_pace_input(&engine->pace, length);
     bool log = epoch != 0 && epoch != UINT64_MAX && worth_logging(engine, epoch, length);
     g_mutex_unlock(&engine->lock);
     if (!log || count > 62) {

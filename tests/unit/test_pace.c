@@ -64,6 +64,37 @@ static void test_load_ends(void)
     g_assert_false(fut_pace_busy(&pace));
 }
 
+/* Checkpoints of three outputs each, for which so many bytes came in; returns the time. */
+static uint64_t taking_in(FutPace *pace, size_t bytes, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        fut_pace_input(pace, bytes / 2);
+        fut_pace_input(pace, bytes / 2);
+        now_ns = checkpoints(pace, 1, 3, now_ns);
+    }
+    return now_ns;
+}
+
+/* The acknowledgements of a bulk transfer wait for nobody; answers to requests do, and so do the acknowledgements when it is over. */
+static void test_bulk_input(void)
+{
+    FutPace pace = started(FUT_NS_PER_S);
+    uint64_t now_ns = taking_in(&pace, 300000, FUT_NS_PER_S);
+
+    g_assert_false(fut_pace_busy(&pace));
+    fut_pace_output(&pace, now_ns);
+    g_assert_true(fut_pace_due(&pace, false, now_ns));
+    fut_pace_cut(&pace, now_ns);
+    now_ns = taking_in(&pace, 3000, now_ns);
+    g_assert_true(fut_pace_busy(&pace));
+    fut_pace_start(&pace, now_ns);
+    g_assert_false(fut_pace_busy(&pace));
+    now_ns = taking_in(&pace, 40000, now_ns);
+    g_assert_true(fut_pace_busy(&pace));
+    fut_pace_output(&pace, now_ns);
+    g_assert_false(fut_pace_due(&pace, false, now_ns));
+}
+
 static void test_longest(void)
 {
     FutPace pace = started(FUT_NS_PER_S);
@@ -80,6 +111,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pace/lone", test_lone);
     g_test_add_func("/pace/company", test_company);
     g_test_add_func("/pace/load-ends", test_load_ends);
+    g_test_add_func("/pace/bulk-input", test_bulk_input);
     g_test_add_func("/pace/longest", test_longest);
     return g_test_run();
 }
