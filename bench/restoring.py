@@ -30,6 +30,19 @@ class Restored(FutagoVm):
                 f"file:{self.host.lab.arbiter}", "--force-generation", *self.words, "--"] + qemu
 
 
+class Ready(Restored):
+    """Kept ready by futago restore --ready."""
+
+    def __init__(self, host, machine, source, *options):
+        super().__init__(host, machine, source, "--ready", *options)
+        self.wait_state("ready", timeout=LIMIT_S)
+
+    def go(self):
+        """Returns without waiting; the VM."""
+        self.host.spawn([paths.FUTAGO, "restore", "--go", self.name, "--force-generation"], "go")
+        return self
+
+
 class Started(StockVm):
     """Stock QEMU with some more words."""
 

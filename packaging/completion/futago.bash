@@ -47,7 +47,7 @@ _futago_options() {
     snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
     probe) echo "--name --filter --severity --on --symbols --wait --disabled --vm --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
-    restore) echo "--name --vm --lazy --keep-connections --keep-clock --identity --identity-hook --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;
+    restore) echo "--name --vm --lazy --ready --go --keep-connections --keep-clock --identity --identity-hook --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;
     relocate) echo "--to --parallel --protect-to --hold --no-wait --follow --json --help" ;;
     unprotect | stop) echo "--help" ;;
     esac
@@ -102,6 +102,7 @@ _futago() {
     grant:--arbiter) mapfile -t COMPREPLY < <(compgen -W "manual:" -- "$word") ;;
     receive:--images) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
     receive:--tls | run:--tls | standby:--tls) mapfile -t COMPREPLY < <(compgen -W "x509: psk:" -- "$word") ;;
+    restore:--go) mapfile -t COMPREPLY < <(compgen -W "$(_futago_vms)" -- "$word") ;;
     *:--name | *:--vm | *:--keep | *:--hourly | *:--daily | *:--max-bytes | *:--min-free | *:--tls-name | *:--node | *:--listen | *:--protect-to | *:--to | *:--verify | *:--state-check | *:--tracker-check | *-us | *-ms | grant:--generation | protect:--wait | disk:--wait | receive:--map | relocate:--parallel) ;;
     *)
         if [[ ( $command == snapshot || $command == restore ) && $word != -* ]]; then

@@ -358,6 +358,7 @@ char *fut_start_plugin(const FutStart *start, const char *module)
     add_value(plugin, "restore", start->restore);
     add_value(plugin, "restore_force", start->restore_force ? "on" : NULL);
     add_value(plugin, "restore_lazy", start->restore_lazy ? "on" : NULL);
+    add_value(plugin, "restore_ready", start->restore_ready ? "on" : NULL);
     add_value(plugin, "restore_connections", start->restore_connections);
     for (char **nic = start->restore_identities; nic && *nic; nic++) {
         add_value(plugin, "restore_identity", *nic);
@@ -379,12 +380,10 @@ GPtrArray *fut_start_command(const FutStart *start, const char *module)
     if (start->backup || start->restore) {
         g_ptr_array_add(words, g_strdup("-S"));
     }
-    if (start->backup) {
-        if (start->shared_disks) {
-            /* QEMU is to open images without locking them: the primary has the locks. */
-            g_ptr_array_add(words, g_strdup("-incoming"));
-            g_ptr_array_add(words, g_strdup("defer"));
-        }
+    if ((start->backup && start->shared_disks) || start->restore_ready) {
+        /* QEMU is to open images without locking them: who runs the guest now has the locks. */
+        g_ptr_array_add(words, g_strdup("-incoming"));
+        g_ptr_array_add(words, g_strdup("defer"));
     }
     g_ptr_array_add(words, g_strdup("-plugin"));
     g_ptr_array_add(words, fut_start_plugin(start, module));

@@ -14,7 +14,7 @@ typedef struct {
     char **shared_disks;                                           /* likewise */
     char *numbers[FUT_START_NUMBERS]; /* owned; in the order of the table in cli_start.c */
     char *restore;                    /* owned: STORE@ID that the guest begins as; NULL: it boots */
-    bool restore_force, restore_lazy, restore_check, restore_keep_clock;
+    bool restore_force, restore_lazy, restore_check, restore_keep_clock, restore_ready;
     const char *restore_connections; /* NULL: the default */
     char **restore_identities;       /* owned, NULL-terminated; NULL: none */
     char *restore_hook;              /* owned */

@@ -177,6 +177,9 @@ static const struct {
     { "claiming", "no", "the primary is lost; waits for the arbiter's answer" },
     { "taking", "no", "takes over" },
     { "failed", "no", "the VM could not be started here" },
+    { "preparing", "no", "is made ready from a snapshot" },
+    { "ready", "no", "made from a snapshot, waits: futago restore --go lets its guest run" },
+    { "going", "no", "its guest is being let go" },
 };
 
 static void add_meaning(GString *block, const json_t *status)
@@ -308,7 +311,13 @@ static void add_restore(GString *block, const json_t *status)
 {
     const json_t *restore = json_object_get(status, "restore");
 
-    if (restore) {
+    if (restore && *fut_cli_text(restore, "from")) {
+        add_line(block, "from snapshot",
+                 g_strdup_printf("%s, %s", fut_cli_text(restore, "from"),
+                                 fut_cli_value(restore, "share") >= 1
+                                     ? "all of its memory is in place"
+                                     : "what its guest used last is in memory"));
+    } else if (restore) {
         g_autofree char *faults = count_of(restore, "faults");
         add_line(block, "from snapshot",
                  g_strdup_printf("%.1f %% of memory is there, %s accesses had to wait",
@@ -322,6 +331,9 @@ char *fut_status_block(const json_t *status)
 
     add_identity(block, status);
     add_restore(block, status);
+    if (strcmp(fut_cli_text(status, "role"), "spare") == 0) {
+        return g_string_free(block, FALSE);
+    }
     add_line(block, "epoch", count_of(status, "epoch"));
     add_line(block, "committed", count_of(status, "committed"));
     if (strcmp(fut_cli_text(status, "role"), "backup") == 0) {

@@ -7,9 +7,12 @@
 #include "cli_start.h"
 #include "fut_error.h"
 
+/* Disks that have to be filled: the time they take is the user's to judge. */
+#define GO_WAIT_S (24 * 3600)
+
 typedef struct {
     FutStart start;
-    gboolean trust, force, lazy, check_hash, keep_connections, keep_clock;
+    gboolean trust, force, lazy, check_hash, keep_connections, keep_clock, ready, go;
     char *vm, *hook;
     char **identities;
 } Options;
@@ -111,6 +114,7 @@ static bool restore(Options *options, const char *word, GError **error)
     start->restore = g_strdup_printf("%s@%" G_GUINT64_FORMAT, whole, info->id);
     start->restore_force = options->force;
     start->restore_lazy = options->lazy;
+    start->restore_ready = options->ready;
     start->restore_check = options->check_hash;
     start->restore_keep_clock = options->keep_clock;
     set_clone(options, start);
@@ -121,8 +125,74 @@ static bool restore(Options *options, const char *word, GError **error)
     return fut_start_execute(start, module, error);
 }
 
+/* -- one that was kept ready -- */
+
+static FutWait judge_going(const json_t *status, char **ret_progress)
+{
+    if (json_is_true(json_object_get(status, "running"))) {
+        return FUT_WAIT_DONE;
+    }
+    *ret_progress = g_strdup("its disks are being filled");
+    return strcmp(fut_cli_text(status, "state"), "going") == 0 ? FUT_WAIT_ON : FUT_WAIT_FAILED;
+}
+
+static json_t *word_to_go(const char *which, bool force, GError **error)
+{
+    guint64 id = 0;
+
+    if (which && !g_ascii_string_to_unsigned(which, 10, 1, G_MAXINT64, &id, NULL)) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "restore: --go %s: what comes after @ must be a snapshot's ID", which);
+        return NULL;
+    }
+    return json_pack("{s:I, s:b}", "id", (json_int_t)id, "force_generation", force);
+}
+
+static bool let_go(const char *word, bool force, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(word, "@", 2);
+    json_t *args = word_to_go(parts[0] ? parts[1] : NULL, force, error);
+    g_autoptr(FutControlClient) client = args ? fut_control_connect(parts[0], error) : NULL;
+
+    if (!client) {
+        json_decref(args);
+        return false;
+    }
+    json_t *result = fut_control_call(client, "restore-go", args, FUT_CLI_ANSWER_MS, error);
+    bool good = result != NULL;
+    if (good && json_is_true(json_object_get(result, "going"))) {
+        good = fut_cli_wait(client, parts[0], "running", GO_WAIT_S, judge_going, error);
+    }
+    json_decref(result);
+    return good;
+}
+
+/* What else is said was said when it was made ready. */
+static bool check_go(int argc, const Options *o, GError **error)
+{
+    const FutStart *start = &o->start;
+
+    if (argc != 2) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "restore: --go: which VM? Give its name, or NAME@ID");
+        return false;
+    }
+    if (o->ready || o->trust || o->force || o->lazy || o->check_hash || o->keep_connections ||
+        o->keep_clock || o->identities || o->hook || o->vm || start->qemu || start->name ||
+        start->node || start->arbiter || start->print) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG,
+                            "restore: with --go only --force-generation can be given: all else "
+                            "is as it was when the VM was made ready");
+        return false;
+    }
+    return true;
+}
+
 static bool check_words(int argc, char **argv, const Options *options, GError **error)
 {
+    if (options->go) {
+        return check_go(argc, options, error);
+    }
     if (argc != 2) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
                     argc < 2
@@ -157,6 +227,9 @@ static bool run(int argc, char **argv, GError **error)
           NULL },
         { "lazy", 0, 0, G_OPTION_ARG_NONE, &o.lazy,
           "Run the guest at once, its memory comes while it runs", NULL },
+        { "ready", 0, 0, G_OPTION_ARG_NONE, &o.ready,
+          "Make all ready, and let the guest wait for restore --go", NULL },
+        { "go", 0, 0, G_OPTION_ARG_NONE, &o.go, "Let a VM run that was kept ready", NULL },
         { "keep-connections", 0, 0, G_OPTION_ARG_NONE, &o.keep_connections,
           "Leave its TCP connections as they are, also those that cannot go on", NULL },
         { "keep-clock", 0, 0, G_OPTION_ARG_NONE, &o.keep_clock,
@@ -180,8 +253,10 @@ static bool run(int argc, char **argv, GError **error)
 
     words[own] = NULL;
     o.start.qemu = own < argc ? argv + own + 1 : NULL;
-    bool good = fut_cli_parse(&fut_cmd_restore, entries, &own, words, error) &&
-                check_words(own, words, &o, error) && restore(&o, words[1], error);
+    bool good =
+        fut_cli_parse(&fut_cmd_restore, entries, &own, words, error) &&
+        check_words(own, words, &o, error) &&
+        (o.go ? let_go(words[1], o.start.force_generation, error) : restore(&o, words[1], error));
     fut_start_done(&o.start);
     g_free(o.vm);
     g_free(o.hook);
@@ -191,7 +266,7 @@ static bool run(int argc, char **argv, GError **error)
 
 const FutCommand fut_cmd_restore = {
     .name = "restore",
-    .usage = "STORE[@WHICH] [-- QEMU-PROGRAM [QEMU-OPTION…]]",
+    .usage = "STORE[@WHICH] [-- QEMU-PROGRAM [QEMU-OPTION…]] | --go VM[@ID]",
     .summary = "Start a VM as a snapshot has it",
     .run = run,
 };

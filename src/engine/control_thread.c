@@ -6,6 +6,7 @@
 #include "control_server.h"
 #include "fut_error.h"
 #include "health_verbs.h"
+#include "restore_ready.h"
 #include "service_internal.h"
 #include "snapper.h"
 #include "watch_service.h"
@@ -150,6 +151,11 @@ static json_t *verb_grant(FutService *service, unsigned *follow, json_t *args, G
                : NULL;
 }
 
+static json_t *verb_restore_go(FutService *service, unsigned *follow, json_t *args, GError **error)
+{
+    return fut_ready_verb_go(service, args, error);
+}
+
 static json_t *verb_stop(FutService *service, unsigned *follow, json_t *args, GError **error)
 {
     service->vmm->ops->quit(service->vmm, false);
@@ -268,6 +274,7 @@ static const struct {
     { "failover", verb_failover },
     { "grant", verb_grant },
     { "disks", verb_disks },
+    { "restore-go", verb_restore_go },
     { "stop", verb_stop },
     { "events", verb_events },
     { "reset-stats", verb_reset_stats },
@@ -293,7 +300,9 @@ static json_t *run_verb(void *opaque, const char *name, json_t *args, unsigned *
 
     for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++) {
         if (g_str_equal(verbs[i].name, name)) {
-            return verbs[i].run(service, follow, args, error);
+            return fut_ready_allows(service, name, error)
+                       ? verbs[i].run(service, follow, args, error)
+                       : NULL;
         }
     }
     g_set_error(error, FUT_ERROR, FUT_ERR_ARG, "'%.64s': this VM's module does not know that verb",

@@ -22,7 +22,9 @@ void fut_disks_open(FutEngine *engine)
     for (unsigned i = 0; i < disks->count; i++) {
         fut_disk_map_init(&disks->map[i], disks->info[i].length, engine->config.disk_chunk_shift);
     }
-    fut_disks_note_open(engine);
+    if (!engine->config.waiting) {
+        fut_disks_note_open(engine);
+    }
 }
 
 void fut_disks_close(FutEngine *engine)

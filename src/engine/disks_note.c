@@ -134,7 +134,8 @@ void fut_disks_note_open(FutEngine *engine)
         }
         return;
     }
-    if (!same || !agree(engine, &note)) {
+    /* What is noted is of an image that a restore overwrites. */
+    if (!same || engine->config.restored || !agree(engine, &note)) {
         fut_disks_note_all(engine, role, 0, 0);
         return;
     }

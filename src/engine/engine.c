@@ -89,6 +89,16 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     return engine;
 }
 
+void fut_engine_granted(FutEngine *engine, uint64_t generation)
+{
+    g_assert(engine->config.waiting);
+    fut_disks_note_open(engine);
+    g_mutex_lock(&engine->lock);
+    engine->config.waiting = false;
+    fut_pair_begin(engine->pair, generation);
+    g_mutex_unlock(&engine->lock);
+}
+
 void fut_engine_free(FutEngine *engine)
 {
     if (!engine) {

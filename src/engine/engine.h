@@ -24,7 +24,9 @@ typedef struct {
     const char *vm, *node; /* copied */
     FutRole role;
     FutMode mode;
-    uint64_t generation;      /* primary */
+    uint64_t generation; /* primary */
+    bool waiting;  /* primary: it has neither generation nor disks before fut_engine_granted() */
+    bool restored; /* primary: its disks are overwritten before the guest runs */
     uint32_t epoch_max_us;    /* longest epoch while protected */
     uint32_t aside_min_bytes; /* checkpoints from that size on are sent by the copy thread */
     uint32_t batch_max_us;    /* longest wait of an output for company under load */
@@ -109,6 +111,9 @@ typedef struct {
 FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *const *machine,
                           const FutEngineHost *host, void *opaque);
 void fut_engine_free(FutEngine *engine);
+/* One that was made `waiting` has its generation from the arbiter, and its disks' images are its own. Once, before the guest runs and before any
+ * command; no lock. */
+void fut_engine_granted(FutEngine *engine, uint64_t generation);
 
 /* -- events; any thread, no big lock, except where said -- */
 void fut_engine_link_up(FutEngine *engine, uint64_t nonce, uint64_t now_ns);

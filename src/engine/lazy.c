@@ -5,6 +5,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@
 /* Between two looks for somebody who waits; whole groups. */
 #define STEP_PAGES 64u
 #define AGAIN_MS 200
+/* Between looks for a hot page that is still being read. */
+#define HOT_MS 1
 /* What lies round the page that was wanted last will probably be wanted next: so many groups on either side come before the rest (the "bubble"
  * of Hines and Gopalan). */
 #define NEAR_GROUPS 64u
@@ -32,9 +35,13 @@ struct FutLazy {
     FutHotPages *hot; /* NULL: none, or none left */
     const FutLazyHost *host;
     void *opaque;
-    int fd;
+    int fd, wake_fd; /* eventfd: `end` or `held` has changed */
     GThread *thread;
     int end, permille, faults; /* atomic */
+    int held;                  /* atomic: only what somebody waits for, and hot pages */
+    GMutex lock;               /* of what follows */
+    GCond settled;
+    bool has_hot; /* all of them are there */
 
     /* the thread's own */
     unsigned area[FUT_BLOCKS_MAX];  /* number in the snapshot, by block */
@@ -417,14 +424,50 @@ static void leave(const FutLazy *lazy, unsigned count)
     }
 }
 
+/* -- held back -- */
+
+static void tell_hot(FutLazy *lazy)
+{
+    g_mutex_lock(&lazy->lock);
+    lazy->has_hot = true;
+    g_cond_broadcast(&lazy->settled);
+    g_mutex_unlock(&lazy->lock);
+}
+
+/* Sleeps until somebody needs a page, or it is to go on; not for long while hot pages are still being read. */
+static void sleep_held(const FutLazy *lazy)
+{
+    struct pollfd polled[] = { { .fd = lazy->fd, .events = POLLIN },
+                               { .fd = lazy->wake_fd, .events = POLLIN } };
+
+    poll(polled, G_N_ELEMENTS(polled), lazy->hot ? HOT_MS : -1);
+}
+
+static bool step_held(FutLazy *lazy, GError **error)
+{
+    bool some;
+
+    if (!put_hot(lazy, &some, error)) {
+        return false;
+    }
+    if (!lazy->hot && !lazy->has_hot) {
+        tell_hot(lazy);
+    }
+    if (!some) {
+        sleep_held(lazy);
+    }
+    return true;
+}
+
 static void *run(void *opaque)
 {
     FutLazy *lazy = opaque;
 
     while (lazy->block < lazy->memory->count && !g_atomic_int_get(&lazy->end)) {
         g_autoptr(GError) error = NULL;
+        bool held = g_atomic_int_get(&lazy->held);
         serve(lazy);
-        if (!step(lazy, &error)) {
+        if (held ? !step_held(lazy, &error) : !step(lazy, &error)) {
             tell(lazy, error, false);
             pause_for_fault(lazy);
         }
@@ -492,14 +535,21 @@ static void prepare(FutLazy *lazy)
     }
 }
 
-FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
+static FutLazy *begin(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot, bool held,
                       const FutLazyHost *host, void *opaque, GError **error)
 {
     g_autoptr(FutLazy) lazy = g_new0(FutLazy, 1);
 
-    *lazy = (FutLazy){
-        .snapshot = snapshot, .memory = memory, .hot = hot, .host = host, .opaque = opaque
-    };
+    *lazy = (FutLazy){ .snapshot = snapshot,
+                       .memory = memory,
+                       .hot = hot,
+                       .host = host,
+                       .opaque = opaque,
+                       .held = held,
+                       .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    g_assert(lazy->wake_fd >= 0);
+    g_mutex_init(&lazy->lock);
+    g_cond_init(&lazy->settled);
     lazy->distance = 2 * NEAR_GROUPS + 1;
     prepare(lazy);
     lazy->fd = fut_userfault_open(0);
@@ -512,6 +562,40 @@ FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, FutHotPage
     }
     lazy->thread = g_thread_new("futago-lazy", run, lazy);
     return g_steal_pointer(&lazy);
+}
+
+FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
+                      const FutLazyHost *host, void *opaque, GError **error)
+{
+    return begin(snapshot, memory, hot, false, host, opaque, error);
+}
+
+FutLazy *fut_lazy_new_held(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
+                           const FutLazyHost *host, void *opaque, GError **error)
+{
+    return begin(snapshot, memory, hot, true, host, opaque, error);
+}
+
+void fut_lazy_wait_hot(FutLazy *lazy)
+{
+    g_mutex_lock(&lazy->lock);
+    while (!lazy->has_hot) {
+        g_cond_wait(&lazy->settled, &lazy->lock);
+    }
+    g_mutex_unlock(&lazy->lock);
+}
+
+static void wake(const FutLazy *lazy)
+{
+    uint64_t one = 1;
+
+    g_assert(write(lazy->wake_fd, &one, sizeof(one)) == sizeof(one));
+}
+
+void fut_lazy_go(FutLazy *lazy)
+{
+    g_atomic_int_set(&lazy->held, FALSE);
+    wake(lazy);
 }
 
 unsigned fut_lazy_permille(const FutLazy *lazy)
@@ -541,6 +625,7 @@ void fut_lazy_free(FutLazy *lazy)
     }
     if (lazy->thread) {
         g_atomic_int_set(&lazy->end, TRUE);
+        wake(lazy);
         fut_lazy_wait(lazy);
     }
     for (unsigned i = 0; i < lazy->memory->count; i++) {
@@ -550,5 +635,8 @@ void fut_lazy_free(FutLazy *lazy)
     if (lazy->fd >= 0) {
         close(lazy->fd);
     }
+    close(lazy->wake_fd);
+    g_mutex_clear(&lazy->lock);
+    g_cond_clear(&lazy->settled);
     g_free(lazy);
 }

@@ -24,6 +24,12 @@ typedef struct {
  * others that nobody waits for. All are borrowed until it is freed, the snapshot and the hot pages belong to this alone. FUT_ERR_UNSUPPORTED: not with this kernel, these rights, this kind of memory (its content may be lost). */
 FutLazy *fut_lazy_new(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
                       const FutLazyHost *host, void *opaque, GError **error);
+/* The same, and after the hot pages nothing comes but what somebody waits for, until fut_lazy_go(). */
+FutLazy *fut_lazy_new_held(FutSnapshot *snapshot, const FutMemory *memory, FutHotPages *hot,
+                           const FutLazyHost *host, void *opaque, GError **error);
+/* Of one that is held: returns when the hot pages are there; `hot` is not looked at any more. */
+void fut_lazy_wait_hot(FutLazy *lazy);
+void fut_lazy_go(FutLazy *lazy);
 /* Any thread, no lock: thousandths that are there; how many accesses had to wait. */
 unsigned fut_lazy_permille(const FutLazy *lazy);
 unsigned fut_lazy_faults(const FutLazy *lazy);

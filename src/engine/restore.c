@@ -12,13 +12,17 @@
 struct FutRestore {
     FutVmm *vmm;
     FutStore *store;
-    FutSnapshot *snapshot;
-    FutHotPages *hot;        /* NULL: none */
+    FutSnapshot *snapshot; /* the lazy thread's as soon as there is one */
+    FutSnapshot *own;      /* another reader; NULL: the guest does not wait, or not yet */
+    FutHotPages *hot;      /* NULL: none, or not any more */
+    uint8_t *state;        /* owned: of the devices; NULL: not read yet */
+    size_t state_length;
     bool force, check;       /* over what disks have; memory's hash */
     const FutLazyHost *host; /* NULL: all memory before the guest runs */
     void *opaque;            /* the host's */
     FutConnections connections;
-    FutLazy *lazy; /* atomic; NULL: not yet */
+    FutLazy *lazy; /* atomic; NULL: not yet, or all memory before the guest runs */
+    int filled;    /* atomic: that is there */
     FutRestoreTimes times;
 };
 
@@ -138,6 +142,8 @@ void fut_restore_free(FutRestore *restore)
     if (restore) {
         fut_lazy_free(restore->lazy);
         fut_hot_pages_free(restore->hot);
+        g_free(restore->state);
+        fut_snapshot_close(restore->own);
         fut_snapshot_close(restore->snapshot);
         fut_store_close(restore->store);
         g_free(restore);
@@ -211,7 +217,7 @@ static bool fill_disk(FutRestore *restore, unsigned area, unsigned number, const
         Chunk chunk = { buffer, at >> FUT_UNIT_SHIFT, MIN(FUT_WIRE_DISK_MAX, disk->length - at),
                         false };
         memset(buffer, 0, chunk.length);
-        if (!fut_snapshot_each(restore->snapshot, area, chunk.first,
+        if (!fut_snapshot_each(restore->own ? restore->own : restore->snapshot, area, chunk.first,
                                FUT_WIRE_DISK_MAX >> FUT_UNIT_SHIFT, fill_chunk, &chunk, error)) {
             return false;
         }
@@ -279,7 +285,7 @@ unsigned fut_restore_permille(FutRestore *restore)
 {
     FutLazy *lazy = g_atomic_pointer_get(&restore->lazy);
 
-    return lazy ? fut_lazy_permille(lazy) : 0;
+    return lazy ? fut_lazy_permille(lazy) : g_atomic_int_get(&restore->filled) ? 1000 : 0;
 }
 
 unsigned fut_restore_faults(FutRestore *restore)
@@ -294,7 +300,7 @@ unsigned fut_restore_hot(FutRestore *restore)
     return restore->lazy ? fut_lazy_hot(restore->lazy) : 0;
 }
 
-static bool give_memory(FutRestore *restore, GError **error)
+static bool give_memory(FutRestore *restore, bool held, GError **error)
 {
     FutVmm *vmm = restore->vmm;
 
@@ -302,10 +308,18 @@ static bool give_memory(FutRestore *restore, GError **error)
         return fut_restore_fill(restore->snapshot, vmm->ops->memory(vmm), &restore->times.pages,
                                 error);
     }
-    FutLazy *lazy = fut_lazy_new(restore->snapshot, vmm->ops->memory(vmm), restore->hot,
-                                 restore->host, restore->opaque, error);
+    FutLazy *lazy = (held ? fut_lazy_new_held
+                          : fut_lazy_new)(restore->snapshot, vmm->ops->memory(vmm), restore->hot,
+                                          restore->host, restore->opaque, error);
     g_atomic_pointer_set(&restore->lazy, lazy);
     return lazy != NULL;
+}
+
+/* Before memory: the snapshot is the lazy thread's from then on. */
+static bool read_state(FutRestore *restore, GError **error)
+{
+    restore->state = fut_snapshot_state(restore->snapshot, &restore->state_length, error);
+    return restore->state != NULL;
 }
 
 /* What comes on demand comes by this, all of it. */
@@ -350,13 +364,14 @@ static void begin_flows(FutRestore *restore)
     }
 }
 
-static bool start_guest(FutRestore *restore, const uint8_t *state, size_t length, GError **error)
+static bool start_guest(FutRestore *restore, GError **error)
 {
     FutVmm *vmm = restore->vmm;
 
-    if (!vmm->ops->state_load(vmm, state, length, error)) {
+    if (!vmm->ops->state_load(vmm, restore->state, restore->state_length, error)) {
         return false;
     }
+    g_clear_pointer(&restore->state, g_free);
     begin_flows(restore);
     if (!vmm->ops->run(vmm, error)) {
         return false;
@@ -364,6 +379,13 @@ static bool start_guest(FutRestore *restore, const uint8_t *state, size_t length
     restore->times.run_us = (uint64_t)g_get_real_time();
     vmm->ops->announce(vmm);
     return true;
+}
+
+static void finish(FutRestore *restore, uint64_t begin_ns, FutRestoreTimes *ret)
+{
+    restore->times.total_ns = fut_now_ns() - begin_ns;
+    restore->times.time_us = fut_restore_time_us(restore);
+    *ret = restore->times;
 }
 
 bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
@@ -376,20 +398,99 @@ bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
         return false;
     }
     uint64_t disks_ns = fut_now_ns();
-    size_t length;
-    /* Before memory: the snapshot is the lazy thread's from then on. */
-    g_autofree uint8_t *state = fut_snapshot_state(restore->snapshot, &length, error);
-    if (!state || !give_memory(restore, error)) {
+    if (!read_state(restore, error) || !give_memory(restore, false, error)) {
         return false;
     }
     uint64_t memory_ns = fut_now_ns();
-    if (!check_hash(restore, error) || !start_guest(restore, state, length, error)) {
+    if (!check_hash(restore, error) || !start_guest(restore, error)) {
         return false;
     }
     restore->times.disks_ns = disks_ns - start_ns;
     restore->times.memory_ns = memory_ns - disks_ns;
-    restore->times.total_ns = fut_now_ns() - start_ns;
-    restore->times.time_us = fut_snapshot_info(restore->snapshot)->time_us;
-    *ret = restore->times;
+    finish(restore, start_ns, ret);
     return true;
+}
+
+/* -- one that waits -- */
+
+bool fut_restore_prepare(FutRestore *restore, GError **error)
+{
+    uint64_t start_ns = fut_now_ns();
+
+    restore->vmm->ops->settle(restore->vmm);
+    restore->own = fut_snapshot_copy(restore->snapshot);
+    if (!read_state(restore, error) || !give_memory(restore, true, error)) {
+        return false;
+    }
+    if (restore->lazy) {
+        fut_lazy_wait_hot(restore->lazy);
+        g_clear_pointer(&restore->hot, fut_hot_pages_free);
+    }
+    g_atomic_int_set(&restore->filled, TRUE);
+    restore->times.ready = true;
+    restore->times.memory_ns = fut_now_ns() - start_ns;
+    return check_hash(restore, error);
+}
+
+/* With all memory in place and no disk nothing is read any more. */
+static bool needs_store(const FutRestore *restore)
+{
+    unsigned count = 0;
+
+    if (restore->vmm->ops->disks) {
+        restore->vmm->ops->disks(restore->vmm, &count);
+    }
+    return restore->lazy || count > 0;
+}
+
+bool fut_restore_claim(FutRestore *restore, GError **error)
+{
+    FutVmm *vmm = restore->vmm;
+
+    if (needs_store(restore) && !fut_snapshot_reachable(restore->own, error)) {
+        return false;
+    }
+    if (vmm->ops->disks_claim && !vmm->ops->disks_claim(vmm, error)) {
+        return false;
+    }
+    if (!restore->force && !each_disk(restore, check_empty, error)) {
+        fut_restore_yield(restore);
+        return false;
+    }
+    return true;
+}
+
+void fut_restore_yield(FutRestore *restore)
+{
+    if (restore->vmm->ops->disks_yield) {
+        restore->vmm->ops->disks_yield(restore->vmm);
+    }
+}
+
+bool fut_restore_go(FutRestore *restore, uint64_t begin_ns, FutRestoreTimes *ret, GError **error)
+{
+    uint64_t start_ns = fut_now_ns();
+
+    if (!each_disk(restore, fill_disk, error)) {
+        return false;
+    }
+    restore->times.disks_ns = fut_now_ns() - start_ns;
+    if (!start_guest(restore, error)) {
+        return false;
+    }
+    if (restore->lazy) {
+        fut_lazy_go(restore->lazy);
+    }
+    finish(restore, begin_ns, ret);
+    return true;
+}
+
+uint64_t fut_restore_id(const FutRestore *restore)
+{
+    return restore->times.id;
+}
+
+uint64_t fut_restore_time_us(const FutRestore *restore)
+{
+    return fut_snapshot_info(restore->own ? restore->own : restore->snapshot)->time_us;
 }

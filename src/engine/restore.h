@@ -13,15 +13,16 @@ typedef struct FutRestore FutRestore;
 
 typedef struct {
     uint64_t id;
-    uint64_t time_us;      /* of the cut */
-    uint64_t run_us;       /* when the guest began to run, likewise since 1970 */
-    uint64_t memory_ns;    /* to fill memory; lazily: to make it ready for that */
-    uint64_t disks_ns;     /* to fill disks */
-    uint64_t pages;        /* that were filled */
-    uint64_t disk_bytes;   /* that were written */
-    uint64_t total_ns;     /* until the guest ran */
-    bool lazy;             /* memory comes later */
-    bool checked;          /* all of it has the snapshot's hash */
+    uint64_t time_us;    /* of the cut */
+    uint64_t run_us;     /* when the guest began to run, likewise since 1970 */
+    uint64_t memory_ns;  /* to fill memory; lazily: to make it ready for that */
+    uint64_t disks_ns;   /* to fill disks */
+    uint64_t pages;      /* that were filled */
+    uint64_t disk_bytes; /* that were written */
+    uint64_t total_ns;   /* until the guest ran; of one that was kept ready, from the word to go */
+    bool lazy;           /* memory comes later */
+    bool ready;          /* the guest waited for the word to go */
+    bool checked;        /* all of it has the snapshot's hash */
     char flows_fault[256]; /* why nothing can be done for its connections; or empty */
 } FutRestoreTimes;
 
@@ -39,6 +40,19 @@ void fut_restore_set_connections(FutRestore *restore, FutConnections what);
 /* A thread of its own, without locks; the guest is not running. It runs when this returns true; on an error the VM has to end, and what was not
  * yet written to its disks is told by the error. */
 bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error);
+/* In its place, in three steps, where the guest is to wait until somebody lets it go. The first: memory is there, or what the guest used last of it
+ * and the rest on demand. Nothing but memory is touched. May take as long as fut_restore_do(). */
+bool fut_restore_prepare(FutRestore *restore, GError **error);
+/* The second: takes hold of the disks' images, looks whether they may be written, and whether the store can still be read. After an error nothing has
+ * changed, and it may be tried again. */
+bool fut_restore_claim(FutRestore *restore, GError **error);
+/* The images are left to others again: after fut_restore_claim(), in place of fut_restore_go(). */
+void fut_restore_yield(FutRestore *restore);
+/* The third: as fut_restore_do(). `begin_ns`: when the word came (fut_now_ns()). */
+bool fut_restore_go(FutRestore *restore, uint64_t begin_ns, FutRestoreTimes *ret, GError **error);
+/* Of the snapshot. */
+uint64_t fut_restore_id(const FutRestore *restore);
+uint64_t fut_restore_time_us(const FutRestore *restore);
 /* After it, once, if memory comes lazily: returns when all is there. */
 void fut_restore_wait(FutRestore *restore);
 /* Any thread, between fut_restore_new() and fut_restore_free(): thousandths of memory that are there; how many accesses had to wait. */

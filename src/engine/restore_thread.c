@@ -7,6 +7,7 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "restore_clock.h"
+#include "restore_ready.h"
 #include "run_program.h"
 #include "service_internal.h"
 
@@ -20,10 +21,11 @@
 static char *tell(const FutRestoreTimes *times)
 {
     g_autofree char *memory =
-        times->lazy ? g_strdup("memory follows")
-                    : g_strdup_printf("%.0f ms for %" G_GUINT64_FORMAT " MiB of memory",
-                                      (double)times->memory_ns / (double)FUT_NS_PER_MS,
-                                      times->pages >> (20 - FUT_PAGE_SHIFT));
+        times->lazy    ? g_strdup("memory follows")
+        : times->ready ? g_strdup("memory was there")
+                       : g_strdup_printf("%.0f ms for %" G_GUINT64_FORMAT " MiB of memory",
+                                         (double)times->memory_ns / (double)FUT_NS_PER_MS,
+                                         times->pages >> (20 - FUT_PAGE_SHIFT));
 
     return g_strdup_printf("the guest runs from snapshot %" G_GUINT64_FORMAT
                            ", %.1f s old: after %.0f ms (%s%s, %.0f ms for %" G_GUINT64_FORMAT
@@ -170,8 +172,11 @@ json_t *fut_restore_status(FutService *service)
 
     g_mutex_lock(&service->restore_lock);
     if (service->restore) {
-        status = json_pack("{s:f, s:I}", "share", fut_restore_permille(service->restore) / 1000.0,
-                           "faults", (json_int_t)fut_restore_faults(service->restore));
+        status = json_pack("{s:f, s:I, s:I, s:f}", "share",
+                           fut_restore_permille(service->restore) / 1000.0, "faults",
+                           (json_int_t)fut_restore_faults(service->restore), "snapshot",
+                           (json_int_t)fut_restore_id(service->restore), "cut",
+                           (double)fut_restore_time_us(service->restore) / G_USEC_PER_SEC);
     }
     g_mutex_unlock(&service->restore_lock);
     return status;
@@ -199,7 +204,9 @@ void *fut_restore_thread(void *opaque)
     if (service->options->restore_check) {
         fut_restore_set_check(restore);
     }
-    if (!fut_restore_do(restore, &times, &error)) {
+    bool good = service->ready ? fut_ready_run(service, restore, &times, &error)
+                               : fut_restore_do(restore, &times, &error);
+    if (!good) {
         text = g_strdup_printf("restore failed, the VM ends: %s", error->message);
         fut_service_report(service, "FUT-221", text);
         service->vmm->ops->quit(service->vmm, true);

@@ -15,6 +15,7 @@
 #include "fut_log.h"
 #include "resident.h"
 #include "keeper.h"
+#include "restore_ready.h"
 #include "service_internal.h"
 #include "snapper.h"
 
@@ -259,6 +260,7 @@ static void service_free(FutService *service)
 {
     fut_engine_free(service->engine);
     fut_snapper_free(service->snapper);
+    fut_ready_free(service->ready);
     fut_listener_free(service->listener);
     fut_arbiter_close(service->arbiter);
     fut_tls_unref(service->tls);
@@ -325,6 +327,7 @@ static bool open_arbiter(FutService *service, char ***machine, GError **error)
     return service->arbiter && add_arbiter(service, machine, error);
 }
 
+/* One that waits claims when it is let go. */
 static bool open_role(FutService *service, GError **error)
 {
     FutOptions *options = service->options;
@@ -336,7 +339,8 @@ static bool open_role(FutService *service, GError **error)
         return service->listener != NULL;
     }
     service->peer = options->to ? g_steal_pointer(&options->to) : NULL;
-    return fut_arbiter_start(service->arbiter, options->node, options->force_generation,
+    return service->ready ||
+           fut_arbiter_start(service->arbiter, options->node, options->force_generation,
                              &options->engine.generation, error);
 }
 
@@ -390,7 +394,7 @@ static bool open_identities(FutService *service, char **machine, GError **error)
     return fut_identities_complete(&options->identities, machine, error);
 }
 
-static void announce_start(FutService *service)
+void fut_service_announce(FutService *service)
 {
     const FutOptions *options = service->options;
     g_autofree char *text = NULL;
@@ -415,6 +419,7 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, FutRestoreEarl
     }
     fut_log_setup(options->vm, FUT_LOG_INFO);
     g_autoptr(FutService) service = service_new(vmm, options);
+    service->ready = options->engine.waiting ? fut_ready_new() : NULL;
     g_auto(GStrv) machine = NULL;
     g_autoptr(FutRestore) restore = NULL;
     if (!vmm->ops->describe(vmm, &machine, error) ||
@@ -428,7 +433,9 @@ FutService *fut_service_start(FutVmm *vmm, int argc, char **argv, FutRestoreEarl
     service->restore = g_steal_pointer(&restore);
     service->watch = vmm->watch = fut_watch_new(vmm, watch_wake, service);
     fut_react_host_init(service);
-    announce_start(service);
+    if (!service->ready) {
+        fut_service_announce(service);
+    }
     fut_keeper_start();
     start_threads(service);
     if (service->restore) {
@@ -484,7 +491,7 @@ static bool is_ours_to_end(FutService *service, uint64_t *ret_generation)
     fut_engine_status(service->engine, &status);
     *ret_generation = status.generation;
     return status.role == FUT_ROLE_PRIMARY && status.state != FUT_STATE_FENCED &&
-           status.state != FUT_STATE_HANDING;
+           status.state != FUT_STATE_HANDING && !fut_ready_unclaimed(service->ready);
 }
 
 /* The arbiter is told before the twin is: a twin that only sees the connection close would ask it. */
@@ -493,6 +500,9 @@ void fut_service_exiting(FutService *service)
     uint64_t generation;
 
     g_atomic_int_set(&service->exiting, TRUE);
+    if (service->ready) {
+        fut_ready_exiting(service->ready);
+    }
     bool told = is_ours_to_end(service, &generation);
     if (told) {
         release(service, generation);

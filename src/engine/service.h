@@ -7,7 +7,7 @@
  * shared_disk=NAME|all (as often as needed),
  * mode=pipeline|stop, epoch_max_us=, batch_max_us=, heartbeat_ms=, timeout_ms=, retry_ms=, commit_ms=, verify=N,
  * state_check=N, events=all|none|NAME,..., tracker=queue|words|flags, tracker_check=N, compress=auto|none|lz4|zstd, on_panic=report|restart|stop,
- * send_at_kick=on|off, restore=STORE@ID, restore_force=on (primary; the guest must not run yet),
+ * send_at_kick=on|off, restore=STORE@ID, restore_force=on, restore_lazy=on, restore_ready=on (primary; the guest must not run yet),
  * force_generation=on, insecure=on. */
 #ifndef FUT_SERVICE_H
 #define FUT_SERVICE_H
@@ -26,6 +26,8 @@ bool fut_service_check_options(int argc, char **argv, GError **error);
 FutRole fut_service_role(int argc, char **argv);
 /* Names of the disks whose one image both hosts reach; caller frees. Options were checked. */
 GStrv fut_service_shared_disks(int argc, char **argv);
+/* The guest is not to run, nor its disks to be touched, before somebody lets it go. Likewise. */
+bool fut_service_waits(int argc, char **argv);
 /* Likewise: what a checkpoint is cut for. */
 FutEventSet fut_service_events(int argc, char **argv);
 /* Begins with what can be done before the machine is there; NULL: nothing. Options were checked. */

@@ -63,6 +63,7 @@ typedef struct {
 } FutEvent;
 
 typedef struct FutSnapper FutSnapper;
+typedef struct FutReady FutReady;
 
 /* What is on its way into the link's socket, for whoever finds this process dead there (last_words.h). */
 typedef struct {
@@ -127,6 +128,8 @@ struct FutService {
     GMutex restore_lock;
     FutRestore *
         restore; /* set at start; the restore thread clears it when all is there (restore_lock); NULL: none */
+    FutReady *
+        ready; /* set at start: the guest is let go by a command, and may be running by now; NULL: at once */
     FutWatch *watch; /* control thread; vCPUs at a hit; the watch thread takes records */
     FutReact *react;
     int react_wake_fd;
@@ -149,6 +152,8 @@ void *fut_flows_thread(void *service);
 bool fut_restore_over(FutService *service, GError **error);
 /* What the status says of it; NULL when there is none, or it is over. New reference. */
 json_t *fut_restore_status(FutService *service);
+/* Log line and event: who runs here, as which generation. */
+void fut_service_announce(FutService *service);
 
 /* -- the host operations that belong to a thread -- */
 bool fut_link_host_send(FutService *service, uint16_t type, uint16_t flags, const struct iovec *iov,

@@ -214,6 +214,7 @@ static const OptionRule rules[] = {
     { "restore", set_text, FIELD(restore), 0, 0, "STORE@ID" },
     { "restore_force", set_flag, FIELD(restore_force), 0, 0, "on|off" },
     { "restore_lazy", set_flag, FIELD(restore_lazy), 0, 0, "on|off" },
+    { "restore_ready", set_flag, FIELD(engine.waiting), 0, 0, "on|off" },
     { "restore_connections", set_connections, 0, 0, 0, "check|keep|end" },
     { "restore_identity", set_identity, 0, 0, 0, "NIC=MAC[,OLD=NEW...]" },
     { "restore_hook", set_text, FIELD(restore_hook), 0, 0, "PROGRAM" },
@@ -282,6 +283,7 @@ static void set_defaults(FutOptions *options)
     options->engine.vm = options->vm;
     options->engine.node = options->node;
     options->engine.role = options->role;
+    options->engine.restored = options->restore != NULL;
 }
 
 bool fut_options_address_allowed(const FutOptions *options, const FutAddress *address,
@@ -319,6 +321,8 @@ static bool check_whole(const FutOptions *options, bool role_given, GError **err
         fault = "restore= and to= exclude each other: protect the VM when it runs";
     } else if ((options->identities.given || options->restore_hook) && !options->restore) {
         fault = "restore_identity= and restore_hook= are for a VM that begins as a snapshot";
+    } else if (options->engine.waiting && !options->restore) {
+        fault = "restore_ready=on is for a VM that begins as a snapshot";
     } else if (options->tls_name && !options->tls) {
         fault = "tls_name needs tls=x509:DIR or tls=psk:FILE";
     } else if (options->engine.timeout_ms < 2 * options->engine.heartbeat_ms) {
@@ -397,6 +401,13 @@ FutRole fut_service_role(int argc, char **argv)
     g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
     g_assert(options);
     return options->role;
+}
+
+bool fut_service_waits(int argc, char **argv)
+{
+    g_autoptr(FutOptions) options = fut_options_parse(argc, argv, NULL);
+    g_assert(options);
+    return options->engine.waiting;
 }
 
 FutRestoreEarly *fut_service_begin_early(int argc, char **argv)

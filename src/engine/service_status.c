@@ -4,6 +4,7 @@
 
 #include "cover.h"
 #include "fut_clock.h"
+#include "restore_ready.h"
 #include "service_internal.h"
 
 static char *peer_address(FutService *service)
@@ -206,6 +207,7 @@ json_t *fut_service_status(FutService *service)
     FutEngineStatus status;
     fut_engine_status(service->engine, &status);
     const FutOptions *options = service->options;
+    const char *waits = fut_ready_state(service->ready);
     g_autofree char *peer = peer_address(service);
     g_autofree char *kind = tls_kind(options);
     g_autofree char *proved = tls_peer(service);
@@ -217,8 +219,8 @@ json_t *fut_service_status(FutService *service)
     } texts[] = {
         { "vm", options->vm },
         { "node", options->node },
-        { "role", fut_role_name(status.role) },
-        { "state", fut_state_name(status.state) },
+        { "role", waits ? "spare" : fut_role_name(status.role) },
+        { "state", waits ? waits : fut_state_name(status.state) },
         { "mode", status.mode == FUT_MODE_STOP ? "stop" : "pipeline" },
         { "tracker", fut_tracker_names[status.dirty.tracker] },
         { "compress", fut_compress_names[options->compress] },
@@ -249,6 +251,9 @@ json_t *fut_service_status(FutService *service)
     json_t *restore = fut_restore_status(service);
     if (restore) {
         json_object_set_new(object, "restore", restore);
+    }
+    if (waits) {
+        fut_ready_describe(service, object);
     }
     return object;
 }

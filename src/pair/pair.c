@@ -33,6 +33,13 @@ FutPair *fut_pair_new(const FutPairConfig *config, uint64_t now_ns)
     return pair;
 }
 
+void fut_pair_begin(FutPair *pair, uint64_t generation)
+{
+    g_assert(pair->role == FUT_ROLE_PRIMARY && pair->state == FUT_STATE_ALONE);
+    g_assert(pair->generation == 0 && generation > 0 && generation < FUT_GENERATION_MAX);
+    pair->generation = generation;
+}
+
 void fut_pair_free(FutPair *pair)
 {
     if (!pair) {

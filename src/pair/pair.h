@@ -100,7 +100,8 @@ typedef struct {
     FutRole role;
     const char *vm, *node; /* copied */
     char *const *machine;  /* copied */
-    uint64_t generation;   /* primary: the one it runs in, from the arbiter */
+    uint64_t
+        generation; /* primary: the one it runs in, from the arbiter; 0: fut_pair_begin() tells */
     uint32_t heartbeat_ms; /* send something at least this often */
     uint32_t timeout_ms;   /* silence after which the peer is lost */
     uint32_t retry_ms;     /* between attempts to reach backup or arbiter */
@@ -124,6 +125,8 @@ typedef struct FutPair FutPair;
  * (assertions). The two hosts of a pair must have different node names: the arbiter knows them
  * by these (a backup refuses its own). */
 FutPair *fut_pair_new(const FutPairConfig *config, uint64_t now_ns);
+/* A primary made with generation 0 has got that one from the arbiter. Before anything else happens to it. */
+void fut_pair_begin(FutPair *pair, uint64_t generation);
 void fut_pair_free(FutPair *pair);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutPair, fut_pair_free)
 

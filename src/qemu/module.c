@@ -21,6 +21,7 @@ static struct {
     int argc;
     char **argv;
     GStrv shared; /* names of shared disks */
+    bool waits;   /* the guest comes from a snapshot, and runs when somebody lets it go */
     FutRestoreEarly *early;
     FutQvmm *qvmm;
     FutService *service;
@@ -44,7 +45,13 @@ static bool check_start(FutRole role, GError **error)
                     "a standby must not run its guest: start QEMU with -S");
         return false;
     }
-    return role != FUT_ROLE_BACKUP || !module.shared[0] || fut_qblock_end_incoming(error);
+    if (module.waits && autostart) {
+        g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
+                    "a VM that is kept ready must not run yet: start QEMU with -S");
+        return false;
+    }
+    bool incoming = module.waits || (role == FUT_ROLE_BACKUP && module.shared[0]);
+    return !incoming || fut_qblock_end_incoming(error);
 }
 
 /* For `futago check`: all that would be refused, and the end. Nothing was touched. */
@@ -70,9 +77,12 @@ static void machine_ready(Notifier *notifier, void *data)
     }
     FutRole role = fut_service_role(module.argc, module.argv);
     check_or_exit(check_start(role, &error), &error);
-    FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP);
+    FutQvmm *qvmm = fut_qvmm_new(role == FUT_ROLE_BACKUP || module.waits);
     check_or_exit(fut_qrefuse_machine(qvmm, &error), &error);
     check_or_exit(fut_qblock_attach(qvmm, module.shared, &error), &error);
+    if (module.waits) {
+        fut_qblock_stay_out(qvmm);
+    }
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
     FutEventSet events = fut_service_events(module.argc, module.argv);
     check_or_exit(fut_qevents_attach(qvmm, events, &error), &error);
@@ -131,6 +141,7 @@ int futago_qemu_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
         module.argv[i] = g_strdup(argv[i]);
     }
     module.shared = module.checking ? NULL : fut_service_shared_disks(argc, argv);
+    module.waits = !module.checking && fut_service_waits(argc, argv);
     module.early = module.checking ? NULL : fut_service_begin_early(argc, argv);
     atexit(fut_qlife_exit_status);
     fut_qnet_register();

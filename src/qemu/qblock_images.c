@@ -122,8 +122,8 @@ bool fut_qblock_end_incoming(GError **error)
 {
     if (!runstate_check(RUN_STATE_INMIGRATE)) {
         g_set_error(error, FUT_ERROR, FUT_ERR_ARG,
-                    "a standby with shared disks must not lock their images: start QEMU with "
-                    "-incoming defer");
+                    "a standby with shared disks, and a VM that is kept ready, must not lock their "
+                    "images: start QEMU with -incoming defer");
         return false;
     }
     runstate_set(RUN_STATE_PRELAUNCH);
@@ -169,6 +169,11 @@ bool fut_qblock_activate_own(FutQvmm *qvmm, GError **error)
         }
     }
     return true;
+}
+
+void fut_qblock_stay_out(FutQvmm *qvmm)
+{
+    qvmm->block.inactive = true;
 }
 
 /* BQL held. */

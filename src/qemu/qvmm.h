@@ -221,6 +221,8 @@ void fut_qblock_note_drop(FutVmm *vmm, unsigned disk);
 /* -- qblock_images.c -- */
 /* A standby's machine exists, its images were opened without taking hold of them. False: they were not. BQL held. */
 bool fut_qblock_end_incoming(GError **error);
+/* All images were opened so, and stay another's until fut_qblock_claim(). */
+void fut_qblock_stay_out(FutQvmm *qvmm);
 bool fut_qblock_mark(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);
 bool fut_qblock_marked(FutVmm *vmm, unsigned disk, uint64_t token, GError **error);
 bool fut_qblock_claim(FutVmm *vmm, GError **error);

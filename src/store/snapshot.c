@@ -61,6 +61,19 @@ void fut_snapshot_close(FutSnapshot *snapshot)
     }
 }
 
+bool fut_snapshot_reachable(const FutSnapshot *snapshot, GError **error)
+{
+    for (guint i = 0; i < snapshot->set.packs->len; i++) {
+        const FutPack *pack = g_ptr_array_index(snapshot->set.packs, i);
+        char byte;
+        int code = pack->fs->ops->read(pack->fs, pack->file, &byte, 1, 0);
+        if (code) {
+            return fut_store_fs_fail(pack->fs, "read", pack->name, code, error);
+        }
+    }
+    return true;
+}
+
 const FutSnapshotInfo *fut_snapshot_info(const FutSnapshot *snapshot)
 {
     return snapshot->info;

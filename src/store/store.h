@@ -157,6 +157,8 @@ FutSnapshot *fut_snapshot_open(FutStore *store, uint64_t id, GError **error);
 /* Another reader of the same, for another thread: one reader is one thread's at a time. Of the same open files, cannot fail. */
 FutSnapshot *fut_snapshot_copy(const FutSnapshot *snapshot);
 void fut_snapshot_close(FutSnapshot *snapshot);
+/* Can all its files still be read, also those that are not open just now? FUT_ERR_IO names one that cannot. Of what is in them nothing is checked. */
+bool fut_snapshot_reachable(const FutSnapshot *snapshot, GError **error);
 const FutSnapshotInfo *fut_snapshot_info(const FutSnapshot *snapshot);
 /* One unit, anywhere: FUT_UNIT_SIZE bytes; what lies behind the area's end is zeroes. *ret_zero (if not NULL): all of it is. A few
  * microseconds where its neighbours were read before, else some tens and a read of up to 64 KiB. */

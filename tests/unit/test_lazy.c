@@ -278,6 +278,50 @@ static void test_hot(World *w, gconstpointer data)
     read_all(w);
 }
 
+/* Hot pages come, then nothing but what is touched, until it is to go on. */
+static void test_held(World *w, gconstpointer data)
+{
+    GError *error = NULL;
+    uint64_t there = 0;
+
+    if (!can()) {
+        return;
+    }
+    g_autoptr(FutLazy) lazy =
+        fut_lazy_new_held(w->snapshot, &w->memory, w->hot, &w->host, w, &error);
+    g_assert_no_error(error);
+    fut_lazy_wait_hot(lazy);
+    bool any_hot = w->hot != NULL;
+    g_clear_pointer(&w->hot, fut_hot_pages_free);
+    fut_resident_look_at(w->memory.block[0].base + 510 * FUT_PAGE_SIZE, 1, &there);
+    g_assert_cmpint(there != 0, ==, any_hot);
+    expect_page(w, 510);
+    g_assert_cmpuint(fut_lazy_faults(lazy), ==, any_hot ? 0 : 1);
+    expect_page(w, 3);
+    g_assert_cmpuint(fut_lazy_faults(lazy), ==, any_hot ? 1 : 2);
+    g_usleep(20000); /* in which all of it would come */
+    g_assert_cmpuint(fut_lazy_permille(lazy), ==, 0);
+    there = 0;
+    fut_resident_look_at(w->memory.block[0].base + 300 * FUT_PAGE_SIZE, 1, &there);
+    g_assert_cmpuint(there, ==, 0);
+    fut_lazy_go(lazy);
+    fut_lazy_wait(lazy);
+    g_assert_cmpuint(fut_lazy_permille(lazy), ==, 1000);
+    read_all(w);
+}
+
+static void test_held_given_up(World *w, gconstpointer data)
+{
+    GError *error = NULL;
+
+    if (can()) {
+        FutLazy *lazy = fut_lazy_new_held(w->snapshot, &w->memory, w->hot, &w->host, w, &error);
+        g_assert_no_error(error);
+        fut_lazy_wait_hot(lazy);
+        fut_lazy_free(lazy);
+    }
+}
+
 static void damage(const World *w)
 {
     g_autofree char *path = g_build_filename(w->folder, "00000001-00000001.pack", NULL);
@@ -347,6 +391,9 @@ int main(int argc, char **argv)
     g_test_add("/lazy/hot-written-shared", World, shared, set_up_hot, test_written, tear_down);
     g_test_add("/lazy/hot-given-up", World, private, set_up_hot, test_given_up, tear_down);
     g_test_add("/lazy/given-up", World, private, set_up, test_given_up, tear_down);
+    g_test_add("/lazy/held", World, private, set_up, test_held, tear_down);
+    g_test_add("/lazy/held-hot", World, private, set_up_hot, test_held, tear_down);
+    g_test_add("/lazy/held-given-up", World, private, set_up_hot, test_held_given_up, tear_down);
     g_test_add_func("/lazy/unreadable", test_unreadable);
     return g_test_run();
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A VM becomes what a snapshot says, or is refused with the reason. The VM is a structure. */
+#include <glib/gstdio.h>
+
 #include "disk_queue.h"
 #include "memhash.h"
 #include "restore.h"
@@ -14,6 +16,8 @@ typedef struct {
     Image *guest; /* what the VM has */
     GByteArray *state;
     bool settled, runs, announced, flushed;
+    bool claims;         /* the VM can take hold of its disks' images, and leave them */
+    bool claimed, taken; /* it has them; somebody else has */
     unsigned disk_writes;
 } World;
 
@@ -47,7 +51,7 @@ static bool disk_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error)
     World *w = world_of(vmm);
     const FutDiskHead *head = &take_list->head;
 
-    g_assert_true(w->settled && !w->runs);
+    g_assert_true(w->settled && !w->runs && w->claimed == w->claims);
     if (head->kind == FUT_DISK_WRITE) {
         memcpy(w->guest->disk + head->offset, take_list->data, head->length);
         w->disk_writes++;
@@ -58,6 +62,23 @@ static bool disk_write(FutVmm *vmm, FutDiskRecord *take_list, GError **error)
     w->flushed = head->kind == FUT_DISK_FLUSH;
     fut_disk_records_free(take_list);
     return true;
+}
+
+static bool disks_claim(FutVmm *vmm, GError **error)
+{
+    World *w = world_of(vmm);
+
+    if (w->taken) {
+        g_set_error_literal(error, FUT_ERROR, FUT_ERR_IO, "somebody has it");
+        return false;
+    }
+    w->claimed = w->claims;
+    return true;
+}
+
+static void disks_yield(FutVmm *vmm)
+{
+    world_of(vmm)->claimed = false;
 }
 
 static bool state_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error)
@@ -90,6 +111,8 @@ static const FutVmmOps ops = {
     .disks = get_disks,
     .disk_read = disk_read,
     .disk_write = disk_write,
+    .disks_claim = disks_claim,
+    .disks_yield = disks_yield,
     .state_load = state_load,
     .run = run,
     .announce = announce,
@@ -236,6 +259,68 @@ static void test_hash(World *w, gconstpointer data)
     expect_check(w, "3", NULL);
 }
 
+/* -- one that waits -- */
+
+static FutRestore *make_ready(World *w, const char *id, bool force)
+{
+    GError *error = NULL;
+    FutRestore *restore = begin(w, id, force, &error);
+
+    g_assert_no_error(error);
+    w->claims = true;
+    g_assert_true(fut_restore_prepare(restore, &error));
+    g_assert_cmpuint(fut_restore_permille(restore), ==, 1000);
+    g_assert_cmpint(memcmp(w->guest->ram, w->image->ram, sizeof(w->image->ram)), ==, 0);
+    g_assert_true(!w->claimed && !w->runs && w->disk_writes == 0 && w->state->len == 0);
+    return restore;
+}
+
+/* Refused as long as somebody has the disk, or it has content; then it goes, though its store be gone. */
+static void test_ready(World *w, gconstpointer data)
+{
+    GError *error = NULL;
+    FutRestoreTimes times;
+    g_autoptr(FutRestore) restore = make_ready(w, "1", false);
+
+    g_assert_cmpuint(fut_restore_id(restore), ==, 1);
+    w->taken = true;
+    g_assert_false(fut_restore_claim(restore, &error));
+    expect_error(error, FUT_ERR_IO, "somebody has it");
+    w->taken = false;
+    image_set(w->guest, DISK, 700, 1);
+    g_assert_false(fut_restore_claim(restore, &error));
+    g_assert_error(error, FUT_ERROR, FUT_ERR_REFUSED);
+    g_clear_error(&error);
+    g_assert_false(w->claimed);
+    image_set(w->guest, DISK, 700, 0);
+    fut_test_tmp_remove(w->folder);
+    g_assert_cmpint(g_mkdir(w->folder, 0700), ==, 0);
+    g_assert_true(fut_restore_claim(restore, &error));
+    g_assert_true(w->claimed && w->disk_writes == 0);
+    fut_restore_yield(restore);
+    g_assert_false(w->claimed);
+    g_assert_true(fut_restore_claim(restore, &error));
+    g_assert_true(fut_restore_go(restore, 1, &times, &error));
+    g_assert_no_error(error);
+    g_assert_true(w->runs && w->announced && w->flushed && times.ready);
+    g_assert_cmpmem(w->state->data, w->state->len, w->image->state, sizeof(w->image->state));
+    memcpy(w->guest->state, w->image->state, sizeof(w->image->state));
+    g_assert_cmpint(memcmp(w->guest, w->image, sizeof(Image)), ==, 0);
+}
+
+static void test_ready_hash(World *w, gconstpointer data)
+{
+    GError *error = NULL;
+
+    take_hashed(w, hash_of(w->image) ^ 1);
+    g_autoptr(FutRestore) restore = begin(w, "2", true, &error);
+    g_assert_no_error(error);
+    fut_restore_set_check(restore);
+    g_assert_false(fut_restore_prepare(restore, &error));
+    g_assert_nonnull(strstr(error->message, "snapshot 2: memory has the hash"));
+    g_clear_error(&error);
+}
+
 static void test_damaged(World *w, gconstpointer data)
 {
     g_autofree char *path = g_build_filename(w->folder, "00000001-00000001.pack", NULL);
@@ -296,6 +381,8 @@ int main(int argc, char **argv)
     g_test_add("/restore/whole", World, NULL, set_up, test_whole, tear_down);
     g_test_add("/restore/used-disk", World, NULL, set_up, test_used_disk, tear_down);
     g_test_add("/restore/hash", World, NULL, set_up, test_hash, tear_down);
+    g_test_add("/restore/ready", World, NULL, set_up, test_ready, tear_down);
+    g_test_add("/restore/ready-hash", World, NULL, set_up, test_ready_hash, tear_down);
     g_test_add("/restore/damaged", World, NULL, set_up, test_damaged, tear_down);
     g_test_add("/restore/refusals", World, NULL, set_up, test_refusals, tear_down);
     g_test_add_func("/restore/difference", test_difference);
