@@ -126,8 +126,15 @@ def qemu_start_ms(host, machine):
     return took
 
 
+def ready_ms(lab, machine, source, *options):
+    """From the word to go to an answer, by a guest that was kept ready."""
+    took, vm = serving_ms(lab, Ready(lab.hosts[0], machine, source, *options).go)
+    vm.kill_qemu()
+    return took
+
+
 def futago(lab, machine, source):
-    """Both ways of Futago; the guest is ended after each."""
+    """All ways of Futago; the guest is ended after each."""
     host = lab.hosts[0]
     found = {"qemu_start_ms": qemu_start_ms(host, machine)}
     found["restore_ms"], vm = serving_ms(lab, lambda: Restored(host, machine, source, "--lazy"))
@@ -138,6 +145,8 @@ def futago(lab, machine, source):
     vm.kill_qemu()
     found["restore_full_ms"], vm = serving_ms(lab, lambda: Restored(host, machine, source))
     vm.kill_qemu()
+    found["restore_ready_ms"] = ready_ms(lab, machine, source)
+    found["restore_ready_lazy_ms"] = ready_ms(lab, machine, source, "--lazy")
     return found
 
 

@@ -20,7 +20,8 @@ TITLE = "Snapshots of a running guest, and restores"
 ABOUT = ("A guest whose memory is half written, under requests on one connection: a first (full) snapshot, then one of a guest that writes 10 MB again "
          "and again. Stop: both stops together, as the module measures. Gap: the longest answer time of a client while it is taken; quiet_gap_ms "
          "is the same without a snapshot. qemu_file: stop, then migrate to a file; qemu_background: its background snapshot to a file; qemu_savevm: "
-         "savevm into a qcow2 image. Restore: from the command to the first answer that a client gets over a new connection; reboot_ms is that of "
+         "savevm into a qcow2 image. Restore: from the command to the first answer that a client gets over a new connection; restore_ready_ms: from "
+         "the word to go, of one that was kept ready; reboot_ms: "
          "a guest that boots instead.")
 IN_CORE = False
 SIZES = {"256m": 256, "1g": 1024, "4g": 4096}  # MB
@@ -227,7 +228,8 @@ def plot(folder, result):
         return plots.lines(folder, name, title, "guest memory, half of it written (GB)", "ms", x, series, log_x=True, log_y=True)
     gaps = {"Futago, first": "client_gap_ms", "Futago, next": "next_client_gap_ms", "no snapshot": "quiet_gap_ms"}
     totals = {"Futago, first": "first_total_ms", "Futago, next": "next_total_ms"}
-    restores = {"Futago, --lazy": "restore_ms", "Futago, all memory first": "restore_full_ms", "reboot": "reboot_ms"}
+    restores = {"Futago, kept ready": "restore_ready_ms", "Futago, --lazy": "restore_ms", "Futago, all memory first": "restore_full_ms",
+                "reboot": "reboot_ms"}
     return [lines("snapshot-gap", "Longest answer time while a snapshot is taken", gaps, "client_gap_ms"),
             lines("snapshot-total", "A snapshot from order to end", totals, "total_ms"),
             lines("snapshot-restore", "A restore, from the command to a client's first answer", restores, "restore_ms")]

@@ -133,8 +133,8 @@ static void follow(FutService *service, FutRestore *restore)
     fut_service_report(service, "FUT-222", text);
 }
 
-/* The guest goes first: its kernel's symbols, which its clock is found by, are tens of megabytes, and would come before the pages that it waits
- * for itself. */
+/* The guest goes first, who was to run at once: its kernel's symbols, which its clock is found by, are tens of megabytes to be gone through, and, of memory that
+ * comes on demand, would come before the pages that it waits for itself. */
 static void let_guest_settle(FutRestore *restore)
 {
     unsigned before = fut_restore_faults(restore), after;
@@ -216,7 +216,7 @@ void *fut_restore_thread(void *opaque)
     text = tell(&times);
     fut_service_report(service, "FUT-220", text);
     tell_fault(service, &times);
-    if (times.lazy && service->options->restore_clock) {
+    if ((times.lazy || times.ready) && service->options->restore_clock) {
         let_guest_settle(restore);
     }
     if (!times.lazy) {
