@@ -9,6 +9,8 @@
 /* With more than so many written while pages were being protected, these are protected before the cut, too; so often at most. */
 #define ROUND_PAGES 4096
 #define ROUNDS_MAX 6
+/* So few written while a full one was made ready are what the guest writes all the time. */
+#define BUSY_PAGES 256
 /* To copy so few takes no longer than one more stop would. */
 #define FEW_PAGES 128
 /* Runs of pages with no more than so many between them are protected as one. */
@@ -28,10 +30,9 @@ void fut_series_init(FutEngine *engine)
 /* All but `spill`: the pair has not yet been told of that. */
 static void free_maps(FutSeries *series)
 {
-    FutPageMap *maps[] = { &series->written,        &series->set,
-                           &series->todo,           &series->taken,
-                           &series->chunks_written, &series->chunks_set,
-                           &series->chunks_taken,   &series->chunks_claimed };
+    FutPageMap *maps[] = { &series->written,    &series->set,          &series->todo,
+                           &series->taken,      &series->busy,         &series->chunks_written,
+                           &series->chunks_set, &series->chunks_taken, &series->chunks_claimed };
 
     for (size_t i = 0; i < G_N_ELEMENTS(maps); i++) {
         fut_pagemap_done(maps[i]);
@@ -124,7 +125,8 @@ void fut_series_done(FutEngine *engine)
 static void make_maps(FutSeries *series, const FutMemory *memory, const FutDiskInfo *disks,
                       unsigned shift)
 {
-    FutPageMap *maps[] = { &series->written, &series->set, &series->todo, &series->taken };
+    FutPageMap *maps[] = { &series->written, &series->set, &series->todo, &series->taken,
+                           &series->busy };
     FutPageMap *chunks[] = { &series->chunks_written, &series->chunks_set, &series->chunks_taken,
                              &series->chunks_claimed };
 
@@ -450,6 +452,30 @@ static bool save_before(FutEngine *engine, uint64_t key, uint64_t now_ns)
     }
 }
 
+/* Lock held. Who meets the protection of a full one first will meet it at all pages that he writes all the time: they are let go with the first, for
+ * that is one wait and takes half as long. */
+static void release_busy(FutEngine *engine, uint64_t now_ns)
+{
+    FutSeries *series = &engine->series;
+    const FutMemory *memory = engine->vmm->ops->memory(engine->vmm);
+    uint64_t key = 0, pages;
+
+    if (!series->busy_kept || !fut_series_has_room(engine, now_ns) ||
+        series->phase != FUT_SERIES_COPYING) {
+        return;
+    }
+    series->busy_kept = false;
+    for (; fut_pagemap_next(&series->busy, &key, &pages, UINT64_MAX); key += pages) {
+        for (uint64_t i = 0; i < pages; i++) {
+            if (!fut_pagemap_has(&series->taken, key + i)) {
+                fut_series_copy_aside(engine, key + i);
+            }
+        }
+        engine->host->guard(engine->opaque, fut_memory_page(memory, key), pages << FUT_PAGE_SHIFT,
+                            false);
+    }
+}
+
 bool fut_series_fault(FutEngine *engine, const uint8_t *address)
 {
     FutSeries *series = &engine->series;
@@ -462,6 +488,7 @@ bool fut_series_fault(FutEngine *engine, const uint8_t *address)
     g_mutex_lock(&series->lock);
     bool ok = !series->tracking || save_before(engine, key, now_ns);
     if (ok) {
+        release_busy(engine, now_ns);
         /* With the lock: no cut comes between the decision and its consequence. */
         engine->host->guard(engine->opaque,
                             fut_memory_page(engine->vmm->ops->memory(engine->vmm), key),
@@ -533,6 +560,10 @@ static void take_round(FutEngine *engine)
     uint64_t count = fut_pagemap_count(&series->written);
 
     fut_series_early_cut(series);
+    if (series->order.full && series->rounds == 0 && count <= BUSY_PAGES) {
+        fut_pagemap_merge(&series->busy, &series->written);
+        series->busy_kept = count > 0;
+    }
     series->early.on = fut_series_early_fits(engine, count);
     series->early.round = series->early.on ? count : 0;
     series->guarded |= !series->early.on;

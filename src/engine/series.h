@@ -114,13 +114,15 @@ typedef struct {
     uint64_t asked_ns;                /* by begin() */
     uint64_t cut_asked_ns, nudged_ns; /* when the cut was asked for first, and last */
 
-    FutPageMap written;                 /* since the last cut of a snapshot (that comes about) */
-    FutPageMap set;                     /* of the snapshot under way */
-    FutPageMap todo;                    /* of these, still to be protected before the cut */
-    FutPageMap taken;                   /* of these, in hand or handed over */
-    FutPageMap spill;                   /* the pair has not been told of: cut thread only */
-    bool spilt;                         /* there are any */
-    bool pair_follows;                  /* the pair has to be told of what was written */
+    FutPageMap written; /* since the last cut of a snapshot (that comes about) */
+    FutPageMap set;     /* of the snapshot under way */
+    FutPageMap todo;    /* of these, still to be protected before the cut */
+    FutPageMap busy;   /* of a full one: written just before it, and soon again in all likelihood */
+    bool busy_kept;    /* they were protected, and have not been let go together */
+    FutPageMap taken;  /* of these, in hand or handed over */
+    FutPageMap spill;  /* the pair has not been told of: cut thread only */
+    bool spilt;        /* there are any */
+    bool pair_follows; /* the pair has to be told of what was written */
     FutPageSet collected;               /* cut thread */
     FutSeriesPage *pages, **pages_tail; /* copied aside */
     FutSeriesPage *

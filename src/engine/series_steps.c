@@ -162,28 +162,45 @@ static FutSeriesPage *take_aside(FutSeries *series)
     return pages;
 }
 
-/* A group's pages that nobody has copied yet, into `bounce`; `have` becomes which these are. Short locks: a vCPU may wait. */
+/* Lock held: which of a group's pages nobody has copied yet. A group begins with a word of the maps. */
+static void find_left(const FutSeries *series, uint64_t first, uint64_t count, uint64_t *ret_bits)
+{
+    const uint64_t *set = fut_pagemap_word(&series->set, first);
+    const uint64_t *taken = fut_pagemap_word(&series->taken, first);
+
+    for (uint64_t i = 0; i < (count + 63) / 64; i++) {
+        ret_bits[i] = set[i] & ~taken[i];
+    }
+}
+
+/* Lock held: of the pages in `have`, those that nobody has copied aside meanwhile; they are taken now. */
+static void take_left(FutSeries *series, uint64_t first, uint64_t count, uint64_t *have)
+{
+    uint64_t *taken = fut_pagemap_word(&series->taken, first);
+
+    for (uint64_t i = 0; i < (count + 63) / 64; i++) {
+        have[i] &= ~taken[i];
+        taken[i] |= have[i];
+    }
+}
+
+/* A group's pages that nobody has copied yet, into `bounce`; `have` becomes which these are. They are copied without the lock: a vCPU may wait for it, and waits long if
+ * this thread has it and loses its processor. Who writes to a page meanwhile copies it aside before, and what was copied here of it is not used. */
 static void copy_group(FutEngine *engine, uint64_t first, uint64_t count, FutPageMap *have)
 {
-    enum {
-        AT_ONCE = 16
-    };
     FutSeries *series = &engine->series;
+    uint64_t at = 0, pages;
 
-    for (uint64_t i = 0; i < count; i += AT_ONCE) {
-        g_mutex_lock(&series->lock);
-        for (uint64_t j = i; j < MIN(i + AT_ONCE, count); j++) {
-            uint64_t key = first + j;
-            if (!fut_pagemap_has(&series->set, key) || fut_pagemap_has(&series->taken, key)) {
-                continue;
-            }
-            memcpy(series->bounce + j * FUT_PAGE_SIZE, fut_memory_page(memory_of(engine), key),
-                   FUT_PAGE_SIZE);
-            fut_pagemap_add(&series->taken, key);
-            fut_pagemap_add(have, j);
-        }
-        g_mutex_unlock(&series->lock);
+    g_mutex_lock(&series->lock);
+    find_left(series, first, count, have->block[0].bits);
+    g_mutex_unlock(&series->lock);
+    for (; fut_pagemap_next(have, &at, &pages, UINT64_MAX); at += pages) {
+        memcpy(series->bounce + at * FUT_PAGE_SIZE, fut_memory_page(memory_of(engine), first + at),
+               pages << FUT_PAGE_SHIFT);
     }
+    g_mutex_lock(&series->lock);
+    take_left(series, first, count, have->block[0].bits);
+    g_mutex_unlock(&series->lock);
 }
 
 static bool hand_group(FutEngine *engine, uint64_t first, const FutPageMap *have, GError **error)
@@ -237,6 +254,8 @@ static void forget_set(FutSeries *series)
     fut_pagemap_clear(&series->set);
     fut_pagemap_clear(&series->todo);
     fut_pagemap_clear(&series->taken);
+    fut_pagemap_clear(&series->busy);
+    series->busy_kept = false;
     fut_series_early_forget(series);
     fut_series_disks_drop(series);
     series->phase = FUT_SERIES_IDLE;
