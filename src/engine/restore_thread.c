@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "background.h"
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "restore_clock.h"
@@ -14,6 +15,8 @@
 /* A guest that waits for no page for so long has what it wants now; how often that is waited for at most. */
 #define SETTLE_US 50000
 #define SETTLES_MAX 20
+/* Who let a guest go that was kept ready waits for its first answer, which is slow in coming: nothing of it is translated yet. */
+#define FIRST_ANSWER_US 200000
 /* A store on a network may be away for a moment; a guest that stands still for longer is of no use to anybody. */
 #define HOOK_NS (120 * FUT_NS_PER_S)
 #define PATIENCE_NS (20 * FUT_NS_PER_S)
@@ -133,8 +136,8 @@ static void follow(FutService *service, FutRestore *restore)
     fut_service_report(service, "FUT-222", text);
 }
 
-/* The guest goes first, who was to run at once: its kernel's symbols, which its clock is found by, are tens of megabytes to be gone through, and, of memory that
- * comes on demand, would come before the pages that it waits for itself. */
+/* The guest goes first: its kernel's symbols, which its clock is found by, are tens of megabytes, and would come before the pages that it waits
+ * for itself. */
 static void let_guest_settle(FutRestore *restore)
 {
     unsigned before = fut_restore_faults(restore), after;
@@ -147,6 +150,17 @@ static void let_guest_settle(FutRestore *restore)
         }
         before = after;
     }
+}
+
+/* The search for it can wait for whatever else wants a processor. */
+static void set_clock(FutService *service, const FutRestoreTimes *times)
+{
+    FutBackground background;
+
+    fut_background_init(&background);
+    fut_background_set(&background, true);
+    fut_restore_clock(service, times);
+    fut_background_set(&background, false);
 }
 
 /* -- who asks -- */
@@ -216,14 +230,17 @@ void *fut_restore_thread(void *opaque)
     text = tell(&times);
     fut_service_report(service, "FUT-220", text);
     tell_fault(service, &times);
-    if ((times.lazy || times.ready) && service->options->restore_clock) {
-        let_guest_settle(restore);
-    }
     if (!times.lazy) {
         forget(
             service); /* what the clock takes is written as a device would, and noticed by whoever has to know */
     }
-    fut_restore_clock(service, &times);
+    if (service->options->restore_clock) {
+        g_usleep(times.ready ? FIRST_ANSWER_US : 0);
+        if (times.lazy) {
+            let_guest_settle(restore);
+        }
+    }
+    set_clock(service, &times);
     begin_clone(service);
     if (times.lazy) {
         follow(service, restore);
