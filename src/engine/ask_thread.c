@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Ask thread: talks to the arbiter, which may block for as long as shared storage does. */
 #include "fut_clock.h"
+#include "fut_heap.h"
 #include "service_internal.h"
+
+/* A grant is followed by a takeover, in this thread: the device state and all that is made of it. */
+#define TAKEOVER_BYTES (1u << 20)
 
 static FutAnswer answer_of(FutClaim claim)
 {
@@ -30,12 +34,16 @@ static FutClaim ask(FutService *service, uint64_t generation, char **ret_text)
 void *fut_ask_thread(void *opaque)
 {
     FutService *service = opaque;
+    FutHeap *kept =
+        service->options->role == FUT_ROLE_BACKUP ? fut_heap_keep(TAKEOVER_BYTES) : NULL;
+
     for (;;) {
         g_autofree uint64_t *generation = g_async_queue_pop(service->asks);
         if (g_atomic_int_get(&service->exiting)) {
             continue; /* who is about to leave claims nothing any more */
         }
         g_autofree char *text = NULL;
+        fut_heap_let_go(g_steal_pointer(&kept));
         FutClaim claim = ask(service, *generation, &text);
         fut_engine_answer(service->engine, answer_of(claim), *generation, text ? text : "",
                           fut_now_ns());

@@ -84,6 +84,9 @@ static void machine_ready(Notifier *notifier, void *data)
         fut_qblock_stay_out(qvmm);
     }
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
+    if (role == FUT_ROLE_BACKUP) {
+        fut_qready_init(qvmm);
+    }
     FutEventSet events = fut_service_events(module.argc, module.argv);
     check_or_exit(fut_qevents_attach(qvmm, events, &error), &error);
     fut_qprobe_init(qvmm, module.id);

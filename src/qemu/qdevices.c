@@ -98,6 +98,20 @@ static bool may_load_at_once(void)
            !machine_has("virtio-iommu-device");
 }
 
+static void allow_all_dma(void)
+{
+    memory_region_transaction_begin();
+    object_child_foreach_recursive(object_get_root(), allow_dma, NULL);
+    memory_region_transaction_commit();
+}
+
+void fut_qdevices_open(FutQvmm *qvmm)
+{
+    if (may_load_at_once()) {
+        allow_all_dma();
+    }
+}
+
 /*
  * Each register that moves a piece of the address space makes QEMU build its maps anew, on a q35 for
  * most of the load's time. Here that is done once at the end. Devices that look at guest memory
@@ -109,9 +123,7 @@ static int load_at_once(QEMUFile *file)
     if (!may_load_at_once()) {
         return qemu_load_device_state(file);
     }
-    memory_region_transaction_begin();
-    object_child_foreach_recursive(object_get_root(), allow_dma, NULL);
-    memory_region_transaction_commit();
+    allow_all_dma(); /* of no effect where that was done before */
     memory_region_transaction_begin();
     int result = qemu_load_device_state(file);
     object_child_foreach_recursive(object_get_root(), forbid_dma, NULL);

@@ -45,6 +45,7 @@ bool fut_qlife_run(FutVmm *vmm, GError **error)
     bool taken = fut_qvmm_lock();
 
     qvmm->standby = false;
+    fut_qready_go(qvmm);
     if (!qvmm->halted) {
         vm_start();
     }

@@ -118,6 +118,7 @@ struct FutQvmm {
     FutQdevices devices;
     FutQblock block;
     FutQide ide;
+    GPtrArray *kept; /* BQL: FutHeap of each vCPU's thread, until the guest is to run; NULL: none */
     GPtrArray *virtio; /* the machine's virtio devices; fixed once attached */
     bool closed;       /* BQL: QEMU takes no changes of the machine any more: no second check */
     bool halted;       /* BQL: never to run again in this process */
@@ -182,6 +183,8 @@ void fut_qdevices_prepare(FutVmm *vmm);
 bool fut_qdevices_save(FutVmm *vmm, FutPurpose purpose, FutStateImage *ret, GError **error);
 bool fut_qdevices_load(FutVmm *vmm, const uint8_t *state, size_t length, GError **error);
 void fut_qdevices_stats(FutVmm *vmm, FutStateStats *ret);
+/* Guest stopped, BQL held: part of a load, done ahead. */
+void fut_qdevices_open(FutQvmm *qvmm);
 
 /* -- qnet.c -- */
 /* Registers the filter's type: before the machine exists. */
@@ -288,6 +291,12 @@ bool fut_qprobe_look(FutVmm *vmm, FutGuestLook *ret, GError **error);
 bool fut_qprobe_insert(FutVmm *vmm, unsigned number, const FutProbe *probe, GError **error);
 bool fut_qprobe_remove(FutVmm *vmm, unsigned number);
 bool fut_qprobe_write(FutVmm *vmm, FutGuestMake make, void *opaque);
+
+/* -- qready.c -- */
+/* A standby, once the machine is complete: what can be done before it takes over. */
+void fut_qready_init(FutQvmm *qvmm);
+/* The guest is to run now. BQL held. */
+void fut_qready_go(FutQvmm *qvmm);
 
 /* -- qlife.c -- */
 void fut_qlife_init(FutQvmm *qvmm);

@@ -36,11 +36,27 @@ def kill_and_judge(lab, active, backup, counter):
     return result, status
 
 
+def code_kb(pid):
+    """Memory that a QEMU under TCG has for translated code."""
+    found = 0
+    with open(f"/proc/{pid}/smaps", encoding="ascii") as handle:
+        inside = False
+        for line in handle:
+            words = line.split()
+            if "-" in words[0]:
+                inside = words[1].startswith("rwx")
+            elif inside and words[0] == "Rss:":
+                found += int(words[1])
+    return found
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_kill_primary(lab, variant):
     machine, options = VARIANTS[variant]
     active, backup = pair(lab, machine, options)
     assert active.status()["mode"] == ("stop" if "stop" in options else "pipeline")
+    if machine.accel == "tcg":
+        wait_for("room for the twin's code", lambda: code_kb(backup.qemu_pid) >= 4096 * machine.vcpus)
     counter = load.Counter(lab.client)
     load.sleep_counting(counter, 1.0)
     kill_and_judge(lab, active, backup, counter)

@@ -106,5 +106,6 @@
 #include "net/tap.h"
 #include "net/vhost_net.h"
 #include "qemu/qemu-plugin.h"
+#include "tcg/tcg.h"
 
 #endif
