@@ -84,7 +84,7 @@ static void machine_ready(Notifier *notifier, void *data)
         fut_qblock_stay_out(qvmm);
     }
     check_or_exit(fut_qrefuse_changes(qvmm, &error), &error);
-    if (role == FUT_ROLE_BACKUP) {
+    if (role == FUT_ROLE_BACKUP || module.waits) {
         fut_qready_init(qvmm);
     }
     FutEventSet events = fut_service_events(module.argc, module.argv);

@@ -293,7 +293,7 @@ bool fut_qprobe_remove(FutVmm *vmm, unsigned number);
 bool fut_qprobe_write(FutVmm *vmm, FutGuestMake make, void *opaque);
 
 /* -- qready.c -- */
-/* A standby, once the machine is complete: what can be done before it takes over. */
+/* A standby, or a restore that is kept ready, once the machine is complete: what can be done before the guest is to run. */
 void fut_qready_init(FutQvmm *qvmm);
 /* The guest is to run now. BQL held. */
 void fut_qready_go(FutQvmm *qvmm);
