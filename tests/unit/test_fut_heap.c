@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #define READY (1u << 20)
 #define BLOCK 8192u
 #define BLOCKS (READY / 2 / BLOCK)
@@ -40,7 +44,13 @@ static void *in_thread(void *opaque)
 {
     long *result = opaque;
 
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_disable(); /* a piece of it stays taken for good */
+#endif
     FutHeap *heap = fut_heap_keep(READY);
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_enable();
+#endif
     malloc_trim(0); /* as QEMU does */
     fut_heap_let_go(heap);
     *result = use_heap();
@@ -49,16 +59,18 @@ static void *in_thread(void *opaque)
 
 static void test_no_fault(void)
 {
-#ifdef __SANITIZE_ADDRESS__
-    g_test_skip("the sanitizer has a heap of its own");
-#else
-    long result;
+    long result = -1;
 
     /* With a heap of its own, which nobody has used before. */
     g_thread_join(g_thread_new("heap", in_thread, &result));
+#ifdef __SANITIZE_ADDRESS__
+    g_assert_cmpint(
+        result, >=,
+        0); /* the sanitizer's heap is another one: that nothing is lost or used twice is what it looks for */
+#else
     g_assert_cmpint(result, <, BLOCKS / 4);
-    fut_heap_let_go(NULL);
 #endif
+    fut_heap_let_go(NULL);
 }
 
 int main(int argc, char **argv)
