@@ -523,7 +523,7 @@ def commands_and_options(rundir):
 
 
 # Named in a command's page, but another command's.
-OPTIONS_OF_OTHERS = {"health": {"--filter"}, "relocate": {"--port", "--readonly"}, "restore": {"--hash", "--hctosys"}}
+OPTIONS_OF_OTHERS = {"status": {"--go", "--ready"}, "health": {"--filter"}, "relocate": {"--port", "--readonly"}, "restore": {"--hash", "--hctosys"}}
 
 
 def test_manual_has_every_option(rundir):
