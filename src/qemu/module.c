@@ -126,6 +126,7 @@ static void vcpu_sleeps(qemu_plugin_id_t id, unsigned int vcpu)
 {
     if (module.qvmm) {
         fut_qcut_idle(module.qvmm);
+        fut_qtx_asleep(module.qvmm);
     }
 }
 

@@ -188,9 +188,11 @@ static int wrap_transport(Object *object, void *opaque)
         return 0;
     }
     VirtIONet *net = VIRTIO_NET(object);
+    FutQvmm *qvmm = opaque;
     BusState *bus = qdev_get_parent_bus(DEVICE(object));
     Object *transport = bus ? OBJECT(bus->parent) : NULL;
 
+    g_ptr_array_add(qvmm->nets, net);
     if (object_dynamic_cast(transport, TYPE_VIRTIO_MMIO)) {
         wrap(&VIRTIO_MMIO(transport)->iomem, mmio_queue, NULL, net, opaque);
     } else if (object_dynamic_cast(transport, TYPE_VIRTIO_PCI)) {
@@ -204,5 +206,41 @@ static int wrap_transport(Object *object, void *opaque)
 
 void fut_qtx_attach(FutQvmm *qvmm)
 {
+    qvmm->nets = g_ptr_array_new();
     object_child_foreach_recursive(object_get_root(), wrap_transport, qvmm);
+}
+
+/* -- kicks that do not come -- */
+
+/* Packets wait, nobody has been told, and nobody looks. */
+static bool forgotten(const VirtIONet *net, const VirtIONetQueue *queue)
+{
+    const VirtIODevice *device = &net->parent_obj;
+
+    return queue->tx_bh && !queue->tx_waiting && !queue->async_tx.elem &&
+           (net->status & VIRTIO_NET_S_LINK_UP) && device->vm_running && !device->broken &&
+           (device->status & VIRTIO_CONFIG_S_DRIVER_OK) && !virtio_queue_empty(queue->tx_vq);
+}
+
+/*
+ * With one vCPU TCG translates the guest's memory barriers to nothing, as if nobody else saw its
+ * memory. But the main loop does: when it asks for the next kick and looks for packets once more,
+ * while the guest puts one there and looks whether a kick is asked for, neither may see what the
+ * other did. Then no packet leaves this guest any more. A vCPU that goes to sleep has nothing on
+ * its way: what is found now was forgotten, and is sent as if it had been kicked for. If it was not (another
+ * vCPU is about to kick) that does no harm.
+ */
+void fut_qtx_asleep(FutQvmm *qvmm)
+{
+    for (guint i = 0; i < qvmm->nets->len && !qvmm->cut.staying; i++) {
+        VirtIONet *net = qvmm->nets->pdata[i];
+        for (int j = 0; j < net->max_queue_pairs; j++) {
+            VirtIONetQueue *queue = &net->vqs[j];
+            if (forgotten(net, queue)) {
+                queue->tx_waiting = 1;
+                virtio_queue_set_notification(queue->tx_vq, 0);
+                qemu_bh_schedule(queue->tx_bh);
+            }
+        }
+    }
 }

@@ -120,6 +120,7 @@ struct FutQvmm {
     FutQide ide;
     GPtrArray *kept; /* BQL: FutHeap of each vCPU's thread, until the guest is to run; NULL: none */
     GPtrArray *virtio; /* the machine's virtio devices; fixed once attached */
+    GPtrArray *nets;   /* those of them that send packets */
     bool closed;       /* BQL: QEMU takes no changes of the machine any more: no second check */
     bool halted;       /* BQL: never to run again in this process */
     bool standby;      /* BQL: not to run before run() */
@@ -248,6 +249,8 @@ void fut_qnotify_deliver(const FutQvmm *qvmm);
 /* -- qtx.c -- */
 /* Lets virtio-net send at the guest's kick while outputs are held. BQL held, guest not started. */
 void fut_qtx_attach(FutQvmm *qvmm);
+/* A vCPU is about to sleep: packets that wait though nobody was told of them are sent. BQL held. */
+void fut_qtx_asleep(FutQvmm *qvmm);
 
 /* -- qevents.c -- */
 /*
