@@ -21,7 +21,7 @@ bool fut_ready_run(FutService *service, FutRestore *restore, FutRestoreTimes *re
 /* The verb: lets it go. The answer is there when the guest runs, or why it does not yet; "going" true: it takes longer than a control thread can
  * wait, look at the status. Control thread. */
 json_t *fut_ready_verb_go(FutService *service, json_t *args, GError **error);
-/* "ready" or "going"; NULL: it runs, or never had to wait. Any thread. `ready` may be NULL. */
+/* "preparing", "ready" or "going"; NULL: it runs, or never had to wait. Any thread. `ready` may be NULL. */
 const char *fut_ready_state(FutReady *ready);
 /* FUT_ERR_STATE for a verb that has to wait until it runs. */
 bool fut_ready_allows(FutService *service, const char *verb, GError **error);
