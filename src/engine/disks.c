@@ -341,7 +341,8 @@ static bool too_fast(FutEngine *engine)
     uint64_t epoch = fut_pair_output_epoch(engine->pair);
     bool slow = live && epoch != 0 &&
                 disks->sent_bytes - disks->acked_bytes > engine->config.disk_unacked_max_bytes;
-    if (slow && !engine->cut_pending && fut_primary_may_cut(engine)) {
+    bool none = fut_pair_under_way(engine->pair) == 0; /* else an acknowledgement makes room soon */
+    if (slow && none && !engine->cut_pending && fut_primary_may_cut(engine)) {
         engine->cut_pending = request = true;
     }
     g_mutex_unlock(&engine->lock);

@@ -18,6 +18,8 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .role = FUT_ROLE_PRIMARY,
         .mode = FUT_MODE_PIPELINE,
         .epoch_max_us = 25000,
+        .window = 16,
+        .gap_us = 500,
         .aside_min_bytes = 32u << 10,
         .batch_max_us = 1000,
         .heartbeat_ms = 50,
@@ -56,7 +58,7 @@ static FutPair *new_pair(const FutEngineConfig *config, char *const *machine, ui
         .timeout_ms = config->timeout_ms,
         .retry_ms = config->retry_ms,
         .commit_ms = config->commit_ms,
-        .window = 1,
+        .window = config->window,
         .moving = config->moving,
     };
     return fut_pair_new(&pair, now_ns);
@@ -76,6 +78,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     engine->held.max_bytes = config->hold_max_bytes;
     engine->pace.epoch_max_ns = config->epoch_max_us * FUT_NS_PER_US;
     engine->pace.batch_max_ns = config->batch_max_us * FUT_NS_PER_US;
+    engine->pace.gap_ns = config->gap_us * FUT_NS_PER_US;
     fut_capture_init(&engine->capture, vmm->ops->memory(vmm), config->part_pages_max);
     if (config->role == FUT_ROLE_BACKUP && !fut_standby_open(engine, NULL)) {
         g_error("futago: no address space for a standby");
@@ -435,7 +438,7 @@ uint64_t fut_engine_deadline(FutEngine *engine)
     } else if (engine->cut_pending || (engine->copy.active && engine->copy.collect_wanted)) {
         deadline = MIN(deadline, engine->asked_ns + ASK_AGAIN_NS);
     } else if (fut_primary_may_cut(engine)) {
-        deadline = MIN(deadline, fut_pace_deadline(&engine->pace));
+        deadline = MIN(deadline, fut_primary_deadline(engine));
     }
     g_mutex_unlock(&engine->lock);
     return deadline;

@@ -28,6 +28,8 @@ typedef struct {
     bool waiting;  /* primary: it has neither generation nor disks before fut_engine_granted() */
     bool restored; /* primary: its disks are overwritten before the guest runs */
     uint32_t epoch_max_us;    /* longest epoch while protected */
+    uint32_t gap_us;          /* from one cut to the next, for each checkpoint that is under way */
+    unsigned window;          /* checkpoints under way at most, 1..FUT_PAIR_WINDOW_MAX */
     uint32_t aside_min_bytes; /* checkpoints from that size on are sent by the copy thread */
     uint32_t batch_max_us;    /* longest wait of an output for company under load */
     uint32_t heartbeat_ms, timeout_ms, retry_ms;
@@ -210,7 +212,7 @@ typedef struct {
     uint64_t applied, verified, verify_failed, inbound_logged;
     /* takeover, once it happened */
     uint64_t reinjected;
-    uint64_t resent;    /* outputs of the last committed epoch, sent again */
+    uint64_t resent;    /* outputs of committed epochs, sent again */
     double takeover_us; /* from the arbiter's grant to the running guest */
     FutTakeover takeover;
     uint64_t memory_hash; /* of the image taken over, when verify is on */

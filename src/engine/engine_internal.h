@@ -15,6 +15,7 @@
 #include "histogram.h"
 #include "outputs.h"
 #include "pace.h"
+#include "resend.h"
 #include "series.h"
 
 /* Initial copy of a primary. `lock` unless said otherwise. */
@@ -42,7 +43,7 @@ typedef struct {
     size_t last_length;
     FutCheckpoint next; /* of the CHECKPOINT being handled: the pair machine may still refuse it */
     FutCheckpoint head; /* of the committed one */
-    FutBuf outputs;     /* of the committed epoch, as records (resend.h) */
+    FutKept kept;       /* outputs of committed epochs that may not have left the primary */
     FutPacketList log;  /* inbound packets the guest saw in epochs not yet committed; `lock` */
 } FutStandby;
 
@@ -50,6 +51,7 @@ typedef struct {
     uint64_t epoch;
     uint64_t begin_ns;
     uint64_t disk_bytes; /* sent when it ended */
+    uint64_t bytes;      /* captured since the engine was made, with this one's */
 } FutFlight;
 
 typedef struct {
@@ -115,6 +117,10 @@ struct FutEngine {
     uint64_t nonce;                      /* of the newest link */
     uint64_t logged_epoch, logged_bytes; /* inbound packets of the newest epoch that had one */
     FutFlight flights[FUT_FLIGHTS_MAX];  /* by epoch modulo: checkpoints not yet acknowledged */
+    uint64_t captured_bytes,
+        acked_bytes;     /* of all checkpoints; of those acknowledged, or of earlier sessions */
+    unsigned letting_go; /* threads with packets in their hands that may go */
+    uint64_t let_go;     /* outputs of this session's epochs up to this one have left */
     uint64_t cut_begin_ns, cut_epoch;
     uint64_t cut_part_ns[FUT_PAUSE_PARTS]; /* cut thread: when each part of the pause was over */
 
@@ -163,6 +169,8 @@ void fut_primary_final_cut(FutEngine *engine);
 void fut_primary_resume(FutEngine *engine);
 /* With the lock held: may a checkpoint be taken now? */
 bool fut_primary_may_cut(const FutEngine *engine);
+/* With the lock held: when the next one is due by itself. */
+uint64_t fut_primary_deadline(const FutEngine *engine);
 /* Outputs go that the image of a shared disk kept waiting. Link thread. */
 void fut_primary_let_go(FutEngine *engine);
 /* With the lock held: is a checkpoint due? Marks it requested if so; the caller then calls cut_request() without the lock. */

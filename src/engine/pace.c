@@ -2,11 +2,15 @@
 /* Epoch control: when to cut. */
 #include "pace.h"
 
+#include <sys/param.h>
+
 /* More outputs a checkpoint than this is load: then waiting for company pays. */
 #define LOAD_THRESHOLD 1.5
 /* More bytes that come in for each output than this are a bulk transfer: its outputs are few, and the sender's window waits for
  * each. With two to a window it would stand still between one pair and the next. */
 #define BULK_BYTES_PER_OUTPUT 16384
+/* So many are under way at once in a bulk transfer into the guest: its sender's window waits for each acknowledgement. */
+#define BULK_WINDOW 3
 /* Weight of the newest checkpoint in the moving mean. */
 #define LOAD_WEIGHT 0.1
 
@@ -18,6 +22,7 @@ void fut_pace_start(FutPace *pace, uint64_t now_ns)
     pace->load = 0;
     pace->input_bytes = 0;
     pace->input_load = 0;
+    pace->commit_ns = 0;
 }
 
 void fut_pace_output(FutPace *pace, uint64_t now_ns)
@@ -42,27 +47,51 @@ void fut_pace_cut(FutPace *pace, uint64_t now_ns)
     pace->outputs = 0;
 }
 
+void fut_pace_commit(FutPace *pace, uint64_t took_ns)
+{
+    pace->commit_ns += LOAD_WEIGHT * ((double)took_ns - pace->commit_ns);
+}
+
 void fut_pace_resume(FutPace *pace, uint64_t now_ns)
 {
     pace->last_cut_ns = now_ns;
 }
 
+static bool bulk_input(const FutPace *pace)
+{
+    return pace->input_load > pace->load * BULK_BYTES_PER_OUTPUT;
+}
+
 bool fut_pace_busy(const FutPace *pace)
 {
-    return pace->load > LOAD_THRESHOLD && pace->input_load <= pace->load * BULK_BYTES_PER_OUTPUT;
+    return pace->load > LOAD_THRESHOLD && !bulk_input(pace);
 }
 
-uint64_t fut_pace_deadline(const FutPace *pace)
+bool fut_pace_may_cut(const FutPace *pace, uint64_t under_way)
+{
+    return under_way == 0 || pace->commit_ns > (double)pace->gap_ns ||
+           (bulk_input(pace) && under_way < BULK_WINDOW);
+}
+
+/* Not before. */
+static uint64_t earliest(const FutPace *pace, uint64_t under_way)
+{
+    bool at_once = bulk_input(pace) && under_way < BULK_WINDOW;
+    return at_once ? 0 : pace->last_cut_ns + under_way * pace->gap_ns;
+}
+
+uint64_t fut_pace_deadline(const FutPace *pace, uint64_t under_way)
 {
     uint64_t longest = pace->last_cut_ns + pace->epoch_max_ns;
-    if (pace->outputs == 0) {
-        return longest;
-    }
-    uint64_t batch = pace->first_output_ns + (fut_pace_busy(pace) ? pace->batch_max_ns : 0);
-    return batch < longest ? batch : longest;
+    uint64_t company = fut_pace_busy(pace) ? pace->batch_max_ns : 0;
+    uint64_t batch = pace->outputs > 0 ? pace->first_output_ns + company : UINT64_MAX;
+    return MAX(MIN(batch, longest), earliest(pace, under_way));
 }
 
-bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns)
+bool fut_pace_due(const FutPace *pace, uint64_t under_way, bool idle, uint64_t now_ns)
 {
-    return (idle && pace->outputs > 0) || now_ns >= fut_pace_deadline(pace);
+    if (idle && pace->outputs > 0) {
+        return now_ns >= earliest(pace, under_way);
+    }
+    return now_ns >= fut_pace_deadline(pace, under_way);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Epoch control: when to cut. A lone output is cut at once; under load outputs wait for company, at most batch_max, unless
- * they are the acknowledgements of a bulk transfer into the guest; no epoch is longer than epoch_max. Pure: time is handed in. Not locked: the engine's lock covers it. */
+ * they are the acknowledgements of a bulk transfer into the guest; no epoch is longer than epoch_max. While checkpoints are under way
+ * the next waits for their acknowledgement, or over a long link for gap_ns after the last cut for each of them: many are under way then, and over
+ * a short link the acknowledgement is quicker. Pure: time is handed in. Not locked: the engine's lock
+ * covers it. */
 #ifndef FUT_PACE_H
 #define FUT_PACE_H
 
@@ -9,13 +12,14 @@
 #include <stdint.h>
 
 typedef struct {
-    uint64_t epoch_max_ns, batch_max_ns;
+    uint64_t epoch_max_ns, batch_max_ns, gap_ns;
     uint64_t last_cut_ns;     /* when the guest began to run in this epoch */
     uint64_t first_output_ns; /* when the oldest output of the running epoch was made; 0 = none */
     unsigned outputs;         /* made in the running epoch */
     double load;              /* outputs a checkpoint, moving mean */
     uint64_t input_bytes;     /* came in during the running epoch */
     double input_load;        /* bytes that came in a checkpoint, moving mean */
+    double commit_ns;         /* from a cut to its acknowledgement, moving mean */
 } FutPace;
 
 void fut_pace_start(FutPace *pace, uint64_t now_ns);
@@ -25,13 +29,17 @@ void fut_pace_output(FutPace *pace, uint64_t now_ns);
 void fut_pace_input(FutPace *pace, size_t bytes);
 /* The epoch was cut. */
 void fut_pace_cut(FutPace *pace, uint64_t now_ns);
+/* A checkpoint was acknowledged so long after its cut. */
+void fut_pace_commit(FutPace *pace, uint64_t took_ns);
 /* The guest goes on after it was left stopped: only what it runs counts as the epoch's length. */
 void fut_pace_resume(FutPace *pace, uint64_t now_ns);
+/* May one be cut while so many are under way? fut_pace_due() says when. */
+bool fut_pace_may_cut(const FutPace *pace, uint64_t under_way);
 /* Should a checkpoint be cut now? `idle`: the guest has nothing else to do. */
-bool fut_pace_due(const FutPace *pace, bool idle, uint64_t now_ns);
+bool fut_pace_due(const FutPace *pace, uint64_t under_way, bool idle, uint64_t now_ns);
 /* Many outputs share a checkpoint, and each waits for company. */
 bool fut_pace_busy(const FutPace *pace);
 /* When fut_pace_due() becomes true by itself. */
-uint64_t fut_pace_deadline(const FutPace *pace);
+uint64_t fut_pace_deadline(const FutPace *pace, uint64_t under_way);
 
 #endif

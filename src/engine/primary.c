@@ -8,6 +8,8 @@
 
 /* A guest that keeps writing does not hold protection up for ever: its writes go into the first, larger, checkpoint. */
 #define COPY_PASSES_MAX 20
+/* With more than this under way there is no further checkpoint. */
+#define UNDER_WAY_MAX (1u << 20)
 
 /* -- initial copy -- */
 
@@ -205,10 +207,25 @@ static void collect_for_copy(FutEngine *engine)
 
 /* -- checkpoints -- */
 
+/* May one more be under way? What is not acknowledged is also what a slow link has to carry before the next. */
+static bool may_overtake(const FutEngine *engine)
+{
+    return engine->config.mode == FUT_MODE_PIPELINE && engine->shared.count == 0 &&
+           engine->captured_bytes - engine->acked_bytes <= UNDER_WAY_MAX;
+}
+
 bool fut_primary_may_cut(const FutEngine *engine)
 {
+    uint64_t under_way = fut_pair_under_way(engine->pair);
     return engine->aside == FUT_ASIDE_NONE && fut_pair_may_cut(engine->pair) &&
+           (under_way == 0 ||
+            (may_overtake(engine) && fut_pace_may_cut(&engine->pace, under_way))) &&
            fut_shared_may_cut(engine);
+}
+
+uint64_t fut_primary_deadline(const FutEngine *engine)
+{
+    return fut_pace_deadline(&engine->pace, fut_pair_under_way(engine->pair));
 }
 
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
@@ -216,7 +233,8 @@ bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns)
     if (engine->cut_pending || !fut_primary_may_cut(engine)) {
         return false;
     }
-    if (!engine->final_wanted && !fut_pace_due(&engine->pace, idle, now_ns)) {
+    if (!engine->final_wanted &&
+        !fut_pace_due(&engine->pace, fut_pair_under_way(engine->pair), idle, now_ns)) {
         return false;
     }
     engine->cut_pending = true;
@@ -238,6 +256,10 @@ static void add_outputs(FutEngine *engine, uint64_t epoch)
     while (packet && (packet->epoch < epoch || fut_capture_output(&engine->capture, packet))) {
         packet = packet->next;
     }
+    engine->capture.head.released =
+        engine->fault == FUT_FAULT_SAY_EARLY ? epoch - 1 : engine->let_go;
+    engine->captured_bytes += engine->capture.stream.len;
+    engine->flights[epoch % FUT_FLIGHTS_MAX].bytes = engine->captured_bytes;
     g_mutex_unlock(&engine->lock);
 }
 
@@ -269,7 +291,7 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
     uint64_t epoch = fut_pair_cut(engine->pair, &flags, begin_ns);
     fut_pace_cut(&engine->pace, begin_ns);
     engine->flights[epoch % FUT_FLIGHTS_MAX] =
-        (FutFlight){ epoch, begin_ns, engine->disks.sent_bytes };
+        (FutFlight){ .epoch = epoch, .begin_ns = begin_ns, .disk_bytes = engine->disks.sent_bytes };
     engine->cut_begin_ns = begin_ns;
     engine->cut_epoch = epoch;
     bool final = flags & FUT_CHECKPOINT_FINAL;
@@ -406,6 +428,8 @@ void fut_primary_hold(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     fut_pace_start(&engine->pace, now_ns);
+    engine->let_go = 0;
+    engine->acked_bytes = engine->captured_bytes;
     engine->disks.acked_bytes = engine->disks.sent_bytes; /* what counts from here on is epochs */
     engine->cut_pending = engine->shared.count == 0;
     g_mutex_unlock(&engine->lock);
@@ -568,18 +592,26 @@ static void resume_if_staying(FutEngine *engine)
     }
 }
 
-static void note_commit(FutEngine *engine, uint64_t epoch, uint64_t now_ns)
+/* Engine lock held. Outputs up to an epoch have been let go. */
+static void note_commit(FutEngine *engine, uint64_t epoch, uint64_t let_go, uint64_t now_ns)
 {
     FutFlight *flight = &engine->flights[epoch % FUT_FLIGHTS_MAX];
+    if (--engine->letting_go == 0) {
+        engine->let_go = let_go;
+    }
     if (flight->epoch == epoch) {
+        engine->acked_bytes = flight->bytes;
         fut_histogram_add(&engine->stats.commit_ns, now_ns - flight->begin_ns);
+        fut_pace_commit(&engine->pace, now_ns - flight->begin_ns);
     }
 }
 
 void fut_primary_release(FutEngine *engine, uint64_t upto)
 {
     g_mutex_lock(&engine->lock);
-    FutPacket *packets = take_held(engine, fut_shared_commit(engine, upto));
+    uint64_t let_go = fut_shared_commit(engine, upto);
+    FutPacket *packets = take_held(engine, let_go);
+    engine->letting_go++;
     bool resume = engine->staying && !engine->staying_final;
     bool handed = engine->staying && engine->staying_final;
     g_mutex_unlock(&engine->lock);
@@ -595,7 +627,7 @@ void fut_primary_release(FutEngine *engine, uint64_t upto)
 
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
-    note_commit(engine, upto, now_ns);
+    note_commit(engine, upto, let_go, now_ns);
     bool want = fut_primary_want_cut(engine, false, now_ns);
     g_mutex_unlock(&engine->lock);
     if (want) {
@@ -618,10 +650,17 @@ void fut_primary_release_all(FutEngine *engine)
 void fut_primary_let_go(FutEngine *engine)
 {
     g_mutex_lock(&engine->lock);
-    FutPacket *packets =
-        engine->shared.let_go ? take_held(engine, fut_shared_let_go(engine)) : NULL;
+    if (!engine->shared.let_go) {
+        g_mutex_unlock(&engine->lock);
+        return;
+    }
+    FutPacket *packets = take_held(engine, fut_shared_let_go(engine));
+    engine->letting_go++;
     g_mutex_unlock(&engine->lock);
     let_packets_go(engine, packets);
+    g_mutex_lock(&engine->lock);
+    engine->letting_go--;
+    g_mutex_unlock(&engine->lock);
 }
 
 void fut_primary_drop_all(FutEngine *engine)

@@ -52,3 +52,56 @@ FutPacket *fut_resend_packets(const uint8_t *records, size_t length)
     }
     return list.first;
 }
+
+static void drop_parts(FutKept *kept, unsigned count)
+{
+    size_t length = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        length += kept->part[i].length;
+    }
+    kept->count -= count;
+    kept->records.len -= length;
+    memmove(kept->part, kept->part + count, kept->count * sizeof(kept->part[0]));
+    if (kept->records.len > 0) {
+        memmove(kept->records.data, kept->records.data + length, kept->records.len);
+    }
+}
+
+void fut_kept_add(FutKept *kept, uint64_t epoch, const uint8_t *records, size_t length)
+{
+    g_assert(kept->count == 0 || kept->part[kept->count - 1].epoch < epoch);
+    if (length == 0) {
+        return;
+    }
+    if (kept->count == FUT_KEPT_MAX) {
+        drop_parts(kept, 1);
+    }
+    fut_buf_append(&kept->records, records, length);
+    kept->part[kept->count].epoch = epoch;
+    kept->part[kept->count++].length = length;
+}
+
+void fut_kept_drop(FutKept *kept, uint64_t upto)
+{
+    unsigned count = 0;
+
+    while (count < kept->count && kept->part[count].epoch <= upto) {
+        count++;
+    }
+    if (count > 0) {
+        drop_parts(kept, count);
+    }
+}
+
+void fut_kept_clear(FutKept *kept)
+{
+    fut_buf_clear(&kept->records);
+    kept->count = 0;
+}
+
+void fut_kept_done(FutKept *kept)
+{
+    fut_buf_done(&kept->records);
+    kept->count = 0;
+}

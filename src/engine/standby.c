@@ -10,7 +10,6 @@
 #include "fut_clock.h"
 #include "fut_error.h"
 #include "memhash.h"
-#include "resend.h"
 
 /* Before each stream kept in `parts`. */
 #define KEPT_HEAD 8
@@ -48,7 +47,7 @@ void fut_standby_close(FutEngine *engine)
         munmap(state_image(&engine->standby), FUT_WIRE_STATE_MAX);
         fut_resident_done(&engine->standby.resident);
         fut_buf_done(&engine->standby.parts);
-        fut_buf_done(&engine->standby.outputs);
+        fut_kept_done(&engine->standby.kept);
         fut_packets_clear(&engine->standby.log);
         engine->standby_open = false;
     }
@@ -282,6 +281,18 @@ static void apply_streams(FutEngine *engine, const GArray *streams)
     }
 }
 
+/* Of the epoch that is now the committed one. */
+static void keep_outputs(FutEngine *engine, const uint8_t *records)
+{
+    FutStandby *standby = &engine->standby;
+    const FutCheckpoint *head = &standby->head;
+    bool last_only = engine->fault == FUT_FAULT_KEEP_LAST;
+
+    fut_kept_drop(&standby->kept, last_only ? head->epoch : head->released);
+    fut_kept_add(&standby->kept, head->epoch, records, head->outputs_length);
+    fut_flows_learn_outputs(engine, records, head->outputs_length);
+}
+
 void fut_standby_apply(FutEngine *engine, uint64_t epoch)
 {
     FutStandby *standby = &engine->standby;
@@ -290,10 +301,7 @@ void fut_standby_apply(FutEngine *engine, uint64_t epoch)
     fut_series_image_enter(engine, (const struct iovec *)streams->data, streams->len);
     standby->head = standby->next;
     apply_streams(engine, streams);
-    fut_buf_clear(&standby->outputs);
-    fut_buf_append(&standby->outputs, standby->last + standby->last_length,
-                   standby->head.outputs_length);
-    fut_flows_learn_outputs(engine, standby->outputs.data, standby->outputs.len);
+    keep_outputs(engine, standby->last + standby->last_length);
     standby->last = NULL;
     fut_disks_commit(engine, epoch);
     fut_series_image_leave(engine);
@@ -316,7 +324,7 @@ void fut_standby_discard(FutEngine *engine)
     fut_disks_discard(engine);
     fut_probes_discard(engine);
     fut_buf_clear(&standby->parts);
-    fut_buf_clear(&standby->outputs);
+    fut_kept_clear(&standby->kept);
     standby->last = NULL;
     fut_series_image_enter(engine, NULL, 0);
     standby->head = (FutCheckpoint){ 0 };
@@ -330,11 +338,11 @@ void fut_standby_discard(FutEngine *engine)
 
 /* -- takeover -- */
 
-/* The primary may have died with the committed epoch's outputs in its hands. */
+/* The primary may have died with outputs of committed epochs in its hands. */
 static void resend(FutEngine *engine)
 {
-    FutBuf *outputs = &engine->standby.outputs;
-    FutPacket *packets = fut_resend_packets(outputs->data, outputs->len);
+    FutKept *kept = &engine->standby.kept;
+    FutPacket *packets = fut_resend_packets(kept->records.data, kept->records.len);
     uint64_t count = 0;
 
     if (packets) {
@@ -344,7 +352,7 @@ static void resend(FutEngine *engine)
         count++;
     }
     fut_packets_free(packets);
-    fut_buf_clear(outputs);
+    fut_kept_clear(kept);
     g_mutex_lock(&engine->lock);
     engine->resent = count;
     g_mutex_unlock(&engine->lock);

@@ -249,7 +249,7 @@ void fut_pair_status(const FutPair *pair, FutPairStatus *ret)
         .generation = pair->generation,
         .epoch = primary ? pair->epoch : pair->committed,
         .committed = pair->committed,
-        .in_flight = primary && pair->epoch ? (unsigned)(pair->epoch - 1 - pair->committed) : 0,
+        .in_flight = primary ? (unsigned)fut_pair_under_way(pair) : 0,
         .peer_node = pair->peer_node,
         .last_reason = pair->doubt ? pair->doubt : pair->last_reason,
         .linked = pair->linked,

@@ -180,6 +180,8 @@ bool fut_pair_unprotect(FutPair *pair, uint64_t now_ns, GError **error);
 /* Primary: hand the VM over. Backup: ask the primary for it; without a primary: claim. */
 bool fut_pair_failover(FutPair *pair, uint64_t now_ns, GError **error);
 void fut_pair_copied(FutPair *pair, uint64_t now_ns);
+/* Primary: checkpoints cut and not acknowledged. */
+uint64_t fut_pair_under_way(const FutPair *pair);
 /* May a checkpoint be taken now (window not full, state right)? */
 bool fut_pair_may_cut(const FutPair *pair);
 /* The epoch ends here; returns its number; *ret_flags gets FUT_CHECKPOINT_FINAL in a hand-over.
@@ -229,11 +231,15 @@ typedef enum {
     FUT_FAULT_NONE,
     /* outputs are released when the checkpoint is cut, not when acknowledged */
     FUT_FAULT_RELEASE_EARLY,
-    FUT_FAULT_NO_ARBITER, /* goes on alone without asking */
-    FUT_FAULT_ACK_PART,   /* the backup acknowledges before the whole epoch is in */
+    FUT_FAULT_RELEASE_AHEAD, /* an acknowledgement releases all that was cut */
+    FUT_FAULT_NO_ARBITER,    /* goes on alone without asking */
+    FUT_FAULT_ACK_PART,      /* the backup acknowledges before the whole epoch is in */
     /* the engine's: a backup writes to its disks what was not committed; starts the guest before they have all that was */
     FUT_FAULT_DISK_EARLY,
     FUT_FAULT_DISK_LATE,
+    /* the engine's: a twin keeps the outputs of its last epoch alone; a primary says of outputs that they left when they are about to */
+    FUT_FAULT_KEEP_LAST,
+    FUT_FAULT_SAY_EARLY,
     FUT_FAULT_DISK_TRUST, /* the VMM's: says that nobody touched an image, whoever did */
 } FutPairFault;
 void fut_pair_set_fault(FutPair *pair, FutPairFault fault);

@@ -318,6 +318,12 @@ static void take_checkpoint(FutPair *pair, const FutPairInput *in)
     if (!is_next(pair, "CHECKPOINT", c.epoch)) {
         return;
     }
+    if (c.released > pair->acked) {
+        fut_pair_blame(pair,
+                       "outputs of epoch %" PRIu64 " were released, acknowledged was %" PRIu64,
+                       c.released, pair->acked);
+        return;
+    }
     if (c.parts != pair->parts || c.stream_length != bytes) {
         fut_pair_blame(pair,
                        "epoch %" PRIu64 " is not complete: %u parts and %" PRIu64

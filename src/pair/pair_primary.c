@@ -200,7 +200,8 @@ static void take_ack(FutPair *pair, const FutPairInput *in)
     }
     pair->committed = epoch;
     pair->unacked_since_ns = pair->now_ns;
-    fut_act_number(pair, FUT_ACT_RELEASE, epoch);
+    fut_act_number(pair, FUT_ACT_RELEASE,
+                   pair->fault == FUT_FAULT_RELEASE_AHEAD ? pair->epoch - 1 : epoch);
     if (pair->state == FUT_STATE_PROTECTING) {
         fut_pair_set_state(pair, FUT_STATE_PROTECTED);
         fut_pair_forget_reasons(pair);
@@ -376,9 +377,14 @@ static void handing_lost(FutPair *pair, const FutPairInput *in)
 
 /* -- epochs -- */
 
+uint64_t fut_pair_under_way(const FutPair *pair)
+{
+    return pair->epoch > 0 ? pair->epoch - 1 - pair->committed : 0;
+}
+
 bool fut_pair_may_cut(const FutPair *pair)
 {
-    uint64_t in_flight = pair->epoch - 1 - pair->committed;
+    uint64_t in_flight = fut_pair_under_way(pair);
 
     switch (pair->state) {
     case FUT_STATE_PROTECTING:

@@ -80,10 +80,10 @@ void fut_checkpoint_encode(uint8_t at[FUT_CHECKPOINT_SIZE], const FutCheckpoint 
     fut_put_le32(at + 28, checkpoint->flags);
     fut_put_le32(at + 32, checkpoint->parts);
     fut_put_le32(at + 36, checkpoint->outputs_length);
-    fut_put_le64(at + 40, 0);
+    fut_put_le64(at + 40, checkpoint->released);
 }
 
-static const char *checkpoint_fault(const FutCheckpoint *c, const uint8_t *body)
+static const char *checkpoint_fault(const FutCheckpoint *c)
 {
     if (c->epoch == 0) {
         return "epoch 0";
@@ -97,8 +97,8 @@ static const char *checkpoint_fault(const FutCheckpoint *c, const uint8_t *body)
     if (c->state_length > FUT_WIRE_STATE_MAX) {
         return "device state too large";
     }
-    if (fut_get_le64(body + 40) != 0) {
-        return "reserved fields are not zero";
+    if (c->released >= c->epoch) {
+        return "outputs released that were not sent";
     }
     return NULL;
 }
@@ -116,8 +116,9 @@ bool fut_checkpoint_decode(const uint8_t *body, size_t length, FutCheckpoint *re
         .flags = fut_get_le32(body + 28),
         .parts = fut_get_le32(body + 32),
         .outputs_length = fut_get_le32(body + 36),
+        .released = fut_get_le64(body + 40),
     };
-    const char *fault = checkpoint_fault(&c, body);
+    const char *fault = checkpoint_fault(&c);
     if (!fault && c.outputs_length > length - FUT_CHECKPOINT_SIZE) {
         fault = "more outputs than bytes";
     }

@@ -11,9 +11,9 @@
 #include "frame.h"
 #include "fut_buf.h"
 
-/* 3 has PROBES, 5 FLOWS; a pair of which one host does not know them is refused. */
-#define FUT_WIRE_VERSION_MIN 5
-#define FUT_WIRE_VERSION 5
+/* 3 has PROBES, 5 FLOWS, 6 tells in a CHECKPOINT what was released; a pair of which one host does not know them is refused. */
+#define FUT_WIRE_VERSION_MIN 6
+#define FUT_WIRE_VERSION 6
 #define FUT_WIRE_NAME_MAX 63  /* VM and node names */
 #define FUT_WIRE_TEXT_MAX 511 /* reasons */
 #define FUT_WIRE_MACHINE_LINES_MAX 4096
@@ -106,7 +106,7 @@ typedef struct {
 #define FUT_CHECKPOINT_HASHED 2u /* memory_hash is set: compare */
 #define FUT_CHECKPOINT_SIZE 48
 /* Layout: 0 epoch, 8 memory_hash, 16 stream_length, 24 state_length, 28 flags, 32 parts, 36
- * outputs_length, 40 u64 reserved. */
+ * outputs_length, 40 released. */
 typedef struct {
     uint64_t epoch;
     uint64_t memory_hash;
@@ -116,6 +116,7 @@ typedef struct {
     uint32_t parts;          /* EPOCH_PART frames before this one */
     uint32_t outputs_length; /* of the body's last bytes: the epoch's outputs (engine/resend.h);
                                 counted in stream_length */
+    uint64_t released; /* outputs of epochs up to this one have left the primary; less than epoch */
 } FutCheckpoint;
 
 #define FUT_INBOUND_SIZE 24

@@ -33,7 +33,8 @@
 #define SIM_BLOCKS 3
 #define SIM_STATE_MAX 12000
 #define SIM_STATE_PAGES 3
-#define SIM_IMAGES 3 /* checkpoints of one protection remembered */
+#define SIM_WINDOW_MAX 8
+#define SIM_IMAGES (SIM_WINDOW_MAX + 2) /* checkpoints of one protection remembered */
 #define SIM_NEVER UINT64_MAX
 
 typedef struct Sim Sim;
@@ -120,6 +121,7 @@ typedef struct {
     uint64_t committed;     /* of them, held by the backup */
     bool given_up;          /* somebody asked for the end of it, or it was made to fail */
     unsigned given_up_said; /* times that the engine reported so */
+    GArray *held;           /* SimHeld: all outputs that waited for a commit */
     SimImage image[SIM_IMAGES];
 } SimProtection;
 
@@ -186,6 +188,7 @@ void sim_note_commit(SimHost *host);
 void sim_check_commit(SimHost *host);
 void sim_check_reinjected(SimHost *host, const SimRequest *request);
 void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length);
+void sim_check_taken(SimHost *host);
 /* Is all as it should be when nothing goes wrong? Or is the VM gone, and that nobody's mistake? */
 bool sim_check_well(Sim *sim);
 bool sim_check_lost(Sim *sim);
@@ -265,6 +268,7 @@ typedef struct {
     FutMode mode;
     uint32_t heartbeat_ms, timeout_ms, retry_ms, epoch_max_us, batch_max_us, verify_every,
         part_pages_max, rest_pages_max, aside_min_bytes;
+    unsigned window, gap_us;
     uint64_t hold_max_bytes, log_max_bytes;
     unsigned block_pages[SIM_BLOCKS];
     unsigned pages;
@@ -289,7 +293,8 @@ typedef struct {
     uint64_t events, outputs, cuts, commits, released, takeovers, handovers, grants, refusals,
         fenced, protected, discards, bad_streams, reinjected, resent, lost, ended, ended_refusals,
         faults[SIM_FAULT_KINDS];
-    uint64_t aside; /* checkpoints that the copy thread sent */
+    uint64_t aside;      /* checkpoints that the copy thread sent */
+    uint64_t overtaking; /* cut while others were under way */
     uint64_t disk_copied, disk_writes, disk_flushes, disk_takeovers, disk_waits, disk_kept,
         note_syncs, note_chunks, snapshots, snapshots_failed, snapshot_faults, snapshot_early,
         image_snapshots;
@@ -304,6 +309,7 @@ typedef enum {
 /* What a run is to be like. */
 typedef struct {
     FutPairFault wrong; /* fault that the engine is told to have */
+    unsigned window;    /* checkpoints under way at most; 0: by chance */
     bool disks;         /* some VMs have disks */
     bool series;        /* snapshots are taken */
     bool ends;          /* the VM is ended on purpose some time */

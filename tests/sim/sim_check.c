@@ -4,6 +4,7 @@
  *   active    never two hosts whose outputs go out freely; nobody acts in a generation that was not granted to him
  *   image     what the survivor holds is exactly the last committed epoch; it is not thrown away without reason
  *   world     what the outside saw never contradicts the survivor (also in sim_world.c)
+ *   kept      what was committed and had not left the primary leaves the survivor, as soon as it runs
  *   ended     a VM that was ended on purpose, and the arbiter was told, is granted to nobody and runs nowhere
  *   liveness  when nothing goes wrong any more, there is soon one VM, it serves, and it is protected again */
 #include "sim.h"
@@ -241,6 +242,28 @@ void sim_check_takeover(SimHost *host, const uint8_t *state, size_t length)
     if (length != image->state_length || memcmp(state, image->state, length) != 0) {
         sim_violation(sim, "image", "%s: device state is not that of epoch %" PRIu64 " at takeover",
                       host->node, host->backing->committed);
+    }
+}
+
+/* It has sent again what it kept. */
+void sim_check_taken(SimHost *host)
+{
+    const SimProtection *backing = host->backing;
+    const GArray *seen = host->sim->world.seen;
+
+    for (guint i = 0; backing && host->dying == SIM_LIVE && i < backing->held->len; i++) {
+        const SimHeld *held = &g_array_index(backing->held, SimHeld, i);
+        guint at = (guint)held->output - 1;
+        if (held->epoch > backing->committed) {
+            return;
+        }
+        if (at >= seen->len || g_array_index(seen, uint64_t, at) == 0) {
+            sim_violation(host->sim, "kept",
+                          "output %" PRIu64 " of epoch %" PRIu64
+                          ", which was committed, left neither its host nor %s",
+                          held->output, held->epoch, host->node);
+            return;
+        }
     }
 }
 

@@ -31,6 +31,8 @@ typedef struct {
     bool flushed; /* while protected; then, as it was at the last flush: */
     uint8_t then[SIM_DISK_BYTES];
     bool since[SIM_DISK_SECTORS]; /* written after it */
+    uint64_t
+        epoch[SIM_DISK_SECTORS]; /* of the protection, in which it was written last; 0: before */
 } SimDiskView;
 
 /* A request of the guest. */

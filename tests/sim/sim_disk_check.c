@@ -19,6 +19,7 @@ void sim_disks_begin(SimVm *vm)
 {
     for (unsigned disk = 0; disk < SIM_DISKS; disk++) {
         vm->disks.view[disk].flushed = false;
+        memset(vm->disks.view[disk].epoch, 0, sizeof(vm->disks.view[disk].epoch));
     }
 }
 
@@ -64,10 +65,15 @@ void sim_check_disks(SimHost *host, const SimImage *image)
     }
 }
 
-static bool is_safe(const SimHost *host, unsigned disk, const SimDiskView *view)
+/* What a later epoch, which is committed too, wrote over it may be safe instead. */
+static bool is_safe(const SimHost *host, unsigned disk, const SimImage *image,
+                    const SimImage *newest)
 {
+    const SimDiskView *view = &image->disk[disk];
+
     for (uint64_t at = 0; at < host->sim->profile.disk_bytes[disk]; at += SIM_SECTOR) {
         if (!view->since[at / SIM_SECTOR] &&
+            newest->disk[disk].epoch[at / SIM_SECTOR] <= image->epoch &&
             memcmp(host->disk[disk].safe + at, view->then + at, SIM_SECTOR) != 0) {
             return false;
         }
@@ -84,9 +90,10 @@ void sim_check_flushed(SimHost *host, uint64_t epoch)
         protection->image[epoch % SIM_IMAGES].epoch != epoch) {
         return;
     }
+    const SimImage *image = &protection->image[epoch % SIM_IMAGES];
+    const SimImage *newest = &protection->image[protection->committed % SIM_IMAGES];
     for (unsigned disk = 0; disk < host->sim->profile.disks; disk++) {
-        const SimDiskView *view = &protection->image[epoch % SIM_IMAGES].disk[disk];
-        if (view->flushed && !is_safe(host, disk, view)) {
+        if (image->disk[disk].flushed && !is_safe(host, disk, image, newest)) {
             sim_violation(host->sim, "disk",
                           "%s acknowledges epoch %" PRIu64
                           ", but what the guest flushed to disk %u would not survive a power cut",

@@ -47,9 +47,11 @@ static bool try_begin(SimVm *vm, SimIo *io, bool hurry)
 static void note_write(SimVm *vm, const SimIo *io)
 {
     SimDiskView *view = &vm->disks.view[io->disk];
+    const SimProtection *protection = vm->host->protection;
 
     for (uint64_t at = 0; at < io->write.length; at += SIM_SECTOR) {
         view->since[(io->write.offset + at) / SIM_SECTOR] = true;
+        view->epoch[(io->write.offset + at) / SIM_SECTOR] = protection ? protection->cuts + 1 : 0;
     }
 }
 

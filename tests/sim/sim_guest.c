@@ -105,6 +105,12 @@ static void use_disks(SimVm *vm)
 
 /* -- outputs -- */
 
+static void note_held(SimHost *host, const SimHeld *held)
+{
+    g_queue_push_tail(&host->held, g_memdup2(held, sizeof(*held)));
+    g_array_append_vals(held->protection->held, held, 1);
+}
+
 static void emit(SimVm *vm, unsigned client, uint64_t acked)
 {
     SimHost *host = vm->host;
@@ -124,9 +130,7 @@ static void emit(SimVm *vm, unsigned client, uint64_t acked)
         sim_host_passes(host, &packet);
         break;
     case FUT_OUTPUT_HELD:
-        g_queue_push_tail(&host->held, g_memdup2(&(SimHeld){ output, host->protection->cuts + 1,
-                                                             host->protection },
-                                                 sizeof(SimHeld)));
+        note_held(host, &(SimHeld){ output, host->protection->cuts + 1, host->protection });
         break;
     case FUT_OUTPUT_DROP:
         break;

@@ -42,6 +42,8 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     config.mode = profile->mode;
     config.epoch_max_us = profile->epoch_max_us;
     config.batch_max_us = profile->batch_max_us;
+    config.window = profile->window;
+    config.gap_us = profile->gap_us;
     config.heartbeat_ms = profile->heartbeat_ms;
     config.timeout_ms = profile->timeout_ms;
     config.retry_ms = profile->retry_ms;

@@ -187,6 +187,9 @@ static void ops_report(void *opaque, const char *id, const char *text)
 
     SIM_TRACE(host->sim, "%s: %s %s", host->node, id, text);
     count_report(host->sim->count, id);
+    if (g_str_equal(id, "FUT-127")) {
+        sim_check_taken(host);
+    }
     if (g_str_equal(id, "FUT-190")) {
         sim_violation(host->sim, "image", "%s: the engine itself says: %s", host->node, text);
     }

@@ -97,6 +97,18 @@ static void choose_disks(Sim *sim)
     profile->disk_mark_bytes = sim_below(random, 4000);
 }
 
+/* Likewise. */
+static void choose_window(Sim *sim)
+{
+    SimRandom own = { sim->random.state ^ UINT64_C(0x77696e646f77) };
+
+    sim->profile.window = sim_chance(&own, 30) ? 1 : (unsigned)sim_between(&own, 2, SIM_WINDOW_MAX);
+    if (sim->wish.window > 0) {
+        sim->profile.window = sim->wish.window;
+    }
+    sim->profile.gap_us = (unsigned)(sim_chance(&own, 50) ? 0 : sim_below(&own, 500));
+}
+
 static void set_up(Sim *sim)
 {
     sim->heap = g_array_new(FALSE, FALSE, sizeof(SimEvent));
@@ -142,6 +154,7 @@ static void tear_down(Sim *sim)
         for (unsigned k = 0; k < SIM_IMAGES; k++) {
             g_free(protection->image[k].ram);
         }
+        g_array_unref(protection->held);
         g_free(protection);
     }
     for (unsigned i = 0; i < sim->branches->len; i++) {
@@ -254,6 +267,7 @@ char *sim_run(uint64_t seed, const SimWish *wish, SimCount *count)
     sim->series_seed = sim_mix(seed + 1);
     sim->count = count;
     choose_profile(sim);
+    choose_window(sim);
     if (wish->disks) {
         choose_disks(sim);
     }

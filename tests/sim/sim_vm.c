@@ -74,6 +74,7 @@ static void begin_protection(SimVm *vm)
     SimProtection *protection = g_new0(SimProtection, 1);
 
     protection->number = host->sim->protections->len;
+    protection->held = g_array_new(FALSE, FALSE, sizeof(SimHeld));
     protection->host = host->index;
     protection->life = host->life;
     protection->generation = sim_sight(host).pair.generation;
@@ -173,6 +174,7 @@ static void vm_cut_resume(FutVmm *vmm)
 static void remember_image(SimVm *vm, const FutStateImage *state)
 {
     SimProtection *protection = vm->host->protection;
+    vm->host->sim->count->overtaking += protection->cuts > protection->committed;
     SimImage *image = &protection->image[++protection->cuts % SIM_IMAGES];
     size_t size = (size_t)vm->pages * FUT_PAGE_SIZE;
 

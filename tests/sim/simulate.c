@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs schedules of the simulator:
  *
- *   simulate [--schedules N] [--seed S] [--schedule I] [--end] [--snapshots] [--fault F] [--no-disks] [--verbose] [--long]
+ *   simulate [--schedules N] [--seed S] [--schedule I] [--end] [--snapshots] [--fault F] [--no-disks] [--window W] [--verbose] [--long]
  *
  * A schedule is told by the seed and its number, and is the same in every run. --fault has the engine do something wrong on
  * purpose (--help names what), or the arbiter (end-forgotten, with --end): then the program succeeds only if the checks notice.
@@ -17,13 +17,14 @@
 #define SCHEDULES_TELLING 1000
 
 static struct {
-    gint64 schedules, seed, only;
+    gint64 schedules, seed, only, window;
     char *fault;
     gboolean verbose, lengthy, no_disks, ends, series;
 } options = { .seed = 1, .only = -1 };
 
 #define FAULT_NAMES                                                                                \
-    "none, release-early, no-arbiter, ack-part, disk-early, disk-late, disk-trust or end-forgotten"
+    "none, release-early, release-ahead, no-arbiter, ack-part, keep-last, say-early, "             \
+    "disk-early, disk-late, disk-trust or end-forgotten"
 
 static const GOptionEntry entries[] = {
     { "schedules", 'n', 0, G_OPTION_ARG_INT64, &options.schedules,
@@ -32,6 +33,8 @@ static const GOptionEntry entries[] = {
     { "schedule", 'i', 0, G_OPTION_ARG_INT64, &options.only, "only this one", "I" },
     { "fault", 'f', 0, G_OPTION_ARG_STRING, &options.fault, FAULT_NAMES, "F" },
     { "no-disks", 'd', 0, G_OPTION_ARG_NONE, &options.no_disks, "VMs without disks only", NULL },
+    { "window", 'w', 0, G_OPTION_ARG_INT64, &options.window,
+      "checkpoints under way at most (default: differs from schedule to schedule)", "W" },
     { "snapshots", 0, 0, G_OPTION_ARG_NONE, &options.series, "snapshots of the guest are taken",
       NULL },
     { "end", 'e', 0, G_OPTION_ARG_NONE, &options.ends, "the VM is ended on purpose", NULL },
@@ -49,8 +52,11 @@ static bool parse_fault(const char *name, SimWish *wish)
     } faults[] = {
         { "none", FUT_FAULT_NONE, false },
         { "release-early", FUT_FAULT_RELEASE_EARLY, false },
+        { "release-ahead", FUT_FAULT_RELEASE_AHEAD, false },
         { "no-arbiter", FUT_FAULT_NO_ARBITER, false },
         { "ack-part", FUT_FAULT_ACK_PART, false },
+        { "keep-last", FUT_FAULT_KEEP_LAST, false },
+        { "say-early", FUT_FAULT_SAY_EARLY, false },
         { "disk-early", FUT_FAULT_DISK_EARLY, false },
         { "disk-late", FUT_FAULT_DISK_LATE, false },
         { "disk-trust", FUT_FAULT_DISK_TRUST, false },
@@ -76,9 +82,11 @@ static void print_count(const SimCount *count, gint64 schedules, double seconds)
 {
     g_print("%" G_GINT64_FORMAT " schedules in %.1f s (%.0f a second), %" PRIu64 " events\n",
             schedules, seconds, (double)schedules / seconds, count->events);
-    g_print("  %" PRIu64 " cuts (%" PRIu64 " sent aside), %" PRIu64 " commits, %" PRIu64
-            " outputs, %" PRIu64 " seen outside\n",
-            count->cuts, count->aside, count->commits, count->outputs, count->released);
+    g_print("  %" PRIu64 " cuts (%" PRIu64 " sent aside, %" PRIu64
+            " with others under way), %" PRIu64 " commits, %" PRIu64 " outputs, %" PRIu64
+            " seen outside\n",
+            count->cuts, count->aside, count->overtaking, count->commits, count->outputs,
+            count->released);
     g_print("  %" PRIu64 " times protected, %" PRIu64 " takeovers, %" PRIu64
             " handed over, %" PRIu64 " fenced, %" PRIu64 " images discarded, %" PRIu64
             " packets re-injected, %" PRIu64 " sent again\n",
@@ -111,7 +119,7 @@ static bool telling(const SimCount *count)
 {
     bool all = count->takeovers && count->handovers && count->fenced && count->discards &&
                count->bad_streams && count->reinjected && count->resent && count->refusals &&
-               count->protected && count->aside;
+               count->protected && count->aside && (count->overtaking || options.window == 1);
 
     if (options.ends) {
         return count->ended && count->ended_refusals;
@@ -144,10 +152,10 @@ static void print_violation(const char *violation, gint64 schedule, const SimWis
     g_print("schedule %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n", schedule,
             options.seed, violation);
     g_print("again: simulate --seed %" G_GINT64_FORMAT " --schedule %" G_GINT64_FORMAT
-            " --fault %s%s%s%s --verbose\n",
+            " --fault %s%s%s%s --window %" G_GINT64_FORMAT " --verbose\n",
             options.seed, schedule, options.fault ? options.fault : "none",
             options.no_disks ? " --no-disks" : "", options.ends ? " --end" : "",
-            options.series ? " --snapshots" : "");
+            options.series ? " --snapshots" : "", options.window);
 }
 
 /* Number of the schedule with the violation, or -1. */
@@ -224,11 +232,16 @@ int main(int argc, char **argv)
         g_printerr("simulate: unknown fault %s: " FAULT_NAMES "\n", options.fault);
         return 2;
     }
+    if (options.window < 0 || options.window > SIM_WINDOW_MAX) {
+        g_printerr("simulate: --window wants 1 to %u\n", SIM_WINDOW_MAX);
+        return 2;
+    }
     if (!choose_schedules()) {
         return 2;
     }
     g_print("seed %" G_GINT64_FORMAT "\n", options.seed);
     wish.tracing = options.verbose ? SIM_TRACING_ALL : SIM_TRACING_NOT;
+    wish.window = (unsigned)options.window;
     wish.ends = options.ends;
     wish.series = options.series;
     wish.disks = !options.no_disks;

@@ -158,6 +158,23 @@ static void test_late_ack(void)
     world_free(world);
 }
 
+/* A primary cannot have let outputs go of an epoch that is committed here, but not acknowledged. */
+static void test_released_early(void)
+{
+    uint8_t checkpoint[FUT_CHECKPOINT_SIZE];
+    World *world = world_protected();
+
+    world->arbiter_slow = true;
+    fut_pair_ack_late(world->b.pair);
+    host_cut(&world->a);
+    world_pump(world);
+    fut_checkpoint_encode(checkpoint, &(FutCheckpoint){ .epoch = 3, .released = 2 });
+    host_post(&world->b, FUT_MSG_CHECKPOINT, 0, checkpoint, sizeof(checkpoint));
+    world_pump(world);
+    expect_report(&world->b, "outputs of epoch 2 were released, acknowledged was 1");
+    world_free(world);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -165,6 +182,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pair-disk/epochs", test_epochs);
     g_test_add_func("/pair-disk/out-of-order", test_out_of_order);
     g_test_add_func("/pair-disk/stored", test_stored);
+    g_test_add_func("/pair-disk/released-early", test_released_early);
     g_test_add_func("/pair-disk/image-bad", test_image_bad);
     g_test_add_func("/pair-disk/image-bad-too-late", test_image_bad_too_late);
     g_test_add_func("/pair-disk/late-ack", test_late_ack);

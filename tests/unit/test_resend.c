@@ -84,6 +84,69 @@ static void test_made_up(void)
     fut_buf_done(&out);
 }
 
+/* An epoch's outputs: one packet of that many bytes. */
+static void keep(FutKept *kept, uint64_t epoch, size_t bytes)
+{
+    FutBuf out = { 0 };
+    FutPacket *packet = packet_of(0, 0, (uint8_t)epoch, bytes);
+
+    g_assert_true(fut_resend_put(&out, 0, packet));
+    fut_kept_add(kept, epoch, out.data, out.len);
+    g_free(packet);
+    fut_buf_done(&out);
+}
+
+/* What is kept is of the epochs first..last, in order. */
+static void check_kept(const FutKept *kept, uint64_t first, uint64_t last)
+{
+    FutPacket *list = fut_resend_packets(kept->records.data, kept->records.len);
+    uint64_t epoch = first;
+
+    for (const FutPacket *p = list; p; p = p->next) {
+        g_assert_cmpuint(p->data[0], ==, epoch++);
+    }
+    g_assert_cmpuint(epoch, ==, last + 1);
+    fut_packets_free(list);
+}
+
+static void test_kept(void)
+{
+    FutKept kept = { 0 };
+
+    check_kept(&kept, 1, 0);
+    fut_kept_drop(&kept, 5);
+    keep(&kept, 1, 10);
+    keep(&kept, 2, 30);
+    fut_kept_add(&kept, 3, NULL, 0); /* an epoch without */
+    check_kept(&kept, 1, 2);
+    fut_kept_drop(&kept, 1);
+    check_kept(&kept, 2, 2);
+    fut_kept_drop(&kept, 1);
+    check_kept(&kept, 2, 2);
+    keep(&kept, 4, 5);
+    fut_kept_drop(&kept, 3);
+    check_kept(&kept, 4, 4);
+    fut_kept_drop(&kept, UINT64_MAX);
+    check_kept(&kept, 1, 0);
+    keep(&kept, 7, 1);
+    fut_kept_clear(&kept);
+    check_kept(&kept, 1, 0);
+    fut_kept_done(&kept);
+}
+
+/* A peer that never says what has left does not fill the memory. */
+static void test_kept_cap(void)
+{
+    FutKept kept = { 0 };
+
+    for (uint64_t epoch = 1; epoch <= 3 * FUT_KEPT_MAX; epoch++) {
+        keep(&kept, epoch, FUT_RESEND_MAX - FUT_RESEND_HEAD);
+    }
+    g_assert_cmpuint(kept.records.len, ==, FUT_KEPT_MAX * FUT_RESEND_MAX);
+    check_kept(&kept, 2 * FUT_KEPT_MAX + 1, 3 * FUT_KEPT_MAX);
+    fut_kept_done(&kept);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -91,5 +154,7 @@ int main(int argc, char **argv)
     g_test_add_func("/resend/nothing", test_nothing);
     g_test_add_func("/resend/cap", test_cap);
     g_test_add_func("/resend/made-up", test_made_up);
+    g_test_add_func("/resend/kept", test_kept);
+    g_test_add_func("/resend/kept-cap", test_kept_cap);
     return g_test_run();
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Golden bytes of each message body of protocol version 5, and what decoders refuse. The bytes are
+/* Golden bytes of each message body of protocol version 6, and what decoders refuse. The bytes are
  * a contract with released versions: a change here needs a new protocol version. */
 #include "byteorder.h"
 #include "fut_error.h"
@@ -9,7 +9,7 @@ static char *lines_one[] = { "machine=microvm", "ram.pc=1024", NULL };
 
 /* clang-format off */
 static const uint8_t golden_hello[] = {
-    5, 0, 5, 0,  0, 0, 0, 0,                        /* versions, features */
+    6, 0, 6, 0,  0, 0, 0, 0,                        /* versions, features */
     0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* nonce */
     7, 0, 0, 0, 0, 0, 0, 0,                         /* generation */
     50, 0, 0, 0,  0xf4, 1, 0, 0,                    /* heartbeat, timeout */
@@ -22,7 +22,7 @@ static const uint8_t golden_hello[] = {
 };
 
 static const uint8_t golden_welcome[] = {
-    5, 0,  0, 0,  0xef, 0xbe, 0xad, 0xde,           /* version, reserved, session */
+    6, 0,  0, 0,  0xef, 0xbe, 0xad, 0xde,           /* version, reserved, session */
     7, 0, 0, 0, 0, 0, 0, 0,                         /* generation */
     0, 0, 0, 0, 0, 0, 0, 0,                         /* reserved */
     5, 0, 'h', 'o', 's', 't', 'b',
@@ -33,8 +33,8 @@ static const uint8_t golden_checkpoint[FUT_CHECKPOINT_SIZE] = {
     0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* memory_hash */
     0, 0, 0, 0, 1, 0, 0, 0,                         /* stream_length */
     0, 0x22, 0, 0,  3, 0, 0, 0,                     /* state_length, flags */
-    2, 0, 0, 0,  0, 0, 0, 0,                        /* parts, reserved */
-    0, 0, 0, 0, 0, 0, 0, 0,
+    2, 0, 0, 0,  0, 0, 0, 0,                        /* parts, outputs_length */
+    7, 0, 0, 0, 0, 0, 0, 0,                         /* released */
 };
 
 static const uint8_t golden_inbound[FUT_INBOUND_SIZE] = {
@@ -45,8 +45,8 @@ static const uint8_t golden_inbound[FUT_INBOUND_SIZE] = {
 static FutHello hello_one(void)
 {
     return (FutHello){
-        .version_min = 5,
-        .version_max = 5,
+        .version_min = 6,
+        .version_max = 6,
         .nonce = 0x1122334455667788,
         .generation = 7,
         .heartbeat_ms = 50,
@@ -67,8 +67,8 @@ static void test_hello(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(FutHello) back = fut_hello_decode(out.data, out.len, &error);
     g_assert_no_error(error);
-    g_assert_cmpuint(back->version_min, ==, 5);
-    g_assert_cmpuint(back->version_max, ==, 5);
+    g_assert_cmpuint(back->version_min, ==, 6);
+    g_assert_cmpuint(back->version_max, ==, 6);
     g_assert_cmpuint(back->nonce, ==, hello.nonce);
     g_assert_cmpuint(back->generation, ==, 7);
     g_assert_cmpuint(back->heartbeat_ms, ==, 50);
@@ -123,13 +123,13 @@ static void test_hello_bad(void)
 /* The version comes first: of another version's body nothing else is understood. */
 static void test_hello_versions(void)
 {
-    uint8_t newer[] = { 6, 0, 7, 0 }, older[] = { 2, 0, 2, 0 };
+    uint8_t newer[] = { 7, 0, 8, 0 }, older[] = { 2, 0, 2, 0 };
     uint8_t wider[sizeof(golden_hello)];
 
-    check_bad_hello(newer, sizeof(newer), FUT_ERR_MISMATCH, "versions 6 to 7, the other 5 to 5");
-    check_bad_hello(older, sizeof(older), FUT_ERR_MISMATCH, "versions 2 to 2, the other 5 to 5");
+    check_bad_hello(newer, sizeof(newer), FUT_ERR_MISMATCH, "versions 7 to 8, the other 6 to 6");
+    check_bad_hello(older, sizeof(older), FUT_ERR_MISMATCH, "versions 2 to 2, the other 6 to 6");
     memcpy(wider, golden_hello, sizeof(wider));
-    wider[2] = 9; /* speaks 5 to 9 and has features to offer */
+    wider[2] = 9; /* speaks 6 to 9 and has features to offer */
     wider[4] = 0xff;
     g_autoptr(FutHello) hello = fut_hello_decode(wider, sizeof(wider), NULL);
     g_assert_nonnull(hello);
@@ -160,14 +160,14 @@ static void test_hello_largest(void)
 static void test_welcome(void)
 {
     FutWelcome welcome = {
-        .version = 5, .session = 0xdeadbeef, .generation = 7, .node = (char *)"hostb"
+        .version = 6, .session = 0xdeadbeef, .generation = 7, .node = (char *)"hostb"
     };
     FutBuf out = { 0 };
 
     fut_welcome_encode(&out, &welcome);
     g_assert_cmpmem(out.data, out.len, golden_welcome, sizeof(golden_welcome));
     g_autoptr(FutWelcome) back = fut_welcome_decode(out.data, out.len, NULL);
-    g_assert_cmpuint(back->version, ==, 5);
+    g_assert_cmpuint(back->version, ==, 6);
     g_assert_cmpuint(back->session, ==, 0xdeadbeef);
     g_assert_cmpuint(back->generation, ==, 7);
     g_assert_cmpstr(back->node, ==, "hostb");
@@ -207,6 +207,7 @@ static void test_checkpoint(void)
         .state_length = 0x2200,
         .flags = FUT_CHECKPOINT_FINAL | FUT_CHECKPOINT_HASHED,
         .parts = 2,
+        .released = 7,
     };
     uint8_t out[FUT_CHECKPOINT_SIZE];
     FutCheckpoint back;
@@ -221,6 +222,7 @@ static void test_checkpoint(void)
     g_assert_cmpuint(back.flags, ==, checkpoint.flags);
     g_assert_cmpuint(back.parts, ==, checkpoint.parts);
     g_assert_cmpuint(back.outputs_length, ==, 0);
+    g_assert_cmpuint(back.released, ==, 7);
 }
 
 static void check_patched_checkpoint(size_t at, uint8_t value, const char *part)
@@ -247,7 +249,8 @@ static void test_checkpoint_bad(void)
     check_patched_checkpoint(28, 1, "hash without the flag");
     check_patched_checkpoint(28, 7, "unknown flags");
     check_patched_checkpoint(36, 1, "more outputs than bytes");
-    check_patched_checkpoint(47, 1, "reserved");
+    check_patched_checkpoint(40, 9, "outputs released that were not sent");
+    check_patched_checkpoint(47, 1, "outputs released that were not sent");
 }
 
 static void test_inbound(void)
