@@ -88,6 +88,7 @@ FutEngine *fut_engine_new(FutVmm *vmm, const FutEngineConfig *config, char *cons
     fut_shared_open(engine);
     fut_series_init(engine);
     fut_flows_init(&engine->flows);
+    fut_input_log_init(&engine->inputs.log);
     vmm->engine = engine;
     return engine;
 }
@@ -114,6 +115,7 @@ void fut_engine_free(FutEngine *engine)
     fut_standby_close(engine);
     fut_series_done(engine);
     fut_flows_done(&engine->flows);
+    fut_input_log_done(&engine->inputs.log);
     fut_capture_done(&engine->capture);
     fut_pageset_done(&engine->copy.set);
     fut_pageset_done(&engine->copy.next);
@@ -426,6 +428,7 @@ void fut_engine_tick(FutEngine *engine, uint64_t now_ns)
         engine->vmm->ops->cut_request(engine->vmm);
     }
     fut_primary_let_go(engine);
+    fut_inputs_tick(engine, now_ns);
     fut_engine_act(engine);
 }
 
@@ -440,6 +443,7 @@ uint64_t fut_engine_deadline(FutEngine *engine)
     } else if (fut_primary_may_cut(engine)) {
         deadline = MIN(deadline, fut_primary_deadline(engine));
     }
+    deadline = MIN(deadline, fut_inputs_deadline(engine));
     g_mutex_unlock(&engine->lock);
     return deadline;
 }

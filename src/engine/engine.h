@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "identities.h"
+#include "input_log.h"
 #include "pair.h"
 #include "vmm.h"
 
@@ -126,6 +127,8 @@ void fut_engine_alive(FutEngine *engine, uint64_t now_ns);
 void fut_engine_tick(FutEngine *engine, uint64_t now_ns);
 /* For one who finds this process dead, and takes no lock: the epoch an inbound packet would belong to, 0 if none would be logged. */
 uint64_t fut_engine_last_epoch(const FutEngine *engine);
+/* Likewise: packets that the backup was not told of. */
+const FutInputLog *fut_engine_input_log(const FutEngine *engine);
 uint64_t fut_engine_deadline(FutEngine *engine);
 void fut_engine_answer(FutEngine *engine, FutAnswer answer, uint64_t generation, const char *text,
                        uint64_t now_ns);

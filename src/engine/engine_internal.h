@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "flows.h"
 #include "histogram.h"
+#include "input_log.h"
 #include "outputs.h"
 #include "pace.h"
 #include "resend.h"
@@ -71,6 +72,13 @@ typedef enum {
 
 #define FUT_FLIGHTS_MAX 64
 
+/* Inbound packets on a primary, logged to the backup (inputs.c). `lock` unless said otherwise. */
+typedef struct {
+    FutInputLog log;       /* not sent yet; records are read without the lock by who sends them */
+    uint64_t covered;      /* what stands before it is in the newest checkpoint that was cut */
+    uint64_t epoch, bytes; /* of the newest epoch that had one */
+} FutInputs;
+
 /* The newest set of probes, on both hosts. Its lock is held while it is sent, so that an old one never comes after a new one. */
 typedef struct {
     GMutex lock;
@@ -114,9 +122,9 @@ struct FutEngine {
     FutSeries series;
     FutFlows flows;
     FutSharedProbes probes;
-    uint64_t nonce;                      /* of the newest link */
-    uint64_t logged_epoch, logged_bytes; /* inbound packets of the newest epoch that had one */
-    FutFlight flights[FUT_FLIGHTS_MAX];  /* by epoch modulo: checkpoints not yet acknowledged */
+    uint64_t nonce; /* of the newest link */
+    FutInputs inputs;
+    FutFlight flights[FUT_FLIGHTS_MAX]; /* by epoch modulo: checkpoints not yet acknowledged */
     uint64_t captured_bytes,
         acked_bytes;     /* of all checkpoints; of those acknowledged, or of earlier sessions */
     unsigned letting_go; /* threads with packets in their hands that may go */
@@ -175,6 +183,16 @@ uint64_t fut_primary_deadline(const FutEngine *engine);
 void fut_primary_let_go(FutEngine *engine);
 /* With the lock held: is a checkpoint due? Marks it requested if so; the caller then calls cut_request() without the lock. */
 bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns);
+
+/* inputs.c */
+/* A session's outputs are held from now on: what is left of another one's packets is forgotten. */
+void fut_inputs_start(FutEngine *engine);
+/* Sends what waits, unless somebody is at it. No lock held. */
+void fut_inputs_send(FutEngine *engine);
+/* Sends what has waited for long. */
+void fut_inputs_tick(FutEngine *engine, uint64_t now_ns);
+/* When that is; UINT64_MAX: nothing waits. Engine lock held. */
+uint64_t fut_inputs_deadline(const FutEngine *engine);
 
 /* twin_probes.c */
 void fut_probes_init(FutEngine *engine);

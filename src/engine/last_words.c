@@ -22,6 +22,8 @@
 /* The largest that a tap hands over: 64 KiB of segments to be, with their headers. */
 #define PACKET_MAX 69632u
 #define PACKETS_MAX 64u
+/* Room for what was read and not told of: as frames, whose headers are longer than the log's. */
+#define NOTED_MAX (2 * FUT_INPUT_LOG_SIZE)
 #define READS_MAX 16u
 /* Acknowledgements may come between two looks. */
 #define COUNTS_MAX 8u
@@ -32,7 +34,7 @@ static struct {
     FutInput inputs[INPUTS_MAX];
     bool counts;   /* the kernel counts what the link's socket has taken */
     uint64_t base; /* from where it counts */
-    uint8_t bytes[2 * (HEADS_SIZE + PACKET_MAX)];
+    uint8_t bytes[NOTED_MAX + 2 * (HEADS_SIZE + PACKET_MAX)];
     size_t length;
     unsigned packets;
     uint64_t sequence; /* of the next frame */
@@ -92,6 +94,25 @@ static bool find_place(FutService *service, int fd, uint64_t *ret_sequence)
     return whole || taken == sending->sent;
 }
 
+/* The packets that had been read and that the backup was not told of. */
+static void take_noted(FutService *service)
+{
+    const FutInputLog *log = fut_engine_input_log(service->engine);
+    FutInputRecord record;
+
+    for (uint64_t place = 0; fut_input_log_get(log, place, &record); place = record.next) {
+        uint8_t *at = words.bytes + words.length;
+        size_t all = FUT_FRAME_HEADER_SIZE + record.length;
+        if (all > NOTED_MAX - words.length) {
+            return;
+        }
+        fut_frame_header_encode(at, FUT_MSG_INBOUND, 0, service->session, words.sequence++,
+                                record.body, record.length);
+        memcpy(at + FUT_FRAME_HEADER_SIZE, record.body, record.length);
+        words.length += all;
+    }
+}
+
 /* False: none is left, or no room. */
 static bool take_packet(FutService *service, const FutInput *input, int fd, uint64_t epoch)
 {
@@ -133,6 +154,7 @@ static void speak(const int *fds, unsigned count)
     if (epoch == 0 || !find_place(service, fds[0], &words.sequence)) {
         return;
     }
+    take_noted(service);
     for (unsigned i = 1; i < count; i++) {
         while (take_packet(service, &words.inputs[i - 1], fds[i], epoch)) {
         }

@@ -289,6 +289,7 @@ static FutCutVerdict capture_checkpoint(FutEngine *engine, uint64_t begin_ns)
         return FUT_CUT_RESUME;
     }
     uint64_t epoch = fut_pair_cut(engine->pair, &flags, begin_ns);
+    engine->inputs.covered = engine->inputs.log.end;
     fut_pace_cut(&engine->pace, begin_ns);
     engine->flights[epoch % FUT_FLIGHTS_MAX] =
         (FutFlight){ .epoch = epoch, .begin_ns = begin_ns, .disk_bytes = engine->disks.sent_bytes };
@@ -404,7 +405,9 @@ void fut_engine_cut_done(FutEngine *engine)
     part_over(engine, FUT_PAUSE_GO_ON);
     uint64_t let_go_ns = engine->cut_part_ns[FUT_PAUSE_GO_ON];
     bool aside = engine->capture.stream.len >= engine->config.aside_min_bytes;
-    if (!aside) {
+    if (aside) {
+        fut_inputs_send(engine); /* this one takes its time to arrive */
+    } else {
         send_epoch(engine);
     }
     part_over(engine, FUT_PAUSE_SEND);
@@ -414,6 +417,7 @@ void fut_engine_cut_done(FutEngine *engine)
     count_parts(engine);
     stats->checkpoints++;
     stats->pages += engine->capture.stats.pages - engine->capture.stats.unchanged;
+    fut_input_log_drop(&engine->inputs.log, engine->inputs.covered);
     engine->cutting = false;
     engine->aside = aside ? FUT_ASIDE_WAITING : FUT_ASIDE_NONE;
     fut_engine_changed(engine);
@@ -434,6 +438,7 @@ void fut_primary_hold(FutEngine *engine)
     engine->cut_pending = engine->shared.count == 0;
     g_mutex_unlock(&engine->lock);
     fut_engine_status_reset(engine);
+    fut_inputs_start(engine);
     fut_flows_share(engine);
     if (fut_shared_hold(engine)) {
         engine->vmm->ops->cut_request(engine->vmm);
@@ -679,51 +684,4 @@ void fut_primary_resume(FutEngine *engine)
     engine->final_wanted = false;
     g_mutex_unlock(&engine->lock);
     resume_if_staying(engine);
-}
-
-/* -- inbound log -- */
-
-/* The log spares a peer the wait for its retransmission timer, and for that the first of a burst of data are enough: of what is
- * missing after them the guest's answers tell. So large packets are logged up to this many bytes an epoch; small ones, requests
- * and acknowledgements, always. */
-#define LOG_LARGE 512
-#define LOG_EPOCH_BYTES (32u << 10)
-
-/* Engine lock held. */
-static bool worth_logging(FutEngine *engine, uint64_t epoch, size_t length)
-{
-    if (engine->logged_epoch != epoch) {
-        engine->logged_epoch = epoch;
-        engine->logged_bytes = 0;
-    }
-    engine->logged_bytes += length;
-    return length <= LOG_LARGE || engine->logged_bytes <= LOG_EPOCH_BYTES;
-}
-
-uint64_t fut_engine_last_epoch(const FutEngine *engine)
-{
-    uint64_t epoch = fut_pair_output_epoch(engine->pair);
-    return epoch == UINT64_MAX ? 0 : epoch;
-}
-
-void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
-                      int count)
-{
-    size_t length = 0;
-    for (int i = 0; i < count; i++) {
-        length += iov[i].iov_len;
-    }
-    g_mutex_lock(&engine->lock);
-    uint64_t epoch = fut_pair_output_epoch(engine->pair);
-    fut_pace_input(&engine->pace, length);
-    bool log = epoch != 0 && epoch != UINT64_MAX && worth_logging(engine, epoch, length);
-    g_mutex_unlock(&engine->lock);
-    if (!log || count > 62) {
-        return;
-    }
-    uint8_t head[FUT_INBOUND_SIZE];
-    fut_inbound_encode(head, &(FutInbound){ .epoch = epoch, .nic = nic, .flags = flags });
-    struct iovec pieces[64] = { { head, sizeof(head) } };
-    memcpy(pieces + 1, iov, (size_t)count * sizeof(*iov));
-    engine->host->send(engine->opaque, FUT_MSG_INBOUND, 0, pieces, count + 1);
 }

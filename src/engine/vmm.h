@@ -256,9 +256,13 @@ FutOutput fut_engine_output(FutEngine *engine, uint32_t nic, uint32_t flags,
 bool fut_engine_send_at_kick(FutEngine *engine);
 /* How the network knows that NIC, if not by the guest's own addresses; NULL: by these. Valid as long as the VM lives. */
 const FutIdentity *fut_engine_identity(const FutEngine *engine, uint32_t nic);
-/* The guest is about to receive a packet: logs it to the backup when protected. Big lock may be held. */
+/* The guest is about to receive a packet: it is noted for the backup when protected. Big lock may be held. */
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
                       int count);
+/* Some were noted: fut_engine_inputs_given() should be called. Any thread, no lock. */
+bool fut_engine_inputs_wait(const FutEngine *engine);
+/* The guest was given what came in, and whoever calls has time: sends the backup what was noted. Without the big lock. */
+void fut_engine_inputs_given(FutEngine *engine);
 /* The guest is about to write to a disk (or zeroes, or discards). False: not yet, try again in a millisecond, with `hurry` if
  * something waits for the disk to be quiet. `write` stays where it is until fut_engine_disk_end(). Both calls with the big lock. */
 bool fut_engine_disk_begin(FutEngine *engine, unsigned disk, FutDiskWrite *write, bool hurry);

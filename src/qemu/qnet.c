@@ -210,11 +210,30 @@ static void nic_attach(NICState *state, void *opaque)
     g_array_append_val(qvmm->net.nics, nic);
 }
 
+/*
+ * The main loop is about to wait, with nothing of its own under way but the BQL, which it would let go
+ * next. The guest's vCPU has been woken for what came in; now the backup is told of it.
+ */
+static void main_loop_waits(Notifier *notifier, void *data)
+{
+    FutQvmm *qvmm = container_of(notifier, FutQvmm, net.waits);
+    const MainLoopPoll *poll = data;
+    FutEngine *engine = qvmm->vmm.engine;
+
+    if (poll->state == MAIN_LOOP_POLL_FILL && engine && fut_engine_inputs_wait(engine)) {
+        bql_unlock();
+        fut_engine_inputs_given(engine);
+        bql_lock();
+    }
+}
+
 void fut_qnet_attach(FutQvmm *qvmm)
 {
     g_mutex_init(&qvmm->net.lock);
     qvmm->net.nics = g_array_new(FALSE, FALSE, sizeof(FutQnic));
     qemu_foreach_nic(nic_attach, qvmm);
+    qvmm->net.waits.notify = main_loop_waits;
+    main_loop_poll_add_notifier(&qvmm->net.waits);
 }
 
 /*

@@ -73,6 +73,7 @@ typedef struct {
 typedef struct {
     GMutex lock;  /* for those who do not hold the BQL; the array itself is fixed once attached */
     GArray *nics; /* FutQnic */
+    Notifier waits;
 } FutQnet;
 
 typedef struct {

@@ -153,6 +153,9 @@ static void serve(SimVm *vm, SimRequest *request)
     if (request->number <= done) {
         emit(vm, request->client, done);
     }
+    if (sim_chance(&vm->host->sim->random, 70)) {
+        fut_engine_inputs_given(vm->host->engine);
+    }
 }
 
 void sim_guest_step(SimVm *vm)

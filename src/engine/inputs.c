@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Packets that come in, on a primary: the backup is told of them, so that their senders need not wait for their retransmission timers
+ * after a takeover.
+ *
+ * The guest gets a packet first and the backup hears of it after: whoever waits for the guest's answer does not wait for that. What a
+ * checkpoint covers before it was sent is not sent any more. Where many packets share a checkpoint, that is most of them. */
+#include <string.h>
+#include <sys/uio.h>
+
+#include "engine_internal.h"
+#include "fut_clock.h"
+
+/* For that the first of a burst of data are enough: of what is missing after them the guest's answers tell. So large packets are
+ * logged up to this many bytes an epoch; small ones, requests and acknowledgements, always. */
+#define LOG_LARGE 512
+#define LOG_EPOCH_BYTES (32u << 10)
+/* Under load a packet waits so long for a checkpoint to cover it: some of them. */
+#define LOG_WAIT_NS (2 * FUT_NS_PER_MS)
+/* Pieces of a packet. */
+#define PIECES_MAX 62
+
+/* Engine lock held. */
+static bool worth_logging(FutInputs *inputs, uint64_t epoch, size_t length)
+{
+    if (inputs->epoch != epoch) {
+        inputs->epoch = epoch;
+        inputs->bytes = 0;
+    }
+    inputs->bytes += length;
+    return length <= LOG_LARGE || inputs->bytes <= LOG_EPOCH_BYTES;
+}
+
+uint64_t fut_engine_last_epoch(const FutEngine *engine)
+{
+    uint64_t epoch = fut_pair_output_epoch(engine->pair);
+    return epoch == UINT64_MAX ? 0 : epoch;
+}
+
+const FutInputLog *fut_engine_input_log(const FutEngine *engine)
+{
+    return &engine->inputs.log;
+}
+
+void fut_inputs_start(FutEngine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    fut_input_log_drop(&engine->inputs.log, engine->inputs.log.end);
+    g_mutex_unlock(&engine->lock);
+}
+
+/* What finds no room in the log. */
+static void send_packet(FutEngine *engine, const FutInbound *inbound, const struct iovec *iov,
+                        int count)
+{
+    uint8_t head[FUT_INBOUND_SIZE];
+    struct iovec pieces[PIECES_MAX + 1] = { { head, sizeof(head) } };
+
+    fut_inbound_encode(head, inbound);
+    memcpy(pieces + 1, iov, (size_t)count * sizeof(*iov));
+    engine->host->send(engine->opaque, FUT_MSG_INBOUND, 0, pieces, count + 1);
+}
+
+void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
+                      int count)
+{
+    size_t length = 0;
+    for (int i = 0; i < count; i++) {
+        length += iov[i].iov_len;
+    }
+    FutInputs *inputs = &engine->inputs;
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    FutInbound inbound = { .epoch = fut_engine_last_epoch(engine), .nic = nic, .flags = flags };
+    fut_pace_input(&engine->pace, length);
+    bool log =
+        inbound.epoch != 0 && worth_logging(inputs, inbound.epoch, length) && count <= PIECES_MAX;
+    bool put = log && fut_input_log_put(&inputs->log, now_ns, &inbound, iov, count, length);
+    g_mutex_unlock(&engine->lock);
+    if (log && !put) {
+        fut_inputs_send(engine);
+        send_packet(engine, &inbound, iov, count);
+    }
+}
+
+/* Engine lock held. The next to be sent of those before `end`. */
+static bool next_record(const FutEngine *engine, uint64_t end, FutInputRecord *ret)
+{
+    return fut_input_log_get(&engine->inputs.log, 0, ret) && ret->next <= end;
+}
+
+void fut_inputs_send(FutEngine *engine)
+{
+    FutInputLog *log = &engine->inputs.log;
+    FutInputRecord record;
+
+    g_mutex_lock(&engine->lock);
+    if (log->reading) {
+        g_mutex_unlock(&engine->lock);
+        return;
+    }
+    if (fut_engine_last_epoch(engine) == 0) {
+        fut_input_log_drop(log, log->end); /* nobody is there to be told */
+    }
+    log->reading = true;
+    uint64_t end = log->end;
+    while (next_record(engine, end, &record)) {
+        struct iovec iov = { (void *)record.body, record.length };
+        g_mutex_unlock(&engine->lock);
+        engine->host->send(engine->opaque, FUT_MSG_INBOUND, 0, &iov, 1);
+        g_mutex_lock(&engine->lock);
+        fut_input_log_drop(log, record.next);
+    }
+    log->reading = false;
+    g_mutex_unlock(&engine->lock);
+}
+
+uint64_t fut_inputs_deadline(const FutEngine *engine)
+{
+    FutInputRecord oldest;
+
+    return fut_input_log_get(&engine->inputs.log, 0, &oldest) ? oldest.at_ns + LOG_WAIT_NS
+                                                              : UINT64_MAX;
+}
+
+bool fut_engine_inputs_wait(const FutEngine *engine)
+{
+    return !fut_input_log_empty(&engine->inputs.log);
+}
+
+void fut_engine_inputs_given(FutEngine *engine)
+{
+    uint64_t now_ns = fut_engine_now(engine);
+
+    g_mutex_lock(&engine->lock);
+    bool now = !fut_pace_busy(&engine->pace) || now_ns >= fut_inputs_deadline(engine);
+    g_mutex_unlock(&engine->lock);
+    if (now) {
+        fut_inputs_send(engine);
+    }
+}
+
+void fut_inputs_tick(FutEngine *engine, uint64_t now_ns)
+{
+    g_mutex_lock(&engine->lock);
+    bool now = now_ns >= fut_inputs_deadline(engine);
+    g_mutex_unlock(&engine->lock);
+    if (now) {
+        fut_inputs_send(engine);
+    }
+}
