@@ -44,7 +44,7 @@ _futago_options() {
     events) echo "--json --help" ;;
     health) echo "--json --clear --clear-probe --help" ;;
     disk) echo "--json --watch --plot --wait --adaptive --help" ;;
-    snapshot) echo "--store --full --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
+    snapshot) echo "--store --full --soon --reason --hash --min --max --by --cost --stop --vm --contents --keep --hourly --daily --max-bytes --min-free --dry-run --json --help" ;;
     probe) echo "--name --filter --severity --on --symbols --wait --disabled --vm --json --help" ;;
     receive) echo "--listen --images --node --map --tls --tls-name --insecure --help" ;;
     restore) echo "--name --vm --lazy --ready --go --keep-connections --keep-clock --identity --identity-hook --check-hash --trust --force --arbiter --node --force-generation --print --help" ;;

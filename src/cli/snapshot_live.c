@@ -125,13 +125,15 @@ static bool create(const char *vm, json_t *take_args, bool as_json, GError **err
 bool fut_snapshot_live_create(int argc, char **argv, GError **error)
 {
     static const FutCommand command = { .name = "snapshot create", .usage = "VM" };
-    gboolean full = FALSE, hash = FALSE, as_json = FALSE;
+    gboolean full = FALSE, hash = FALSE, soon = FALSE, as_json = FALSE;
     g_autofree char *store = NULL, *reason = NULL;
     const GOptionEntry entries[] = {
         { "store", 0, 0, G_OPTION_ARG_FILENAME, &store,
           "Folder of snapshots, made if it is missing (default: the one used last)", "DIR" },
         { "full", 0, 0, G_OPTION_ARG_NONE, &full, "All of it, not what changed since the last one",
           NULL },
+        { "soon", 0, 0, G_OPTION_ARG_NONE, &soon,
+          "One of all memory is of now, and not of when it was copied", NULL },
         { "reason", 0, 0, G_OPTION_ARG_STRING, &reason, "A few words for the listing", "TEXT" },
         { "hash", 0, 0, G_OPTION_ARG_NONE, &hash,
           "Keep a hash of all memory; the guest stands still for it", NULL },
@@ -147,8 +149,8 @@ bool fut_snapshot_live_create(int argc, char **argv, GError **error)
         return false;
     }
     g_autofree char *path = whole_path(store);
-    json_t *args = json_pack("{s:b, s:b, s:s*, s:s*}", "full", full, "hash", hash, "store", path,
-                             "reason", reason);
+    json_t *args = json_pack("{s:b, s:b, s:b, s:s*, s:s*}", "full", full, "hash", hash, "soon",
+                             soon, "store", path, "reason", reason);
     if (!args) {
         g_set_error_literal(error, FUT_ERROR, FUT_ERR_ARG, "--store and --reason must be UTF-8");
         return false;

@@ -107,6 +107,8 @@ typedef struct {
     bool (*guard)(void *opaque, uint8_t *at, size_t length, bool on);
     /* What this thread, which makes the steps, does now can wait for whatever else wants a processor; or not any more. Optional. */
     void (*background)(void *opaque, bool on);
+    /* While it can wait, now and then: lets go first who waits. Same thread; optional. */
+    void (*give_way)(void *opaque);
     /* Sets the bits of pages that may hold anything but zeroes. Optional. */
     void (*resident)(void *opaque, const uint8_t *at, uint64_t pages, uint64_t *bits);
 } FutEngineHost;

@@ -177,10 +177,10 @@ static bool start_tracking(FutEngine *engine, bool image, GError **error)
     return true;
 }
 
-/* Without protection the whole first snapshot is copied during the stop. */
+/* Without protection what is not copied ahead is copied during the stop, and that may be all of it. `whole`: it is. */
 #define UNGUARDED_MAX (256ull << 20)
 
-static bool may_go_unguarded(FutEngine *engine, bool full, GError **error)
+static bool may_go_unguarded(FutEngine *engine, bool whole, GError **error)
 {
     FutSeries *series = &engine->series;
     const FutMemory *memory = engine->vmm->ops->memory(engine->vmm);
@@ -198,7 +198,7 @@ static bool may_go_unguarded(FutEngine *engine, bool full, GError **error)
             (unsigned)(UNGUARDED_MAX >> 20));
         return false;
     }
-    if (full) {
+    if (whole) {
         g_mutex_lock(&series->lock);
         fut_pagemap_add_all(&series->written);
         g_mutex_unlock(&series->lock);
@@ -260,6 +260,18 @@ static bool may_begin(FutEngine *engine, bool *ret_image, GError **error)
     return !fault;
 }
 
+/* Lock held. What was written before is among what is copied ahead, and belongs to this snapshot: or to the next, if this one fails. */
+static void begin_ahead(FutSeries *series, bool ahead)
+{
+    series->ahead = ahead;
+    series->phase = ahead ? FUT_SERIES_AHEAD : FUT_SERIES_ARMING;
+    if (ahead) {
+        fut_pagemap_merge(&series->set, &series->written);
+        fut_pagemap_clear(&series->written);
+        series->cut.pages = fut_pagemap_count(&series->set);
+    }
+}
+
 bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **error)
 {
     FutSeries *series = &engine->series;
@@ -274,11 +286,16 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     if (!series->tracking && !start_tracking(engine, image, error)) {
         return false;
     }
+    bool ahead = !image && order->full && !order->soon;
     if (!image && !series->guard &&
-        !may_go_unguarded(engine, order->full || !series->based, error)) {
+        !may_go_unguarded(engine, !ahead && (order->full || !series->based), error)) {
         return false;
     }
-    fill_spares(engine);
+    if (ahead) {
+        fut_series_add_resident(engine, &series->set);
+    } else {
+        fill_spares(engine);
+    }
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&series->lock);
     if (!order->full && !series->based) {
@@ -296,13 +313,22 @@ bool fut_series_begin(FutEngine *engine, const FutSeriesOrder *order, GError **e
     series->stalled_ns = 0;
     series->cut = (FutSeriesCut){ 0 };
     series->settled = false;
-    series->phase = FUT_SERIES_ARMING;
-    g_atomic_int_set(&series->cut_due, !image);
+    begin_ahead(series, ahead);
+    g_atomic_int_set(&series->cut_due, !image && !ahead);
     g_mutex_unlock(&series->lock);
-    if (!image) {
+    if (!image && !ahead) {
         engine->vmm->ops->cut_request(engine->vmm);
     }
     return true;
+}
+
+bool fut_series_prepare_some(FutEngine *engine)
+{
+    fut_series_background(engine, true);
+    fill_spares(engine);
+    bool more = fut_series_early_touch(engine);
+    fut_series_background(engine, false);
+    return more;
 }
 
 bool fut_series_prepare(FutEngine *engine)
@@ -310,11 +336,7 @@ bool fut_series_prepare(FutEngine *engine)
     if (!fut_series_based(engine)) {
         return false;
     }
-    fut_series_background(engine, true);
-    fill_spares(engine);
-    bool more = fut_series_early_touch(engine);
-    fut_series_background(engine, false);
-    return more;
+    return fut_series_prepare_some(engine);
 }
 
 bool fut_series_based(FutEngine *engine)
@@ -560,7 +582,7 @@ static void take_round(FutEngine *engine)
     uint64_t count = fut_pagemap_count(&series->written);
 
     fut_series_early_cut(series);
-    if (series->order.full && series->rounds == 0 && count <= BUSY_PAGES) {
+    if (fut_series_takes_all(series) && count <= BUSY_PAGES) {
         fut_pagemap_merge(&series->busy, &series->written);
         series->busy_kept = count > 0;
     }
@@ -581,11 +603,12 @@ static bool is_instant(const FutEngine *engine)
     uint64_t count = fut_pagemap_count(&series->written);
     bool first = series->phase == FUT_SERIES_ARMING;
 
-    if (first && series->order.full) {
+    if (first && fut_series_takes_all(series)) {
         return !series->guard;
     }
     uint64_t few = engine->config.series_copy_max_pages;
-    if (series->rounds >= ROUNDS_MAX || count <= (first ? few : MIN(few, FEW_PAGES))) {
+    if (series->rounds >= ROUNDS_MAX ||
+        count <= (first && !series->ahead ? few : MIN(few, FEW_PAGES))) {
         return true;
     }
     if (fut_series_early_fits(engine, count)) {
@@ -642,6 +665,7 @@ static bool keep_written(FutEngine *engine, GError **error)
 
     fut_series_early_cut(series);
     fut_pagemap_merge(&series->taken, &series->early.good);
+    series->cut.early = fut_pagemap_count(&series->taken);
     fut_pagemap_merge(&series->set, &series->written);
     series->guarded |= !copy;
     if (copy) {
@@ -650,7 +674,6 @@ static bool keep_written(FutEngine *engine, GError **error)
         return false;
     }
     series->cut.pages = fut_pagemap_count(&series->set);
-    series->cut.early = fut_pagemap_count(&series->early.good);
     series->cut.guarded = series->cut.pages - fut_pagemap_count(&series->taken);
     fut_pagemap_clear(&series->written);
     return true;

@@ -3,8 +3,10 @@
  * written with it, and starts no thread of its own.
  *
  * One snapshot goes so:
- * 1. arming: a short cut learns which pages were written since the snapshot before (the first one takes all that are not untouched);
- *    are these few, then it is the cut of 3. already;
+ * 0. ahead, only of a full one: all pages that are not untouched are copied and handed over while the guest runs, and what it writes from
+ *    there on is followed. From then on it is a snapshot of what was written meanwhile: no more than that is in the stop, or protected.
+ *    Not where the instant is to be soon: then all pages are what was written;
+ * 1. arming: a short cut learns which pages were written since the snapshot before; are these few, then it is the cut of 3. already;
  * 2. guarding: these pages are protected against writing while the guest runs, which takes longer the more they are. Who writes one of
  *    them is let through at once, and the page counts as written again. Or, if they are not that many, they are copied (series_early.c):
  *    nobody is kept waiting then, and a page that is written again is copied again;
@@ -47,7 +49,7 @@ typedef struct {
     uint64_t longest_stop_ns;
     uint64_t took_ns; /* from the request until all was handed over, to be made durable */
     uint64_t pages;   /* handed over */
-    uint64_t early;   /* of these, copied before the cut while the guest ran */
+    uint64_t early; /* of these, copied before the cut while the guest ran, and not written after */
     uint64_t guarded; /* of these, under protection while the guest ran on */
     uint64_t faults;  /* the guest's writes that met the protection */
     uint64_t disk_bytes;
@@ -73,10 +75,12 @@ typedef struct {
     void *sink;
     bool full; /* not only what changed since the snapshot before */
     bool hash; /* take a hash of all memory during the stop (slow: for tests) */
+    bool soon; /* a full one's instant comes before its memory is copied, not after it */
 } FutSeriesOrder;
 
 typedef enum {
     FUT_SERIES_IDLE,
+    FUT_SERIES_AHEAD,
     FUT_SERIES_ARMING,
     FUT_SERIES_GUARDING,
     FUT_SERIES_CUTTING,
@@ -131,6 +135,7 @@ typedef struct {
     uint64_t side_bytes;
     uint64_t stalled_ns; /* since when somebody waits because that is too much; 0: nobody */
     unsigned rounds;     /* of protecting or copying, before the cut */
+    bool ahead;          /* of the snapshot under way all pages are handed over before its cuts */
     FutSeriesEarly early;
     bool guarded;          /* something of the snapshot under way was protected */
     uint64_t cut_begin_ns; /* cut thread; 0: that cut is not ours */

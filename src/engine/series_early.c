@@ -64,15 +64,16 @@ bool fut_series_early_fits(const FutEngine *engine, uint64_t count)
 {
     const FutSeries *series = &engine->series;
     const FutSeriesEarly *early = &series->early;
-    bool whole = series->order.full && series->rounds == 0;
 
-    return early->data && !whole && (early->round == 0 || count <= early->round / 4 * 3) &&
+    return early->data && !fut_series_takes_all(series) &&
+           (early->round == 0 || count <= early->round / 4 * 3) &&
            count <= engine->config.series_early_max_pages - early->count;
 }
 
 void fut_series_early_cut(FutSeries *series)
 {
     fut_pagemap_subtract(&series->early.good, &series->written);
+    fut_pagemap_subtract(&series->taken, &series->written);
 }
 
 static void forget_stale(FutSeriesEarly *early)

@@ -25,6 +25,11 @@ struct FutSeriesPiece {
     uint8_t data[];
 };
 
+/* The round that begins is of all pages: the first of a full one that is not copied ahead. */
+static inline bool fut_series_takes_all(const FutSeries *series)
+{
+    return series->order.full && !series->ahead && series->rounds == 0;
+}
 /* Lock held: this snapshot does not come about. */
 void fut_series_give_up(FutEngine *engine, GError *take_error);
 /* Lock held: is there room to copy something aside? Gives up when there was none for too long. */
@@ -38,11 +43,13 @@ void fut_series_add_resident(FutEngine *engine, FutPageMap *map);
 /* One thread, no lock. False: copies go on being made in the stop alone. */
 void fut_series_early_init(FutEngine *engine);
 void fut_series_early_done(FutEngine *engine);
-/* Between two snapshots: touches some of the room, so that the next one does not meet memory new to this process. False: that was all. */
+/* Makes some of the room ready that copies need. False: it is. */
+bool fut_series_prepare_some(FutEngine *engine);
+/* While nobody waits: touches some of the room, so that the next one does not meet memory new to this process. False: that was all. */
 bool fut_series_early_touch(FutEngine *engine);
 /* Lock held: can that many written pages be copied, rather than protected, in the next round? */
 bool fut_series_early_fits(const FutEngine *engine, uint64_t count);
-/* Lock held, at a cut: what was written since the copies were made is not good any more. */
+/* Lock held, at a cut: what was written since the copies were made is not good any more, nor what was handed over ahead. */
 void fut_series_early_cut(FutSeries *series);
 /* Thread of the steps, no lock: copies what is to be done. */
 void fut_series_early_copy(FutEngine *engine);

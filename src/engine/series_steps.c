@@ -12,6 +12,8 @@
 #define CUT_WAIT_NS (10 * FUT_NS_PER_S)
 /* Pages protected in one call. */
 #define PROTECT_PAGES (64u << 20 >> FUT_PAGE_SHIFT)
+/* Handed over in one go, before others are let go first. */
+#define HAND_PAGES 16
 /* To hand over so many keeps a processor for some hundredths of a second. */
 #define SHORT_PAGES (32u << 20 >> FUT_PAGE_SHIFT)
 
@@ -63,7 +65,7 @@ static bool guard_todo(FutEngine *engine)
     FutSeries *series = &engine->series;
     uint64_t key = 0, pages;
 
-    if (series->order.full && series->rounds == 1) {
+    if (series->order.full && !series->ahead && series->rounds == 1) {
         fut_series_add_resident(engine, &series->todo);
     }
     for (; fut_pagemap_next(&series->todo, &key, &pages, PROTECT_PAGES); key += pages) {
@@ -130,9 +132,19 @@ bool fut_series_hand_pages(FutEngine *engine, uint64_t key, const uint8_t *data,
                            GError **error)
 {
     const FutSeriesOrder *order = &engine->series.order;
+    uint64_t piece;
 
-    return order->ops->pages(order->sink, fut_key_block(key), fut_key_page(key), data, count,
-                             error);
+    for (; count > 0; key += piece, data += piece * FUT_PAGE_SIZE, count -= piece) {
+        piece = MIN(count, HAND_PAGES);
+        if (!order->ops->pages(order->sink, fut_key_block(key), fut_key_page(key), data, piece,
+                               error)) {
+            return false;
+        }
+        if (engine->host->give_way) {
+            engine->host->give_way(engine->opaque);
+        }
+    }
+    return true;
 }
 
 static bool hand_aside(FutEngine *engine, FutSeriesPage *take_pages, GError **error)
@@ -244,6 +256,30 @@ static bool copy_some(FutEngine *engine, bool *ret_any, GError **error)
     end_handing(engine);
     fut_pagemap_done(&have);
     return ok;
+}
+
+/* All pages before the cut, and the room for what is copied then. After that it goes on as if there were a snapshot before this one. */
+static FutStep ahead_step(FutEngine *engine, GError **error)
+{
+    FutSeries *series = &engine->series;
+    bool any;
+
+    if (!copy_some(engine, &any, error)) {
+        return FUT_STEP_FAILED;
+    }
+    if (any || fut_series_prepare_some(engine)) {
+        return FUT_STEP_MORE;
+    }
+    g_mutex_lock(&series->lock);
+    if (series->phase == FUT_SERIES_AHEAD) {
+        series->phase = FUT_SERIES_ARMING;
+        series->cursor = 0;
+        series->cut_asked_ns = series->nudged_ns = fut_engine_now(engine);
+        g_atomic_int_set(&series->cut_due, TRUE);
+    }
+    g_mutex_unlock(&series->lock);
+    engine->vmm->ops->cut_request(engine->vmm);
+    return FUT_STEP_WAIT;
 }
 
 /* -- the end -- */
@@ -400,6 +436,9 @@ FutStep fut_series_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
     case FUT_SERIES_ARMING:
     case FUT_SERIES_CUTTING:
         return series->image ? fut_series_image_step(engine) : wait_for_cut(engine);
+    case FUT_SERIES_AHEAD:
+        step = ahead_step(engine, &failure);
+        break;
     case FUT_SERIES_GUARDING:
         return series->image ? fut_series_image_step(engine) : take_round(engine);
     case FUT_SERIES_COPYING:
@@ -422,6 +461,15 @@ FutStep fut_series_step(FutEngine *engine, FutSeriesCut *ret, GError **error)
 /* Some microseconds' worth. */
 #define COUNT_PAGES (1u << 18)
 
+/* Lock held: is there anything to count? */
+static bool hands_over(const FutSeries *series)
+{
+    int phase = g_atomic_int_get(&series->phase);
+
+    return phase == FUT_SERIES_COPYING ||
+           (series->ahead && phase != FUT_SERIES_IDLE && phase != FUT_SERIES_GIVING_UP);
+}
+
 /* One piece, under the lock: short, for a vCPU may wait for it. -1: it is not copying any more; 0: the map has no more; else there is more. */
 static int count_piece(FutSeries *series, const FutPageMap *map, unsigned *block, uint64_t *page,
                        uint64_t *count)
@@ -429,7 +477,7 @@ static int count_piece(FutSeries *series, const FutPageMap *map, unsigned *block
     int more = -1;
 
     g_mutex_lock(&series->lock);
-    if (g_atomic_int_get(&series->phase) == FUT_SERIES_COPYING) {
+    if (hands_over(series)) {
         more = *block < map->count;
         if (more && !fut_pagemap_count_part(map, *block, page, COUNT_PAGES, count)) {
             ++*block;
@@ -453,12 +501,27 @@ static bool count_pages(FutSeries *series, const FutPageMap *map, unsigned shift
     return more == 0;
 }
 
+/* A full one copies all of the disks, but what that is is set at the cut only. */
+static uint64_t chunks_to_come(FutSeries *series)
+{
+    uint64_t chunks = 0;
+
+    g_mutex_lock(&series->lock);
+    if (g_atomic_int_get(&series->phase) != FUT_SERIES_COPYING) {
+        for (unsigned i = 0; i < series->chunks_set.count; i++) {
+            chunks += series->chunks_set.block[i].pages;
+        }
+    }
+    g_mutex_unlock(&series->lock);
+    return chunks;
+}
+
 /* What is copied while this counts may be in one sum and not in the other: so no more than all. */
 double fut_series_share(FutEngine *engine)
 {
     FutSeries *series = &engine->series;
     unsigned shift = engine->config.series_chunk_shift - FUT_PAGE_SHIFT;
-    uint64_t all = 0, done = 0;
+    uint64_t all = chunks_to_come(series) << shift, done = 0;
 
     if (!count_pages(series, &series->set, 0, &all) ||
         !count_pages(series, &series->chunks_set, shift, &all) ||

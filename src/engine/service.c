@@ -120,6 +120,11 @@ static void host_background(void *opaque, bool on)
     fut_snapper_background(((FutService *)opaque)->snapper, on);
 }
 
+static void host_give_way(void *opaque)
+{
+    fut_snapper_give_way(((FutService *)opaque)->snapper);
+}
+
 static bool host_guard(void *opaque, uint8_t *at, size_t length, bool on)
 {
     return fut_snapper_guard(((FutService *)opaque)->snapper, at, length, on);
@@ -154,6 +159,7 @@ static const FutEngineHost service_host = {
     .guard_close = host_guard_close,
     .guard = host_guard,
     .background = host_background,
+    .give_way = host_give_way,
     .resident = host_resident,
     .probes = host_probes,
 };

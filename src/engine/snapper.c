@@ -75,6 +75,11 @@ void fut_snapper_background(FutSnapper *snapper, bool on)
     fut_background_set(&snapper->background, on);
 }
 
+void fut_snapper_give_way(FutSnapper *snapper)
+{
+    fut_background_give_way(&snapper->background);
+}
+
 bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on)
 {
     return fut_guard_set(snapper->guard, at, length, on);
@@ -146,7 +151,8 @@ static bool take_once(FutSnapper *snapper, const FutSnapOrder *order, FutSnapOut
         tell_damaged(snapper, wanted);
         snapper->parent = 0;
     }
-    FutSeriesOrder series = { &fut_snap_store_ops, snapper->store, parent == 0, order->hash };
+    FutSeriesOrder series = { &fut_snap_store_ops, snapper->store, parent == 0, order->hash,
+                              order->soon };
     if (!fut_series_begin(service->engine, &series, error) ||
         !make_steps(snapper, &outcome->cut, error)) {
         fut_snap_store_abort(snapper->store);

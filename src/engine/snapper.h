@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The snapshot thread of a service: takes snapshots of the guest into a store, when it is asked to and by a schedule. Also what the
  * control socket can ask for:
- *   snapshot-create  {"store": DIR, "full": BOOL, "hash": BOOL, "reason": TEXT, "min_free": BYTES}, all optional: {"number": N}
+ *   snapshot-create  {"store": DIR, "full": BOOL, "hash": BOOL, "reason": TEXT, "min_free": BYTES,
+ *                    "soon": BOOL (series.h)}, all optional: {"number": N}
  *   snapshot-auto    {"store": DIR, "min_ms": N, "max_ms": N, "cost": SHARE, "by": "cpu"|"dirty", and as bounds (snapper_verbs.c has the defaults)
  *                    "keep": N, "hourly": N, "daily": N, "max_bytes": BYTES, "min_free": BYTES}
  *   snapshot-stop    {}: ends the schedule, and follows what is written no more
@@ -25,6 +26,7 @@ void fut_snapper_poke(FutSnapper *snapper);
 bool fut_snapper_guard_open(FutSnapper *snapper, const FutMemory *memory);
 void fut_snapper_guard_close(FutSnapper *snapper);
 void fut_snapper_background(FutSnapper *snapper, bool on);
+void fut_snapper_give_way(FutSnapper *snapper);
 bool fut_snapper_guard(FutSnapper *snapper, uint8_t *at, size_t length, bool on);
 
 /* -- verbs; control thread -- */

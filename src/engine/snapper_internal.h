@@ -18,7 +18,7 @@
 
 typedef struct {
     char *store, *reason; /* owned */
-    bool full, hash;
+    bool full, hash, soon;
     uint64_t asked_ns;
     uint64_t min_free;
     bool automatic;        /* the store is pruned after it */

@@ -56,6 +56,7 @@ static FutSnapOrder order_of(const char *store, const json_t *args)
         .asked_ns = fut_now_ns(),
         .full = json_is_true(json_object_get(args, "full")),
         .hash = json_is_true(json_object_get(args, "hash")),
+        .soon = json_is_true(json_object_get(args, "soon")),
         .min_free = json_is_integer(min_free) && json_integer_value(min_free) >= 0
                         ? (uint64_t)json_integer_value(min_free)
                         : FUT_SNAPPER_MIN_FREE,
@@ -122,6 +123,7 @@ bool fut_snapper_take(FutSnapper *snapper, const json_t *args, unsigned limit_s,
     bool in_time = wait_for_end(snapper, NULL, limit_us);
     waiter.number = in_time ? order_one(snapper, args, &waiter.error) : 0;
     if (waiter.number) {
+        snapper->order.soon = true; /* something has happened in the guest */
         snapper->waiter = &waiter;
         in_time = wait_for_end(snapper, &waiter, limit_us);
         snapper->waiter = NULL;

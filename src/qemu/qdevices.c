@@ -13,6 +13,9 @@
 
 /* -- saving -- */
 
+/* For those who wait for the big lock. */
+#define REST_US 50
+
 static FutQstate *state_of(FutVmm *vmm)
 {
     FutQdevices *devices = &((FutQvmm *)vmm)->devices;
@@ -25,10 +28,16 @@ static FutQstate *state_of(FutVmm *vmm)
 
 void fut_qdevices_prepare(FutVmm *vmm)
 {
+    size_t touched = 0;
+    bool more = true;
+
     fut_qlist_prepare();
-    bool taken = fut_qvmm_lock();
-    fut_qstate_prepare(state_of(vmm));
-    fut_qvmm_unlock(taken);
+    while (more) {
+        bool taken = fut_qvmm_lock();
+        more = fut_qstate_prepare(state_of(vmm), &touched);
+        fut_qvmm_unlock(taken);
+        g_usleep(REST_US);
+    }
 }
 
 static int save(FutQstate *state, unsigned check_every, FutStateImage *ret)

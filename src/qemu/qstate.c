@@ -13,6 +13,8 @@
 #define TRIES 4
 /* Most devices' state is shorter. */
 #define PREPARED_BYTES (256u << 10)
+/* Of these in one go: the guest may wait for the big lock meanwhile. */
+#define PREPARE_STEP ((size_t)16 << 10)
 
 static const uint8_t stream_head[] = { 'Q', 'E', 'V', 'M', 0, 0, 0, 3 };
 static const uint8_t stream_end[] = { 0 };
@@ -248,13 +250,25 @@ static void hand_out(FutQstate *state, FutStateImage *ret)
     state->known = run->length;
 }
 
-void fut_qstate_prepare(FutQstate *state)
+bool fut_qstate_prepare(FutQstate *state, size_t *touched)
 {
-    if (state->saves == 0 && !state->sections && !state->off) {
-        memset(state->run.image, 0, PREPARED_BYTES);
-        fut_qfile_begin(&state->stock);
-        memset(state->stock.buffer->data, 0, state->stock.buffer->capacity);
+    uint8_t *at = state->run.image + *touched;
+    size_t left = PREPARED_BYTES;
+
+    if (state->saves > 0 || state->sections || state->off) {
+        return false;
     }
+    if (*touched == PREPARED_BYTES) {
+        fut_qfile_begin(&state->stock);
+    }
+    if (*touched >= PREPARED_BYTES) {
+        at = state->stock.buffer->data + (*touched - PREPARED_BYTES);
+        left += state->stock.buffer->capacity;
+    }
+    size_t length = MIN(PREPARE_STEP, left - *touched);
+    memset(at, 0, length);
+    *touched += length;
+    return *touched <= PREPARED_BYTES || *touched < left;
 }
 
 bool fut_qstate_save(FutQstate *state, unsigned check_every, FutStateImage *ret)

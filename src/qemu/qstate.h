@@ -220,8 +220,9 @@ typedef struct FutQstate {
 } FutQstate;
 
 FutQstate *fut_qstate_new(void);
-/* Before the first save: touches the memory that it will fill, which would take longer than filling it. */
-void fut_qstate_prepare(FutQstate *state);
+/* Before the first save: touches some of the memory that it will fill, which would take longer than filling it. *touched: 0 at first. False:
+ * that was all. */
+bool fut_qstate_prepare(FutQstate *state, size_t *touched);
 /*
  * The device state. check_every: compare with QEMU's own save every n-th time. False: not possible;
  * fut_qstate_save_stock() has to be used.

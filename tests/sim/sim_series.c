@@ -179,7 +179,7 @@ static void begin(SimHost *host)
 {
     SimSeries *series = &host->series;
     bool full = !fut_series_based(host->engine) || sim_chance(&series->random, 10);
-    FutSeriesOrder order = { &sink_ops, host, full, false };
+    FutSeriesOrder order = { &sink_ops, host, full, false, sim_chance(&series->random, 30) };
 
     series->breaks_in = sim_chance(&series->random, 20) ? 1 + sim_below(&series->random, 60) : 0;
     series->image_taken = false;

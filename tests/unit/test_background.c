@@ -9,6 +9,19 @@ static int own_nice(void)
     return getpriority(PRIO_PROCESS, 0);
 }
 
+/* Often, without having worked, is not more than once; and while nothing can wait it is nothing. */
+static void check_giving_way(FutBackground *background)
+{
+    fut_background_give_way(background);
+    uint64_t since_ns = background->since_ns;
+    fut_background_give_way(background);
+    g_assert_cmpuint(background->since_ns, ==, since_ns);
+    while (background->possible && background->since_ns == since_ns) {
+        fut_background_give_way(background);
+    }
+    g_assert_cmpint(background->on, ==, background->possible);
+}
+
 static void *work(void *opaque)
 {
     FutBackground background;
@@ -20,6 +33,7 @@ static void *work(void *opaque)
         fut_background_set(&background, true);
         fut_background_set(&background, true);
         g_assert_cmpint(own_nice() > before, ==, background.possible && before < 19);
+        check_giving_way(&background);
         fut_background_set(&background, false);
         g_assert_cmpint(own_nice(), ==, before);
     }
