@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "code_list.h"
 #include "disk_queue.h"
 #include "fut_clock.h"
 #include "fut_error.h"
@@ -21,8 +22,9 @@ struct FutRestore {
     const FutLazyHost *host; /* NULL: all memory before the guest runs */
     void *opaque;            /* the host's */
     FutConnections connections;
-    FutLazy *lazy; /* atomic; NULL: not yet, or all memory before the guest runs */
-    int filled;    /* atomic: that is there */
+    FutLazy *lazy;  /* atomic; NULL: not yet, or all memory before the guest runs */
+    int filled;     /* atomic: that is there */
+    unsigned codes; /* pieces of code that were translated ahead */
     FutRestoreTimes times;
 };
 
@@ -300,6 +302,11 @@ unsigned fut_restore_hot(FutRestore *restore)
     return restore->lazy ? fut_lazy_hot(restore->lazy) : 0;
 }
 
+unsigned fut_restore_codes(const FutRestore *restore)
+{
+    return restore->codes;
+}
+
 static bool give_memory(FutRestore *restore, bool held, GError **error)
 {
     FutVmm *vmm = restore->vmm;
@@ -413,6 +420,18 @@ bool fut_restore_do(FutRestore *restore, FutRestoreTimes *ret, GError **error)
 
 /* -- one that waits -- */
 
+/* The guest would run as well without. */
+static void prepare_code(FutRestore *restore)
+{
+    FutVmm *vmm = restore->vmm;
+
+    if (vmm->ops->code_prepare) {
+        g_autoptr(GArray) codes = fut_code_list_decode(fut_snapshot_info(restore->own));
+        restore->codes =
+            (unsigned)vmm->ops->code_prepare(vmm, (const FutCode *)(void *)codes->data, codes->len);
+    }
+}
+
 bool fut_restore_prepare(FutRestore *restore, GError **error)
 {
     uint64_t start_ns = fut_now_ns();
@@ -426,6 +445,7 @@ bool fut_restore_prepare(FutRestore *restore, GError **error)
         fut_lazy_wait_hot(restore->lazy);
         g_clear_pointer(&restore->hot, fut_hot_pages_free);
     }
+    prepare_code(restore);
     g_atomic_int_set(&restore->filled, TRUE);
     restore->times.ready = true;
     restore->times.memory_ns = fut_now_ns() - start_ns;

@@ -60,6 +60,8 @@ unsigned fut_restore_permille(FutRestore *restore);
 unsigned fut_restore_faults(FutRestore *restore);
 /* After fut_restore_wait(): pages that came before all others because the guest had used them last. */
 unsigned fut_restore_hot(FutRestore *restore);
+/* Of one that is kept ready: pieces of code that were translated ahead. */
+unsigned fut_restore_codes(const FutRestore *restore);
 /* Not while the guest runs and memory is still coming. Takes NULL. */
 void fut_restore_free(FutRestore *restore);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FutRestore, fut_restore_free)

@@ -113,8 +113,10 @@ static void tell_ready(FutService *service, const FutRestore *restore)
     const char *where = service->options->restore_lazy ? "what its guest used last is in memory"
                                                        : "all of its memory is in place";
     g_autofree char *text = g_strdup_printf("ready: snapshot %" G_GUINT64_FORMAT
-                                            " waits, %s: futago restore --go %s lets it run",
-                                            fut_restore_id(restore), where, service->options->vm);
+                                            " waits, %s, %u pieces of its code are translated: "
+                                            "futago restore --go %s lets it run",
+                                            fut_restore_id(restore), where,
+                                            fut_restore_codes(restore), service->options->vm);
 
     fut_service_report(service, "FUT-230", text);
 }

@@ -116,6 +116,7 @@ void fut_series_done(FutEngine *engine)
     fut_pagemap_done(&series->spill);
     g_byte_array_unref(series->state);
     g_free(series->flows);
+    fut_buf_done(&series->code);
     g_clear_error(&series->error);
     g_mutex_clear(&series->lock);
 }

@@ -57,6 +57,8 @@ typedef struct {
     size_t flows_length;
     const uint8_t *hot; /* the pages that the guest used last (hot_list.h) */
     size_t hot_length;
+    const uint8_t *code; /* the pieces of code that were translated for it (code_list.h) */
+    size_t code_length;
     uint64_t epoch; /* of a backup's image: the newest in it; 0: of the running guest */
 } FutSeriesCut;
 
@@ -152,6 +154,8 @@ typedef struct {
     GByteArray *state;
     FutFlow *flows; /* room for FUT_FLOWS_MAX; cut thread until the cut */
     unsigned flow_count;
+    FutBuf code;  /* the thread's that makes the steps: the list of pieces of code (code_list.h) */
+    size_t codes; /* likewise: how many there were when it was made */
     FutSeriesCut cut;
 } FutSeries;
 

@@ -2,6 +2,7 @@
 /* What is done for a snapshot while the guest runs: protecting pages, copying and handing them over. One thread makes the steps. */
 #include "series_internal.h"
 
+#include "code_list.h"
 #include "flow_list.h"
 #include "fut_clock.h"
 #include "fut_error.h"
@@ -16,6 +17,8 @@
 #define HAND_PAGES 16
 /* To hand over so many keeps a processor for some hundredths of a second. */
 #define SHORT_PAGES (32u << 20 >> FUT_PAGE_SHIFT)
+/* One in so many pieces of translated code is new, or gone, when the list of them is old. */
+#define CODES_SHARE 64
 
 static const FutMemory *memory_of(FutEngine *engine)
 {
@@ -308,6 +311,22 @@ static void note_hot(FutEngine *engine, FutBuf *ret)
     }
 }
 
+/* The list is made anew when a good part of it would be another one. */
+static void note_code(FutEngine *engine)
+{
+    FutVmm *vmm = engine->vmm;
+    FutSeries *series = &engine->series;
+    size_t count = vmm->ops->code_count ? vmm->ops->code_count(vmm) : 0;
+
+    if (count > series->codes + series->codes / CODES_SHARE ||
+        count + series->codes / CODES_SHARE < series->codes) {
+        g_autofree FutCode *codes = g_new(FutCode, FUT_CODES_NOTED);
+        fut_code_list_encode(&series->code, codes,
+                             vmm->ops->code_pieces(vmm, codes, FUT_CODES_NOTED));
+        series->codes = count;
+    }
+}
+
 static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
 {
     FutSeries *series = &engine->series;
@@ -329,6 +348,9 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     note_hot(engine, &hot);
     cut.hot = hot.data;
     cut.hot_length = hot.len;
+    note_code(engine);
+    cut.code = series->code.data;
+    cut.code_length = series->code.len;
     begin_handing(engine);
     bool good = series->order.ops->commit(series->order.sink, &cut, error);
     end_handing(engine);
@@ -347,6 +369,7 @@ static FutStep commit(FutEngine *engine, FutSeriesCut *ret, GError **error)
     ret->state = NULL;
     ret->flows = NULL;
     ret->hot = NULL;
+    ret->code = NULL;
     return FUT_STEP_DONE;
 }
 

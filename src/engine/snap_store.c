@@ -206,6 +206,7 @@ static bool commit(void *sink, const FutSeriesCut *cut, GError **error)
                             cut->memory_hash);
     fut_snapshot_note_flows(store->writer, cut->flows, cut->flows_length);
     fut_snapshot_note_hot(store->writer, cut->hot, cut->hot_length);
+    fut_snapshot_note_code(store->writer, cut->code, cut->code_length);
     fut_snapshot_info_free(g_steal_pointer(&store->info));
     return fut_snapshot_commit(g_steal_pointer(&store->writer), &store->info, error);
 }

@@ -105,6 +105,15 @@ typedef struct {
     uint64_t mismatches;  /* of these that found a page that was not in the queue */
 } FutDirtyStats;
 
+/* A piece of the guest's code as the VMM translates it: from an address on, in one mode of the processor. Keys as in pageset.h. */
+#define FUT_CODE_NONE UINT64_MAX
+typedef struct {
+    uint64_t page;    /* key of the page where it begins */
+    uint64_t next;    /* key of the page in which it goes on; FUT_CODE_NONE: it does not */
+    uint64_t address; /* as the guest sees it, or only its place in the page */
+    uint32_t flags;   /* the VMM's own: the mode */
+} FutCode;
+
 /* Where packets for one of the guest's NICs come from. */
 typedef struct {
     int fd; /* not blocking; each read is one packet, as fut_engine_input() sees it */
@@ -130,6 +139,16 @@ typedef struct {
     void (*dirty_stats)(FutVmm *vmm, FutDirtyStats *ret);
     /* Keys of the pages that the guest has used last, the newest first; returns how many, at most `max`; 0: it is not known. Any thread, no lock. Optional. */
     size_t (*hot_pages)(FutVmm *vmm, uint64_t *ret_keys, size_t max);
+
+    /* -- translated code; all or none: of a VMM that translates what the guest executes -- */
+    /* How many pieces there are. Any thread, no lock. */
+    size_t (*code_count)(FutVmm *vmm);
+    /* Those of pages that the guest has executed last come first; returns how many. Any thread, no lock. */
+    size_t (*code_pieces)(FutVmm *vmm, FutCode *ret, size_t max);
+    /* Translates ahead what a guest that waits for its device state will execute. From here on its memory changes by nobody but its devices. Any page, place
+     * and flags will do: it is a hint. Returns how many were translated. A thread of
+     * its own, no lock. */
+    size_t (*code_prepare)(FutVmm *vmm, const FutCode *codes, size_t count);
 
     /* -- checkpoints; mandatory -- */
     /* Asks for a cut: soon, in a thread of the VMM, with all vCPUs stopped and devices quiet, it calls fut_engine_cut(), then lets the guest go on

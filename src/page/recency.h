@@ -62,6 +62,17 @@ static inline void fut_recency_use(FutRecency *recency, unsigned block, uint64_t
     __atomic_store_n(&recency->fresh, fresh, __ATOMIC_RELAXED);
 }
 
+#define FUT_RECENCY_NEVER UINT32_MAX
+/* How many moments ago the page was used. Any thread. */
+static inline uint32_t fut_recency_age(const FutRecency *recency, unsigned block, uint64_t page)
+{
+    uint32_t last = __atomic_load_n(&recency->pages[block][page].last, __ATOMIC_RELAXED);
+    uint32_t age = __atomic_load_n(&recency->now, __ATOMIC_RELAXED) - last;
+
+    /* Used since `now` was read: the difference is below zero. */
+    return last == 0 ? FUT_RECENCY_NEVER : (int32_t)age < 0 ? 0 : age;
+}
+
 typedef enum {
     FUT_RECENCY_NEWEST, /* used last */
     FUT_RECENCY_MOST    /* used most often; what passes once, however new, comes behind that */

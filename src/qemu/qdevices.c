@@ -149,6 +149,7 @@ static int load_from(FutQvmm *qvmm, QIOChannelBuffer *buffer)
     /* Under KVM: what is loaded now is newer than what the kernel has. */
     cpu_synchronize_all_pre_loadvm();
     int result = load_at_once(file);
+    fut_qahead_keep(qvmm);
     fut_qnet_quieten(qvmm);
     if (devices->state) {
         fut_qstate_forget(devices->state);

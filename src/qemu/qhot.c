@@ -109,3 +109,8 @@ size_t fut_qhot_pages(FutVmm *vmm, uint64_t *ret_keys, size_t max)
     }
     return count;
 }
+
+uint32_t fut_qhot_code_age(unsigned block, uint64_t page)
+{
+    return hot.fill ? fut_recency_age(&hot.code, block, page) : FUT_RECENCY_NEVER;
+}

@@ -128,6 +128,7 @@ struct FutQvmm {
     FutRate restarts;  /* BQL: of a guest that panicked */
     uint32_t boots;    /* atomic: how often the machine was reset */
     FutQpatch patch;
+    unsigned translated; /* BQL: pieces of code, ahead */
 };
 
 /* Machine is complete, guest not started, BQL held. Refuses nothing: describe() does. */
@@ -155,6 +156,16 @@ void fut_qmemory_stats(FutVmm *vmm, FutDirtyStats *ret);
 void fut_qhot_follow(FutQvmm *qvmm, bool on);
 /* Of all times in which they were followed. The same thread. */
 size_t fut_qhot_pages(FutVmm *vmm, uint64_t *ret_keys, size_t max);
+
+/* How many moments ago (recency.h) code of that page was executed, as far as that was followed. Any thread. */
+uint32_t fut_qhot_code_age(unsigned block, uint64_t page);
+
+/* -- qahead.c -- */
+size_t fut_qahead_count(FutVmm *vmm);
+size_t fut_qahead_pieces(FutVmm *vmm, FutCode *ret, size_t max);
+size_t fut_qahead_prepare(FutVmm *vmm, const FutCode *codes, size_t count);
+/* The device state was loaded: what was translated ahead is to stay. The same holding of the BQL as the load. */
+void fut_qahead_keep(const FutQvmm *qvmm);
 
 /* -- qstop.c -- */
 /* Queues the call; it is made soon, whether the VM runs or not. BQL held. */

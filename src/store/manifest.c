@@ -60,6 +60,15 @@ static void put_area(FutBuf *buf, const FutArea *area)
     put_field(buf, FUT_FIELD_AREA, bytes, A_NAME + length);
 }
 
+static void put_bytes(FutBuf *buf, uint32_t tag, GBytes *bytes)
+{
+    if (bytes) {
+        gsize length;
+        const void *data = g_bytes_get_data(bytes, &length);
+        put_field(buf, tag, data, length);
+    }
+}
+
 static void put_fields(FutBuf *buf, const FutSnapshotInfo *info)
 {
     put_number(buf, FUT_FIELD_PARENT, info->parent);
@@ -76,16 +85,9 @@ static void put_fields(FutBuf *buf, const FutSnapshotInfo *info)
     for (char **line = info->fingerprint; *line; line++) {
         put_text(buf, FUT_FIELD_FINGERPRINT, *line);
     }
-    if (info->flows) {
-        gsize length;
-        const void *bytes = g_bytes_get_data(info->flows, &length);
-        put_field(buf, FUT_FIELD_FLOWS, bytes, length);
-    }
-    if (info->hot) {
-        gsize length;
-        const void *bytes = g_bytes_get_data(info->hot, &length);
-        put_field(buf, FUT_FIELD_HOT, bytes, length);
-    }
+    put_bytes(buf, FUT_FIELD_FLOWS, info->flows);
+    put_bytes(buf, FUT_FIELD_HOT, info->hot);
+    put_bytes(buf, FUT_FIELD_CODE, info->code);
     for (guint i = 0; i < info->areas->len; i++) {
         put_area(buf, info->areas->pdata[i]);
     }
@@ -219,10 +221,10 @@ static void take_flows(Decoding *d, const uint8_t *bytes, uint32_t length)
 }
 
 /* What it says is a hint: a list that cannot be is none. */
-static void take_hot(Decoding *d, const uint8_t *bytes, uint32_t length)
+static void take_hint(GBytes **where, const uint8_t *bytes, uint32_t length, uint32_t max)
 {
-    if (!d->info->hot && length <= FUT_STORE_HOT_MAX) {
-        d->info->hot = g_bytes_new(bytes, length);
+    if (!*where && length <= max) {
+        *where = g_bytes_new(bytes, length);
     }
 }
 
@@ -235,7 +237,9 @@ static void take_field(Decoding *d, uint32_t tag, const uint8_t *bytes, uint32_t
     } else if (tag == FUT_FIELD_FLOWS) {
         take_flows(d, bytes, length);
     } else if (tag == FUT_FIELD_HOT) {
-        take_hot(d, bytes, length);
+        take_hint(&d->info->hot, bytes, length, FUT_STORE_HOT_MAX);
+    } else if (tag == FUT_FIELD_CODE) {
+        take_hint(&d->info->code, bytes, length, FUT_STORE_CODE_MAX);
     } else if (tag == (uint32_t)FUT_FIELD_AREA) {
         take_area(d, bytes, length);
     } else if (tag & FUT_FIELD_NEEDED) {

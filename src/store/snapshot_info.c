@@ -42,6 +42,7 @@ FutSnapshotInfo *fut_snapshot_info_copy(const FutSnapshotInfo *info)
     }
     copy->flows = info->flows ? g_bytes_ref(info->flows) : NULL;
     copy->hot = info->hot ? g_bytes_ref(info->hot) : NULL;
+    copy->code = info->code ? g_bytes_ref(info->code) : NULL;
     return copy;
 }
 
@@ -55,6 +56,7 @@ void fut_snapshot_info_free(FutSnapshotInfo *info)
         g_ptr_array_unref(info->areas);
         g_bytes_unref(info->flows);
         g_bytes_unref(info->hot);
+        g_bytes_unref(info->code);
         g_free(info);
     }
 }

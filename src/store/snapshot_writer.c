@@ -527,6 +527,13 @@ void fut_snapshot_note_hot(FutSnapshotWriter *writer, const uint8_t *bytes, size
     writer->info->hot = length > 0 ? g_bytes_new(bytes, length) : NULL;
 }
 
+void fut_snapshot_note_code(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length)
+{
+    g_assert(length <= FUT_STORE_CODE_MAX);
+    g_bytes_unref(writer->info->code);
+    writer->info->code = length > 0 ? g_bytes_new(bytes, length) : NULL;
+}
+
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer)
 {
     return writer->info->id;

@@ -393,6 +393,7 @@ GPtrArray *fut_store_list(FutStore *store, GPtrArray **ret_damaged, GError **err
         }
         FutSnapshotInfo *info = fut_manifest_read(store->fs, id, &store->identity, &fault);
         if (info) {
+            g_clear_pointer(&info->code, g_bytes_unref); /* long, and nobody looks at it here */
             g_ptr_array_add(all, info);
         } else if (!g_error_matches(fault, FUT_ERROR, FUT_ERR_STATE)) { /* deleted meanwhile */
             g_ptr_array_add(damaged, damaged_new(id, fault->message));

@@ -27,6 +27,7 @@
 #define FUT_STORE_ID_SIZE 16
 #define FUT_STORE_FLOWS_MAX (256u << 10)
 #define FUT_STORE_HOT_MAX (32u << 10)
+#define FUT_STORE_CODE_MAX (320u << 10)
 
 typedef struct FutStore FutStore;
 typedef struct FutSnapshotWriter FutSnapshotWriter;
@@ -63,7 +64,8 @@ typedef struct {
     GPtrArray *areas;     /* of FutArea */
     GBytes
         *flows; /* the guest's connections at the cut, as who took it wrote them; NULL: not known */
-    GBytes *hot; /* likewise: the pages that the guest used last */
+    GBytes *hot;  /* likewise: the pages that the guest used last */
+    GBytes *code; /* likewise: the pieces of code that were translated for it */
 } FutSnapshotInfo;
 
 FutSnapshotInfo *fut_snapshot_info_new(void);
@@ -135,6 +137,8 @@ void fut_snapshot_note_times(FutSnapshotWriter *writer, uint64_t time_us, uint64
 void fut_snapshot_note_flows(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length);
 /* Likewise the pages it used last, at most FUT_STORE_HOT_MAX. */
 void fut_snapshot_note_hot(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length);
+/* Likewise the pieces of its code, at most FUT_STORE_CODE_MAX. */
+void fut_snapshot_note_code(FutSnapshotWriter *writer, const uint8_t *bytes, size_t length);
 /* After an error of put or put_zeroes: it is the parent's files, and not this snapshot's, that cannot be read. A full one would do. */
 bool fut_snapshot_parent_damaged(const FutSnapshotWriter *writer);
 uint64_t fut_snapshot_writer_id(const FutSnapshotWriter *writer);

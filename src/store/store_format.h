@@ -131,6 +131,7 @@ enum {
     FUT_FIELD_FINGERPRINT, /* text: one line */
     FUT_FIELD_FLOWS,       /* bytes: the guest's connections (flow_list.h) */
     FUT_FIELD_HOT,         /* bytes: the pages that the guest used last (hot_list.h) */
+    FUT_FIELD_CODE,        /* bytes: the pieces of its code that were translated (code_list.h) */
     FUT_FIELD_AREA =
         64 | (int)FUT_FIELD_NEEDED /* kind u32, reserved u32, length, root, put u64, name */
 };

@@ -2,6 +2,7 @@
 """A restored guest that is kept ready: nobody notices it before it is let go, and then it runs at once as the snapshot has it."""
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -125,6 +126,11 @@ def test_beside_the_first(lab):
     assert running(first).status()["generation"] == 2
 
 
+def translated(vm):
+    """Pieces of code, ahead."""
+    return int(re.search(r"(\d+) pieces of its code are translated", vm.process.output()).group(1))
+
+
 def wait_and_go(lab, host, store, option):
     """Hours pass, and the store is gone, when it is let go."""
     clocks = os.path.join(lab.folder, "clocks")
@@ -132,6 +138,7 @@ def wait_and_go(lab, host, store, option):
         file.write(struct.pack("<qq", 0, 0))
     later = spare(host, store, option, machine=TWO,
                   before=["env", f"LD_PRELOAD={paths.FUT_CLOCK_SHIM}", f"FUT_CLOCK_FILE={clocks}"])
+    assert translated(later) > 1000 or TWO.accel != "tcg"
     shutil.rmtree(store)
     pid, begin = later.qemu_pid, time.monotonic()
     used = ticks(pid)

@@ -255,37 +255,47 @@ static void test_flows(World *w, gconstpointer data)
     fut_buf_done(&with);
 }
 
-/* Likewise the pages it used last; a list that is too long is a hint less, and no fault. */
-static void test_hot(World *w, gconstpointer data)
+/* Likewise what tells which pages and code it used last; a list that is too long is a hint less, and no fault. */
+static void check_hint(GBytes **where, FutSnapshotInfo *info, size_t max, const char *field,
+                       size_t offset)
 {
-    g_autoptr(FutSnapshotInfo) info = small_info(FUT_UNIT_SIZE);
     FutBuf buf = { 0 };
     FutStoreIdentity identity = { .seed = 0 };
-    g_autofree uint8_t *much = g_malloc0(FUT_STORE_HOT_MAX + 1);
+    g_autofree uint8_t *much = g_malloc0(max + 1);
 
-    info->id = 1;
-    info->hot = g_bytes_new("\1\2\3", 3);
+    *where = g_bytes_new("\1\2\3", 3);
     g_autoptr(FutSnapshotInfo) copy = fut_snapshot_info_copy(info);
     fut_manifest_encode(&buf, copy, &identity);
     g_autofree char *hex = to_hex(buf.data, buf.len);
-    g_assert_nonnull(strstr(hex, "0c00000003000000010203"));
+    g_assert_nonnull(strstr(hex, field));
     g_autoptr(FutSnapshotInfo) again = fut_manifest_decode(buf.data, buf.len, 1, &identity, NULL);
-    g_assert_true(g_bytes_equal(again->hot, info->hot));
-    g_bytes_unref(info->hot);
-    info->hot = g_bytes_new(much, FUT_STORE_HOT_MAX + 1);
+    g_assert_true(g_bytes_equal(G_STRUCT_MEMBER(GBytes *, again, offset), *where));
+    g_bytes_unref(*where);
+    *where = g_bytes_new(much, max + 1);
     fut_buf_clear(&buf);
     fut_manifest_encode(&buf, info, &identity);
     g_autoptr(FutSnapshotInfo) without = fut_manifest_decode(buf.data, buf.len, 1, &identity, NULL);
     g_assert_nonnull(without);
-    g_assert_null(without->hot);
+    g_assert_null(G_STRUCT_MEMBER(GBytes *, without, offset));
     fut_buf_done(&buf);
+}
+
+static void test_hints(World *w, gconstpointer data)
+{
+    g_autoptr(FutSnapshotInfo) info = small_info(FUT_UNIT_SIZE);
+
+    info->id = 1;
+    check_hint(&info->hot, info, FUT_STORE_HOT_MAX, "0c00000003000000010203",
+               G_STRUCT_OFFSET(FutSnapshotInfo, hot));
+    check_hint(&info->code, info, FUT_STORE_CODE_MAX, "0d00000003000000010203",
+               G_STRUCT_OFFSET(FutSnapshotInfo, code));
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/store-format/flows", World, NULL, set_up, test_flows, tear_down);
-    g_test_add("/store-format/hot", World, NULL, set_up, test_hot, tear_down);
+    g_test_add("/store-format/hints", World, NULL, set_up, test_hints, tear_down);
     g_test_add("/store-format/written", World, NULL, set_up, test_written, tear_down);
     g_test_add("/store-format/read", World, NULL, set_up, test_read, tear_down);
     return g_test_run();

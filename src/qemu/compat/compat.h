@@ -185,6 +185,52 @@ static inline const CPUTLBDescFast *fut_qemu_tlb(CPUState *cpu, int mmu_index)
 #endif
 }
 
+/*
+ * Translating a piece of code, and going through all of them, is private to QEMU's accelerator, and
+ * exported all the same; a QEMU without one of these does without. 8.2, "accel/tcg: Replace
+ * target_ulong with vaddr": the same type here.
+ */
+TranslationBlock *tb_gen_code(CPUState *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags,
+                              int cflags);
+uint32_t curr_cflags(CPUState *cpu);
+#pragma weak tb_gen_code
+#pragma weak curr_cflags
+#pragma weak tb_ctx
+#pragma weak tcg_tb_foreach
+#pragma weak tcg_nb_tbs
+#pragma weak tcg_code_size
+#pragma weak tcg_code_capacity
+
+static inline bool fut_qemu_translates(void)
+{
+    return tcg_enabled() && tb_gen_code && curr_cflags && &tb_ctx && tcg_tb_foreach && tcg_nb_tbs &&
+           tcg_code_size && tcg_code_capacity;
+}
+
+/*
+ * 8.1, "accel/tcg: Introduce CF_PCREL": code that may stand at any address has none from there on. Debian's
+ * 7.2 has it and goes by it.
+ */
+static inline uint64_t fut_qemu_code_address(const TranslationBlock *block)
+{
+#if FUT_QEMU_AT_LEAST(8, 1)
+    if (qatomic_read(&block->cflags) & CF_PCREL) {
+        return block->page_addr[0] & ~TARGET_PAGE_MASK;
+    }
+#endif
+    return block->pc;
+}
+
+/* 9.0, "include/exec: Change cpu_mmu_index argument to CPUState": of the mode that the vCPU is in. */
+static inline int fut_qemu_code_mmu(CPUState *cpu)
+{
+#if FUT_QEMU_AT_LEAST(9, 0)
+    return cpu_mmu_index(cpu, true);
+#else
+    return cpu_mmu_index(&X86_CPU(cpu)->env, true);
+#endif
+}
+
 /* 9.0, the list of CPUs got another name: CPU_FOREACH() hides it, once compiled anew. */
 
 #endif

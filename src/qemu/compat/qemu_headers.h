@@ -107,5 +107,10 @@
 #include "net/vhost_net.h"
 #include "qemu/qemu-plugin.h"
 #include "tcg/tcg.h"
+/* Translated code. */
+#include "accel/tcg/tb-context.h"
+#if __has_include("exec/translation-block.h")
+#include "exec/translation-block.h"
+#endif
 
 #endif
