@@ -33,6 +33,7 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .tracker_check_every = 1000,
         .hold_max_bytes = 64u << 20,
         .log_max_bytes = 16u << 20,
+        .log_wait_us = 2000,
         .disk_unacked_max_bytes = 32u << 20,
         .disk_queue_max_bytes = 64u << 20,
         .disk_batch_bytes = 4u << 20,
@@ -428,7 +429,6 @@ void fut_engine_tick(FutEngine *engine, uint64_t now_ns)
         engine->vmm->ops->cut_request(engine->vmm);
     }
     fut_primary_let_go(engine);
-    fut_inputs_tick(engine, now_ns);
     fut_engine_act(engine);
 }
 
@@ -443,7 +443,6 @@ uint64_t fut_engine_deadline(FutEngine *engine)
     } else if (fut_primary_may_cut(engine)) {
         deadline = MIN(deadline, fut_primary_deadline(engine));
     }
-    deadline = MIN(deadline, fut_inputs_deadline(engine));
     g_mutex_unlock(&engine->lock);
     return deadline;
 }

@@ -189,10 +189,6 @@ bool fut_primary_want_cut(FutEngine *engine, bool idle, uint64_t now_ns);
 void fut_inputs_start(FutEngine *engine);
 /* Sends what waits, unless somebody is at it. No lock held. */
 void fut_inputs_send(FutEngine *engine);
-/* Sends what has waited for long. */
-void fut_inputs_tick(FutEngine *engine, uint64_t now_ns);
-/* When that is; UINT64_MAX: nothing waits. Engine lock held. */
-uint64_t fut_inputs_deadline(const FutEngine *engine);
 
 /* twin_probes.c */
 void fut_probes_init(FutEngine *engine);

@@ -2,8 +2,8 @@
 /* Packets that come in, on a primary: the backup is told of them, so that their senders need not wait for their retransmission timers
  * after a takeover.
  *
- * The guest gets a packet first and the backup hears of it after: whoever waits for the guest's answer does not wait for that. What a
- * checkpoint covers before it was sent is not sent any more. Where many packets share a checkpoint, that is most of them. */
+ * Not at once: whoever waits for the guest's answer would wait for that, too, and the answer's checkpoint covers the packet. What is
+ * covered before it was sent is not sent any more; that is most of them. The keeper sends what is left when the process dies. */
 #include <string.h>
 #include <sys/uio.h>
 
@@ -14,8 +14,6 @@
  * logged up to this many bytes an epoch; small ones, requests and acknowledgements, always. */
 #define LOG_LARGE 512
 #define LOG_EPOCH_BYTES (32u << 10)
-/* Under load a packet waits so long for a checkpoint to cover it: some of them. */
-#define LOG_WAIT_NS (2 * FUT_NS_PER_MS)
 /* Pieces of a packet. */
 #define PIECES_MAX 62
 
@@ -114,37 +112,28 @@ void fut_inputs_send(FutEngine *engine)
     g_mutex_unlock(&engine->lock);
 }
 
-uint64_t fut_inputs_deadline(const FutEngine *engine)
+int fut_engine_inputs_wait_ms(FutEngine *engine)
 {
+    uint64_t wait_ns = engine->config.log_wait_us * FUT_NS_PER_US;
     FutInputRecord oldest;
 
-    return fut_input_log_get(&engine->inputs.log, 0, &oldest) ? oldest.at_ns + LOG_WAIT_NS
-                                                              : UINT64_MAX;
-}
-
-bool fut_engine_inputs_wait(const FutEngine *engine)
-{
-    return !fut_input_log_empty(&engine->inputs.log);
+    if (fut_input_log_empty(&engine->inputs.log)) {
+        return -1;
+    }
+    uint64_t now_ns = fut_engine_now(engine);
+    g_mutex_lock(&engine->lock);
+    bool noted = fut_input_log_get(&engine->inputs.log, 0, &oldest);
+    g_mutex_unlock(&engine->lock);
+    if (!noted) {
+        return -1;
+    }
+    uint64_t due_ns = oldest.at_ns + wait_ns;
+    return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / FUT_NS_PER_MS) + 1;
 }
 
 void fut_engine_inputs_given(FutEngine *engine)
 {
-    uint64_t now_ns = fut_engine_now(engine);
-
-    g_mutex_lock(&engine->lock);
-    bool now = !fut_pace_busy(&engine->pace) || now_ns >= fut_inputs_deadline(engine);
-    g_mutex_unlock(&engine->lock);
-    if (now) {
-        fut_inputs_send(engine);
-    }
-}
-
-void fut_inputs_tick(FutEngine *engine, uint64_t now_ns)
-{
-    g_mutex_lock(&engine->lock);
-    bool now = now_ns >= fut_inputs_deadline(engine);
-    g_mutex_unlock(&engine->lock);
-    if (now) {
+    if (fut_engine_inputs_wait_ms(engine) == 0) {
         fut_inputs_send(engine);
     }
 }

@@ -278,9 +278,9 @@ const FutIdentity *fut_engine_identity(const FutEngine *engine, uint32_t nic);
 /* The guest is about to receive a packet: it is noted for the backup when protected. Big lock may be held. */
 void fut_engine_input(FutEngine *engine, uint32_t nic, uint32_t flags, const struct iovec *iov,
                       int count);
-/* Some were noted: fut_engine_inputs_given() should be called. Any thread, no lock. */
-bool fut_engine_inputs_wait(const FutEngine *engine);
-/* The guest was given what came in, and whoever calls has time: sends the backup what was noted. Without the big lock. */
+/* In how many milliseconds fut_engine_inputs_given() should be called; 0: now; -1: nothing is noted. Big lock may be held. */
+int fut_engine_inputs_wait_ms(FutEngine *engine);
+/* Sends the backup what was noted, if it has waited for long. Without the big lock. */
 void fut_engine_inputs_given(FutEngine *engine);
 /* The guest is about to write to a disk (or zeroes, or discards). False: not yet, try again in a millisecond, with `hurry` if
  * something waits for the disk to be quiet. `write` stays where it is until fut_engine_disk_end(). Both calls with the big lock. */

@@ -27,9 +27,10 @@ struct FutLink {
     FutBuf queue;      /* bytes from queue_done on wait for the socket */
     size_t queue_done;
     size_t queue_max;
-    int status;    /* atomic: errno that broke the stream, or 0 */
-    int closed;    /* atomic: fut_link_close() was called */
-    uint64_t sent; /* atomic: bytes the socket took */
+    int status;     /* atomic: errno that broke the stream, or 0 */
+    int closed;     /* atomic: fut_link_close() was called */
+    size_t pending; /* atomic: what queue and stream held when the lock was last let go */
+    uint64_t sent;  /* atomic: bytes the socket took */
     uint64_t received;
 };
 
@@ -165,10 +166,13 @@ static size_t waiting(const FutLink *link)
 }
 
 /* There, and in the stream. */
-static size_t pending_locked(const FutLink *link)
+static size_t note_pending(FutLink *link)
 {
     const FutStreamOps *ops = link->stream->ops;
-    return waiting(link) + (ops->pending ? ops->pending(link->stream) : 0);
+    size_t bytes = waiting(link) + (ops->pending ? ops->pending(link->stream) : 0);
+
+    __atomic_store_n(&link->pending, bytes, __ATOMIC_RELAXED);
+    return bytes;
 }
 
 /* Writes what the stream holds back, then from the queue until it is empty or the socket is
@@ -265,8 +269,9 @@ bool fut_link_send(FutLink *link, const struct iovec *iov, int count, size_t *re
 {
     g_mutex_lock(&link->lock);
     bool ok = send_locked(link, iov, count, error);
+    size_t bytes = note_pending(link);
     if (ok && ret_pending) {
-        *ret_pending = pending_locked(link);
+        *ret_pending = bytes;
     }
     g_mutex_unlock(&link->lock);
     return ok;
@@ -276,16 +281,15 @@ bool fut_link_flush(FutLink *link, GError **error)
 {
     g_mutex_lock(&link->lock);
     bool ok = check_usable(link, error) && write_queue(link, error);
+    note_pending(link);
     g_mutex_unlock(&link->lock);
     return ok;
 }
 
+/* Without the lock: who sends has it in the system call that wakes the peer. */
 size_t fut_link_pending(FutLink *link)
 {
-    g_mutex_lock(&link->lock);
-    size_t bytes = pending_locked(link);
-    g_mutex_unlock(&link->lock);
-    return bytes;
+    return __atomic_load_n(&link->pending, __ATOMIC_RELAXED);
 }
 
 bool fut_link_is_clear(FutLink *link)
@@ -300,6 +304,19 @@ void fut_link_set_queue_max(FutLink *link, size_t bytes)
     g_mutex_unlock(&link->lock);
 }
 
+/* A stream may have something to say by itself, whoever called it. */
+static void note_stream(FutLink *link)
+{
+    int status = errno;
+
+    if (link->stream->ops->pending) {
+        g_mutex_lock(&link->lock);
+        note_pending(link);
+        g_mutex_unlock(&link->lock);
+        errno = status;
+    }
+}
+
 /* Goes on after sending has failed: the peer's last words may still be there to read. */
 ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error)
 {
@@ -308,6 +325,7 @@ ssize_t fut_link_recv(FutLink *link, void *buffer, size_t length, GError **error
         return -1;
     }
     ssize_t done = link->stream->ops->recv(link->stream, buffer, length);
+    note_stream(link);
     if (done > 0) {
         __atomic_fetch_add(&link->received, (uint64_t)done, __ATOMIC_RELAXED);
         return done;
@@ -334,6 +352,7 @@ int fut_link_handshake(FutLink *link, GError **error)
 {
     const FutStreamOps *ops = link->stream->ops;
     int done = ops->handshake ? ops->handshake(link->stream) : 1;
+    note_stream(link);
     if (done < 0) {
         int status = errno;
         g_set_error(error, FUT_ERROR, FUT_ERR_PEER, "no TLS with %s: %s", link->name,

@@ -212,18 +212,24 @@ static void nic_attach(NICState *state, void *opaque)
 
 /*
  * The main loop is about to wait, with nothing of its own under way but the BQL, which it would let go
- * next. The guest's vCPU has been woken for what came in; now the backup is told of it.
+ * next: the time to tell the backup of what came in a while ago. Else it does not wait longer than that.
  */
 static void main_loop_waits(Notifier *notifier, void *data)
 {
     FutQvmm *qvmm = container_of(notifier, FutQvmm, net.waits);
-    const MainLoopPoll *poll = data;
+    MainLoopPoll *poll = data;
     FutEngine *engine = qvmm->vmm.engine;
 
-    if (poll->state == MAIN_LOOP_POLL_FILL && engine && fut_engine_inputs_wait(engine)) {
+    if (poll->state != MAIN_LOOP_POLL_FILL || !engine) {
+        return;
+    }
+    int wait_ms = fut_engine_inputs_wait_ms(engine);
+    if (wait_ms == 0) {
         bql_unlock();
         fut_engine_inputs_given(engine);
         bql_lock();
+    } else if (wait_ms > 0) {
+        poll->timeout = MIN(poll->timeout, (uint32_t)wait_ms);
     }
 }
 

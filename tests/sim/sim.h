@@ -268,7 +268,7 @@ typedef struct {
     FutMode mode;
     uint32_t heartbeat_ms, timeout_ms, retry_ms, epoch_max_us, batch_max_us, verify_every,
         part_pages_max, rest_pages_max, aside_min_bytes;
-    unsigned window, gap_us;
+    unsigned window, gap_us, log_wait_us;
     uint64_t hold_max_bytes, log_max_bytes;
     unsigned block_pages[SIM_BLOCKS];
     unsigned pages;

@@ -53,6 +53,7 @@ void sim_host_start(SimHost *host, FutRole role, uint64_t generation)
     config.rest_pages_max = profile->rest_pages_max;
     config.hold_max_bytes = profile->hold_max_bytes;
     config.log_max_bytes = profile->log_max_bytes;
+    config.log_wait_us = profile->log_wait_us;
     config.disk_chunk_shift = config.series_chunk_shift = SIM_CHUNK_SHIFT;
     config.series_side_max_bytes = profile->pages * 1500ull;
     sim_series_config(host, &config);

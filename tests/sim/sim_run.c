@@ -55,6 +55,7 @@ static void choose_profile(Sim *sim)
         .rest_pages_max = (uint32_t)sim_below(random, 6),
         .hold_max_bytes = sim_chance(random, 10) ? 200 : 1u << 20,
         .log_max_bytes = sim_chance(random, 10) ? 40 : 1u << 20,
+        .log_wait_us = (uint32_t)sim_between(random, 0, 1) * 2000,
         .step_ns = sim_between(random, 100, 2000) * FUT_NS_PER_US,
         .delay_ns = sim_between(random, 10, 600) * FUT_NS_PER_US,
         .arbiter_ns = sim_between(random, 100, 10000) * FUT_NS_PER_US,
