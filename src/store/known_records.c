@@ -44,6 +44,11 @@ static bool is(const Slot *slot, const uint8_t *hash)
            slot->hash[1] == fut_get_le64(hash + 8);
 }
 
+void fut_known_records_expect(const FutKnownRecords *known, const uint8_t hash[FUT_HASH_SIZE])
+{
+    __builtin_prefetch(bucket(known, hash));
+}
+
 uint64_t fut_known_records_find(const FutKnownRecords *known, const uint8_t hash[FUT_HASH_SIZE])
 {
     const Slot *slot = bucket(known, hash);

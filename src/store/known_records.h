@@ -11,6 +11,8 @@ typedef struct FutKnownRecords FutKnownRecords;
 FutKnownRecords *fut_known_records_new(void);
 void fut_known_records_free(FutKnownRecords *known);
 /* Place of the record with that hash; 0: not known. It may have been removed since. */
+/* It will be looked for in a moment: the table is large, and memory slow. */
+void fut_known_records_expect(const FutKnownRecords *known, const uint8_t hash[FUT_HASH_SIZE]);
 uint64_t fut_known_records_find(const FutKnownRecords *known, const uint8_t hash[FUT_HASH_SIZE]);
 void fut_known_records_add(FutKnownRecords *known, const uint8_t hash[FUT_HASH_SIZE],
                            uint64_t place);

@@ -37,6 +37,12 @@ typedef struct {
     uint64_t places[FUT_NODE_PLACES];
 } Node;
 
+/* A record that will be stored next. */
+typedef struct {
+    bool zero;
+    XXH128_canonical_t hash; /* if not */
+} Looked;
+
 static bool spoil(FutSnapshotWriter *writer)
 {
     writer->failed = true;
@@ -144,29 +150,46 @@ static uint32_t current_pack(const FutSnapshotWriter *writer)
     return writer->pack ? fut_pack_writer_number(writer->pack) : 0;
 }
 
-static bool store_record(FutSnapshotWriter *writer, const uint8_t *record, uint64_t *ret_place,
-                         GError **error)
+static void look_at(const FutSnapshotWriter *writer, const uint8_t *record, Looked *ret)
 {
-    XXH128_canonical_t hash;
+    ret->zero = is_zero(record);
+    if (!ret->zero) {
+        XXH128_canonicalFromHash(&ret->hash, XXH3_128bits_withSeed(record, FUT_RECORD_SIZE,
+                                                                   writer->store->identity.seed));
+        fut_known_records_expect(writer->store->known, ret->hash.digest);
+    }
+}
 
-    if (is_zero(record)) {
+static bool store_looked_at(FutSnapshotWriter *writer, const uint8_t *record, const Looked *looked,
+                            uint64_t *ret_place, GError **error)
+{
+    const uint8_t *hash = looked->hash.digest;
+
+    if (looked->zero) {
         writer->stats.zero++;
         *ret_place = 0;
         return true;
     }
-    XXH128_canonicalFromHash(&hash, XXH3_128bits_withSeed(record, FUT_RECORD_SIZE,
-                                                          writer->store->identity.seed));
-    *ret_place = find_known(writer, hash.digest, current_pack(writer));
+    *ret_place = find_known(writer, hash, current_pack(writer));
     if (*ret_place) {
         writer->stats.known++;
         return true;
     }
     if (!need_pack(writer, error) ||
-        !fut_pack_writer_add(writer->pack, record, hash.digest, ret_place, error)) {
+        !fut_pack_writer_add(writer->pack, record, hash, ret_place, error)) {
         return false;
     }
-    fut_known_records_add(writer->store->known, hash.digest, *ret_place);
+    fut_known_records_add(writer->store->known, hash, *ret_place);
     return true;
+}
+
+static bool store_record(FutSnapshotWriter *writer, const uint8_t *record, uint64_t *ret_place,
+                         GError **error)
+{
+    Looked looked;
+
+    look_at(writer, record, &looked);
+    return store_looked_at(writer, record, &looked, ret_place, error);
 }
 
 static bool read_record(FutSnapshotWriter *writer, uint64_t place, uint8_t *record, GError **error)
@@ -413,18 +436,25 @@ FutSnapshotWriter *fut_store_begin(FutStore *store, const FutSnapshotInfo *info,
 /* -- put -- */
 
 static bool put_unit(FutSnapshotWriter *writer, unsigned area, uint64_t unit, const uint8_t *data,
-                     uint64_t length, GError **error)
+                     const Looked *looked, GError **error)
 {
-    uint8_t whole[FUT_RECORD_SIZE];
     uint64_t place;
 
-    if (length < FUT_RECORD_SIZE) {
-        memset(whole, 0, sizeof(whole));
-        memcpy(whole, data, length);
-        data = whole;
-    }
     writer->stats.put++;
-    return store_record(writer, data, &place, error) && set_place(writer, area, unit, place, error);
+    return store_looked_at(writer, data, looked, &place, error) &&
+           set_place(writer, area, unit, place, error);
+}
+
+/* The last one of an area that does not end with a unit. */
+static bool put_end(FutSnapshotWriter *writer, unsigned area, uint64_t unit, const uint8_t *data,
+                    uint64_t length, GError **error)
+{
+    uint8_t whole[FUT_RECORD_SIZE] = { 0 };
+    Looked looked;
+
+    memcpy(whole, data, length);
+    look_at(writer, whole, &looked);
+    return put_unit(writer, area, unit, whole, &looked, error);
 }
 
 static void check_range(const FutSnapshotWriter *writer, unsigned area, uint64_t offset,
@@ -439,18 +469,24 @@ static void check_range(const FutSnapshotWriter *writer, unsigned area, uint64_t
 bool fut_snapshot_put(FutSnapshotWriter *writer, unsigned area, uint64_t offset,
                       const uint8_t *data, uint64_t length, GError **error)
 {
+    uint64_t unit = offset >> FUT_UNIT_SHIFT;
+    Looked
+        looked[2]; /* one ahead: what is known of the next is on its way while this one is stored */
+
     check_range(writer, area, offset, length);
     g_assert(!writer->failed);
-    while (length > 0) {
-        uint64_t piece = MIN(length, FUT_UNIT_SIZE);
-        if (!put_unit(writer, area, offset >> FUT_UNIT_SHIFT, data, piece, error)) {
+    if (length >= FUT_UNIT_SIZE) {
+        look_at(writer, data, &looked[unit % 2]);
+    }
+    for (; length >= FUT_UNIT_SIZE; unit++, data += FUT_UNIT_SIZE, length -= FUT_UNIT_SIZE) {
+        if (length >= 2 * FUT_UNIT_SIZE) {
+            look_at(writer, data + FUT_UNIT_SIZE, &looked[(unit + 1) % 2]);
+        }
+        if (!put_unit(writer, area, unit, data, &looked[unit % 2], error)) {
             return spoil(writer);
         }
-        data += piece;
-        offset += piece;
-        length -= piece;
     }
-    return true;
+    return length == 0 || put_end(writer, area, unit, data, length, error) || spoil(writer);
 }
 
 /* The units from `unit` up to `end`, all under one lowest node. What is zeroes already costs a look. */

@@ -10,8 +10,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "early_flush.h"
 #include "fut_error.h"
 #include "store_format.h"
+
+/* With so much more in a file it begins to be made durable: often enough that little is left, not so often that the disk has to stop for it. */
+#define FLUSH_BYTES (3u << 20)
 
 /* What a handle stands for. */
 typedef struct {
@@ -31,6 +35,9 @@ typedef struct {
     GArray *files;           /* RealFile, by handle */
     unsigned opened, closed; /* of these */
     uint64_t clock;
+    FutEarlyFlush flush;  /* this and the next two: of who writes, who is one thread */
+    int flushing;         /* whose; -1: nobody's */
+    uint64_t flush_end;   /* up to there one was begun */
     bool shared, claimed; /* kinds of lock on the folder itself: shared while `closed` is not 0 */
 } RealFs;
 
@@ -219,10 +226,37 @@ static int real_create(FutStoreFs *fs, const char *name, int *ret_file)
     return 0;
 }
 
+/* What was begun of that file, if anything: its end. */
+static int end_flush(RealFs *real, int file)
+{
+    if (g_atomic_int_get(&real->flushing) != file) {
+        return 0;
+    }
+    g_atomic_int_set(&real->flushing, -1);
+    return fut_early_flush_end(&real->flush);
+}
+
+static void begin_flush(RealFs *real, int file, int fd, uint64_t end)
+{
+    int of = g_atomic_int_get(&real->flushing);
+
+    if (of != file && of >= 0) {
+        return;
+    }
+    if (of < 0) {
+        g_atomic_int_set(&real->flushing, file);
+        real->flush_end = 0;
+    }
+    if (end - real->flush_end >= FLUSH_BYTES && fut_early_flush_begin(&real->flush, fd)) {
+        real->flush_end = end;
+    }
+}
+
 static void real_close(FutStoreFs *fs, int handle)
 {
     RealFs *real = (RealFs *)fs;
 
+    end_flush(real, handle);
     g_mutex_lock(&real->mutex);
     RealFile *file = nth(real, handle);
     g_assert(file->users == 0);
@@ -317,6 +351,7 @@ static void real_begin_sync(FutStoreFs *fs, int file, uint64_t offset, uint64_t 
 
     if (use_file(fs, file, &fd) == 0) {
         sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+        begin_flush((RealFs *)fs, file, fd, offset + length);
         leave_file(fs, file);
     }
 }
@@ -327,7 +362,8 @@ static int real_sync(FutStoreFs *fs, int file)
 
     int code = use_file(fs, file, &fd);
     if (code == 0) {
-        code = fdatasync(fd) == 0 ? 0 : errno;
+        code = end_flush((RealFs *)fs, file);
+        code = fdatasync(fd) == 0 || code ? code : errno;
         leave_file(fs, file);
     }
     return code;
@@ -444,6 +480,7 @@ static void real_unclaim(FutStoreFs *fs)
 static void real_free(FutStoreFs *fs)
 {
     real_unlock(fs);
+    fut_early_flush_done(&((RealFs *)fs)->flush);
     for (guint i = 0; i < ((RealFs *)fs)->files->len; i++) {
         g_assert(!nth((RealFs *)fs, (int)i)->name); /* all that were opened were closed */
     }
@@ -491,7 +528,7 @@ FutStoreFs *fut_store_fs_new(const char *path, bool create, GError **error)
     real->fs.ops = &real_ops;
     real->fs.path = g_strdup(path);
     real->folder = folder;
-    real->lock = -1;
+    real->lock = real->flushing = -1;
     g_mutex_init(&real->mutex);
     real->files = g_array_new(FALSE, TRUE, sizeof(RealFile));
     return &real->fs;

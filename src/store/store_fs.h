@@ -21,7 +21,8 @@ typedef struct {
     /* ENODATA where the file ends before. */
     int (*read)(FutStoreFs *fs, int file, void *data, size_t length, uint64_t offset);
     int (*write)(FutStoreFs *fs, int file, const void *data, size_t length, uint64_t offset);
-    /* A hint, may be NULL: these bytes will be synced soon, so that the disk may as well begin with them. Does not wait for it. */
+    /* A hint, may be NULL: these bytes will be synced soon, so that the disk may as well begin with them. Does not wait for it. One
+     * file at a time: what goes wrong with it is told by its sync(). */
     void (*begin_sync)(FutStoreFs *fs, int file, uint64_t offset, uint64_t length);
     int (*sync)(FutStoreFs *fs, int file);
     int (*sync_folder)(FutStoreFs *fs); /* names: what was created, renamed, removed */
