@@ -51,7 +51,8 @@ static void append_pair(GString *out, const char *key, const char *value)
 {
     g_string_append_printf(out, "%s%s%s", out->len ? "," : "", key ? key : "", key ? "=" : "");
     for (const char *at = value; *at; at++) {
-        g_string_append(out, *at == ',' ? ",," : (char[2]){ *at, 0 });
+        g_string_append_len(out, ",,", *at == ',' ? 1 : 0); /* two stand for one */
+        g_string_append_c(out, *at);
     }
 }
 
