@@ -498,11 +498,15 @@ bool fut_restore_go(FutRestore *restore, uint64_t begin_ns, FutRestoreTimes *ret
     if (!start_guest(restore, error)) {
         return false;
     }
+    finish(restore, begin_ns, ret);
+    return true;
+}
+
+void fut_restore_fetch_rest(FutRestore *restore)
+{
     if (restore->lazy) {
         fut_lazy_go(restore->lazy);
     }
-    finish(restore, begin_ns, ret);
-    return true;
 }
 
 uint64_t fut_restore_id(const FutRestore *restore)

@@ -50,6 +50,8 @@ bool fut_restore_claim(FutRestore *restore, GError **error);
 void fut_restore_yield(FutRestore *restore);
 /* The third: as fut_restore_do(). `begin_ns`: when the word came (fut_now_ns()). */
 bool fut_restore_go(FutRestore *restore, uint64_t begin_ns, FutRestoreTimes *ret, GError **error);
+/* After the third: memory that comes lazily comes by itself, too, and not only to who touches it. */
+void fut_restore_fetch_rest(FutRestore *restore);
 /* Of the snapshot. */
 uint64_t fut_restore_id(const FutRestore *restore);
 uint64_t fut_restore_time_us(const FutRestore *restore);

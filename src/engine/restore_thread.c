@@ -15,7 +15,7 @@
 /* A guest that waits for no page for so long has what it wants now; how often that is waited for at most. */
 #define SETTLE_US 50000
 #define SETTLES_MAX 20
-/* Who let a guest go that was kept ready waits for its first answer, which is slow in coming: nothing of it is translated yet. */
+/* Who let a guest go that was kept ready waits for its first answer: nothing else is to keep a processor from it until then. */
 #define FIRST_ANSWER_US 200000
 /* A store on a network may be away for a moment; a guest that stands still for longer is of no use to anybody. */
 #define HOOK_NS (120 * FUT_NS_PER_S)
@@ -234,11 +234,14 @@ void *fut_restore_thread(void *opaque)
         forget(
             service); /* what the clock takes is written as a device would, and noticed by whoever has to know */
     }
-    if (service->options->restore_clock) {
-        g_usleep(times.ready ? FIRST_ANSWER_US : 0);
-        if (times.lazy) {
-            let_guest_settle(restore);
-        }
+    if (times.ready) {
+        g_usleep(FIRST_ANSWER_US);
+    }
+    if (times.ready && times.lazy) {
+        fut_restore_fetch_rest(restore);
+    }
+    if (service->options->restore_clock && times.lazy) {
+        let_guest_settle(restore);
     }
     set_clock(service, &times);
     begin_clone(service);
