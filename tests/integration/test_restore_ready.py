@@ -13,7 +13,7 @@ import pytest
 from lab import load, paths
 from lab import snapshots as stores
 from lab.ctl import ControlError
-from lab.disks import MB, DiskUser, names
+from lab.disks import MB, Disk, DiskUser, make_images, names
 from lab.machine import Machine
 from lab.process import wait_for
 from lab.restored import RestoredVm
@@ -181,9 +181,15 @@ def stop(vm):
 
 
 def test_ends_while_it_waits(lab):
-    """Killed or told to end: nothing of it is left. A cluster manager lets one go, when the first is not there any more."""
-    store, machine = folder(lab), Machine(memory_mb=192)
+    """Killed or told to end: nothing of it is left. A cluster manager lets one go, when the first is not there any more. Its disk has a format."""
+    store, machine = folder(lab), Machine(memory_mb=192, disks=(Disk(format="qcow2"),))
+    name = names(machine.disks)[0]
+    for host in lab.hosts[:2]:
+        make_images(host, machine.disks)
     vm = primary(lab.hosts[0], machine)
+    user = DiskUser(lab.client)
+    user.write(name, 5 * MB, 2 * MB, 7)
+    user.close()
     stores.take(vm, store, hash=False)
     host = lab.hosts[1]
     records = sorted(os.listdir(lab.arbiter))
@@ -200,6 +206,6 @@ def test_ends_while_it_waits(lab):
     assert vm.process.wait(20) == 0
     assert host.run(start).returncode == 0
     running(again)
-    connection = load.Connection(lab.client, load.ECHO)
-    connection.echo()
-    connection.close()
+    user = DiskUser(lab.client)
+    user.verify(name, 5 * MB, 2 * MB, 7)
+    user.close()
