@@ -19,7 +19,7 @@ void fut_engine_config_defaults(FutEngineConfig *config)
         .mode = FUT_MODE_PIPELINE,
         .epoch_max_us = 25000,
         .window = 16,
-        .gap_us = 500,
+        .gap_us = 250,
         .aside_min_bytes = 32u << 10,
         .batch_max_us = 1000,
         .heartbeat_ms = 50,

@@ -28,8 +28,9 @@ typedef struct {
     uint64_t generation; /* primary */
     bool waiting;  /* primary: it has neither generation nor disks before fut_engine_granted() */
     bool restored; /* primary: its disks are overwritten before the guest runs */
-    uint32_t epoch_max_us;    /* longest epoch while protected */
-    uint32_t gap_us;          /* from one cut to the next, for each checkpoint that is under way */
+    uint32_t epoch_max_us; /* longest epoch while protected */
+    uint32_t
+        gap_us; /* from one cut to the next over a long link, for each under way; 0: over any, at once */
     unsigned window;          /* checkpoints under way at most, 1..FUT_PAIR_WINDOW_MAX */
     uint32_t aside_min_bytes; /* checkpoints from that size on are sent by the copy thread */
     uint32_t batch_max_us;    /* longest wait of an output for company under load */

@@ -11,6 +11,8 @@
 #define BULK_BYTES_PER_OUTPUT 16384
 /* So many are under way at once in a bulk transfer into the guest: its sender's window waits for each acknowledgement. */
 #define BULK_WINDOW 3
+/* An acknowledgement never quicker than this: a long link. */
+#define LONG_COMMIT_GAPS 4
 /* Weight of the newest checkpoint in the moving mean. */
 #define LOAD_WEIGHT 0.1
 
@@ -22,7 +24,9 @@ void fut_pace_start(FutPace *pace, uint64_t now_ns)
     pace->load = 0;
     pace->input_bytes = 0;
     pace->input_load = 0;
-    pace->commit_ns = 0;
+    pace->quickest_ns = UINT64_MAX;
+    pace->quickest_before_ns = 0;
+    pace->commits = 0;
 }
 
 void fut_pace_output(FutPace *pace, uint64_t now_ns)
@@ -49,7 +53,12 @@ void fut_pace_cut(FutPace *pace, uint64_t now_ns)
 
 void fut_pace_commit(FutPace *pace, uint64_t took_ns)
 {
-    pace->commit_ns += LOAD_WEIGHT * ((double)took_ns - pace->commit_ns);
+    pace->quickest_ns = MIN(pace->quickest_ns, took_ns);
+    if (++pace->commits == FUT_PACE_COMMITS) {
+        pace->quickest_before_ns = pace->quickest_ns;
+        pace->quickest_ns = UINT64_MAX;
+        pace->commits = 0;
+    }
 }
 
 void fut_pace_resume(FutPace *pace, uint64_t now_ns)
@@ -62,6 +71,13 @@ static bool bulk_input(const FutPace *pace)
     return pace->input_load > pace->load * BULK_BYTES_PER_OUTPUT;
 }
 
+/* Not the mean: a host with too little of a processor is slow at times, and more checkpoints would make that worse. */
+static bool long_link(const FutPace *pace)
+{
+    return pace->gap_ns == 0 ||
+           MIN(pace->quickest_ns, pace->quickest_before_ns) > pace->gap_ns * LONG_COMMIT_GAPS;
+}
+
 bool fut_pace_busy(const FutPace *pace)
 {
     return pace->load > LOAD_THRESHOLD && !bulk_input(pace);
@@ -69,8 +85,7 @@ bool fut_pace_busy(const FutPace *pace)
 
 bool fut_pace_may_cut(const FutPace *pace, uint64_t under_way)
 {
-    return under_way == 0 || pace->commit_ns > (double)pace->gap_ns ||
-           (bulk_input(pace) && under_way < BULK_WINDOW);
+    return under_way == 0 || long_link(pace) || (bulk_input(pace) && under_way < BULK_WINDOW);
 }
 
 /* Not before. */

@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The quickest of so many acknowledgements, and of up to as many again, says how long the link is. */
+#define FUT_PACE_COMMITS 16
+
 typedef struct {
     uint64_t epoch_max_ns, batch_max_ns, gap_ns;
     uint64_t last_cut_ns;     /* when the guest began to run in this epoch */
@@ -19,7 +22,9 @@ typedef struct {
     double load;              /* outputs a checkpoint, moving mean */
     uint64_t input_bytes;     /* came in during the running epoch */
     double input_load;        /* bytes that came in a checkpoint, moving mean */
-    double commit_ns;         /* from a cut to its acknowledgement, moving mean */
+    /* From a cut to its acknowledgement: the quickest of those counted now, and of the FUT_PACE_COMMITS before; 0: none yet. */
+    uint64_t quickest_ns, quickest_before_ns;
+    unsigned commits; /* counted now */
 } FutPace;
 
 void fut_pace_start(FutPace *pace, uint64_t now_ns);

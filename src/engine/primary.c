@@ -9,7 +9,7 @@
 /* A guest that keeps writing does not hold protection up for ever: its writes go into the first, larger, checkpoint. */
 #define COPY_PASSES_MAX 20
 /* With more than this under way there is no further checkpoint. */
-#define UNDER_WAY_MAX (1u << 20)
+#define UNDER_WAY_MAX (2u << 20)
 
 /* -- initial copy -- */
 
