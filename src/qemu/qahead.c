@@ -42,7 +42,7 @@ typedef struct {
     const FutQvmm *qvmm;
     uint32_t cflags; /* of the pieces that are found when nothing special is going on */
     Seen *seen;
-    size_t count, max;
+    size_t count;
 } Look;
 
 static uint64_t key_of(const FutQvmm *qvmm, tb_page_addr_t at)
@@ -56,15 +56,27 @@ static uint64_t key_of(const FutQvmm *qvmm, tb_page_addr_t at)
     return FUT_CODE_NONE;
 }
 
-/* QEMU's locks of all pieces are held, for which translating and a guest's fault wait. */
-static gboolean look_at(gpointer key, gpointer value, gpointer opaque)
-{
-    const TranslationBlock *block = value;
-    Look *look = opaque;
+typedef struct {
+    const TranslationBlock **block;
+    size_t count, max;
+} Found;
 
+/* QEMU's locks of all pieces are held, for which translating and a guest's fault wait: so nothing is looked at that the walk does not bring along. */
+static gboolean take_block(gpointer key, gpointer value, gpointer opaque)
+{
+    Found *found = opaque;
+
+    found->block[found->count++] = value;
+    return found->count == found->max;
+}
+
+/* Without a lock: pieces are in QEMU's buffer for code, which stays where it is. If QEMU has thrown all of them away meanwhile this may be anything, and
+ * is a line of the list that helps nobody at worst. */
+static void look_at(Look *look, const TranslationBlock *block)
+{
     if (qatomic_read(&block->cflags) != look->cflags || block->cs_base != 0 ||
         !is_wanted(block->flags)) {
-        return FALSE;
+        return;
     }
     uint64_t page = key_of(look->qvmm, block->page_addr[0]), next = FUT_CODE_NONE;
     if (block->page_addr[1] != (tb_page_addr_t)-1) {
@@ -77,7 +89,6 @@ static gboolean look_at(gpointer key, gpointer value, gpointer opaque)
                     (uint32_t)look->count };
         look->count++;
     }
-    return look->count == look->max;
 }
 
 /* The pages executed last, then of those that were not since somebody looks the pieces that were translated last. */
@@ -101,9 +112,14 @@ size_t fut_qahead_pieces(FutVmm *vmm, FutCode *ret, size_t max)
         return 0;
     }
     g_autofree Seen *seen = g_new(Seen, room);
-    Look look = { (FutQvmm *)vmm, curr_cflags(first_cpu), seen, 0, room };
-    memset(seen, 0, room * sizeof(*seen)); /* no page of it has to be found with the locks held */
-    tcg_tb_foreach(look_at, &look);
+    g_autofree const TranslationBlock **block = g_new(const TranslationBlock *, room);
+    Look look = { (FutQvmm *)vmm, curr_cflags(first_cpu), seen, 0 };
+    Found found = { block, 0, room };
+    memset(block, 0, room * sizeof(*block)); /* no page of it has to be found with the locks held */
+    tcg_tb_foreach(take_block, &found);
+    for (size_t i = 0; i < found.count; i++) {
+        look_at(&look, block[i]);
+    }
     qsort(seen, look.count, sizeof(*seen), by_age);
     size_t count = MIN(look.count, max);
     for (size_t i = 0; i < count; i++) {
