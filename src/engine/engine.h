@@ -69,9 +69,8 @@ typedef struct {
         series_copy_max_pages; /* snapshots: copied during the stop at most; more are protected */
     uint32_t series_early_max_pages; /* snapshots: copied before it at most, while the guest runs */
     uint64_t log_max_bytes; /* backup: inbound packets kept for re-injection; the oldest go first */
-    uint32_t
-        log_wait_us; /* primary: an inbound packet waits so long for a checkpoint that covers it */
-    bool moving;     /* backup: of a VM that moves here with its disks, see fut_engine_move() */
+    uint32_t log_wait_us; /* primary, load: so an inbound packet waits for a covering checkpoint */
+    bool moving; /* backup: of a VM that moves here with its disks, see fut_engine_move() */
     const FutIdentities *identities; /* borrowed; NULL: the guest's addresses are the network's */
 } FutEngineConfig;
 

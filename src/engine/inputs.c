@@ -3,7 +3,9 @@
  * after a takeover.
  *
  * Not at once: whoever waits for the guest's answer would wait for that, too, and the answer's checkpoint covers the packet. What is
- * covered before it was sent is not sent any more; that is most of them. The keeper sends what is left when the process dies. */
+ * covered before it was sent is not sent any more; under load that is most of them. A lone request's is sent as soon as the guest has
+ * it: a processor is to spare then, and a backup that was just woken takes the answer's checkpoint sooner (a cut's send took 23 us,
+ * without it 60). The keeper sends what is left when the process dies. */
 #include <string.h>
 #include <sys/uio.h>
 
@@ -114,7 +116,6 @@ void fut_inputs_send(FutEngine *engine)
 
 int fut_engine_inputs_wait_ms(FutEngine *engine)
 {
-    uint64_t wait_ns = engine->config.log_wait_us * FUT_NS_PER_US;
     FutInputRecord oldest;
 
     if (fut_input_log_empty(&engine->inputs.log)) {
@@ -123,11 +124,12 @@ int fut_engine_inputs_wait_ms(FutEngine *engine)
     uint64_t now_ns = fut_engine_now(engine);
     g_mutex_lock(&engine->lock);
     bool noted = fut_input_log_get(&engine->inputs.log, 0, &oldest);
+    uint64_t wait_us = fut_pace_alone(&engine->pace) ? 0 : engine->config.log_wait_us;
     g_mutex_unlock(&engine->lock);
     if (!noted) {
         return -1;
     }
-    uint64_t due_ns = oldest.at_ns + wait_ns;
+    uint64_t due_ns = oldest.at_ns + wait_us * FUT_NS_PER_US;
     return now_ns >= due_ns ? 0 : (int)((due_ns - now_ns) / FUT_NS_PER_MS) + 1;
 }
 

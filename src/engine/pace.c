@@ -78,6 +78,11 @@ static bool long_link(const FutPace *pace)
            MIN(pace->quickest_ns, pace->quickest_before_ns) > pace->gap_ns * LONG_COMMIT_GAPS;
 }
 
+bool fut_pace_alone(const FutPace *pace)
+{
+    return pace->load <= LOAD_THRESHOLD && !bulk_input(pace);
+}
+
 bool fut_pace_busy(const FutPace *pace)
 {
     return pace->load > LOAD_THRESHOLD && !bulk_input(pace);

@@ -42,6 +42,8 @@ void fut_pace_resume(FutPace *pace, uint64_t now_ns);
 bool fut_pace_may_cut(const FutPace *pace, uint64_t under_way);
 /* Should a checkpoint be cut now? `idle`: the guest has nothing else to do. */
 bool fut_pace_due(const FutPace *pace, uint64_t under_way, bool idle, uint64_t now_ns);
+/* Outputs come one at a time, and nothing else comes in much: somebody waits for each. */
+bool fut_pace_alone(const FutPace *pace);
 /* Many outputs share a checkpoint, and each waits for company. */
 bool fut_pace_busy(const FutPace *pace);
 /* When fut_pace_due() becomes true by itself. */

@@ -34,6 +34,7 @@ static void test_lone(void)
     FutPace pace = started(FUT_NS_PER_S);
     uint64_t now_ns = checkpoints(&pace, 100, 1, FUT_NS_PER_S);
 
+    g_assert_true(fut_pace_alone(&pace));
     g_assert_false(fut_pace_busy(&pace));
     g_assert_false(fut_pace_due(&pace, 0, true, now_ns)); /* for nothing there is no cut */
     fut_pace_output(&pace, now_ns);
@@ -45,6 +46,7 @@ static void test_company(void)
     FutPace pace = started(FUT_NS_PER_S);
     uint64_t now_ns = checkpoints(&pace, 100, 8, FUT_NS_PER_S);
 
+    g_assert_false(fut_pace_alone(&pace));
     g_assert_true(fut_pace_busy(&pace));
     fut_pace_output(&pace, now_ns);
     g_assert_false(fut_pace_due(&pace, 0, false, now_ns));
@@ -82,6 +84,7 @@ static void test_bulk_input(void)
     FutPace pace = started(FUT_NS_PER_S);
     uint64_t now_ns = taking_in(&pace, 300000, FUT_NS_PER_S);
 
+    g_assert_false(fut_pace_alone(&pace));
     g_assert_false(fut_pace_busy(&pace));
     fut_pace_output(&pace, now_ns);
     g_assert_true(fut_pace_due(&pace, 0, false, now_ns));
